@@ -1,0 +1,32 @@
+"""The closed lists of statuses. Every table and the manifest use these words and no others."""
+
+from enum import StrEnum
+
+
+class FrameStatus(StrEnum):
+    """What a row of a frame table says about its frame and track."""
+
+    OK = "ok"
+    NO_FACE = "no_face"
+    LOST = "lost"
+    """Inside a track, not seen in this frame."""
+    LOW_CONFIDENCE = "low_confidence"
+    NOT_CONVERGED = "not_converged"
+    DECODE_ERROR = "decode_error"
+
+
+class SampleStatus(StrEnum):
+    """What the probe table and the manifest say about a sample; always with a reason in words."""
+
+    OK = "ok"
+    NO_FACE = "no_face"
+    UNREADABLE = "unreadable"
+    TRUNCATED = "truncated"
+    NO_VIDEO_STREAM = "no_video_stream"
+    NO_IMAGES = "no_images"
+    NO_PERMISSION = "no_permission"
+    EXCLUDED = "excluded"
+
+
+DECODABLE = frozenset({SampleStatus.OK, SampleStatus.NO_FACE, SampleStatus.TRUNCATED})
+"""A sample of one of these statuses has frames: the later stages decode it."""
