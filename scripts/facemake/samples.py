@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from facemake.errors import FacemakeError
+from facemake.provenance import digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +37,83 @@ class Sample:
     sha256: str | None = None
     excluded: bool = False
     reason: str = ""
+
+    @property
+    def media_identity(self) -> list[str | float | bool | None]:
+        """What of the sample decides every stage up to the training set (not who, not which split)."""
+        return [self.sample, self.sha256, self.start, self.end, self.excluded, self.reason]
+
+
+PLAN_COLUMNS = (
+    "sample",
+    "path",
+    "subject",
+    "start",
+    "end",
+    "split",
+    "sha256",
+    "excluded",
+    "reason",
+)
+
+
+def samples_digest(samples: Iterable[Sample]) -> str:
+    """SHA-256 of the ordered [sample, SHA-256, range, exclusion] list of a shard.
+
+    Snakemake's own cache key hashes inputs as a sorted set, so two clips that swap their names
+    would look the same to it: this list does not.
+    """
+    return digest([sample.media_identity for sample in samples])
+
+
+def read_shard(plan: Path) -> list[Sample]:
+    """The samples of a shard from its plan file, in the order in which all tables have them.
+
+    Raises:
+        FacemakeError: the plan file is missing or was written by another version.
+    """
+    try:
+        with plan.open(encoding="utf-8", errors="surrogateescape", newline="") as handle:
+            rows = list(csv.DictReader(handle, dialect="excel-tab"))
+    except FileNotFoundError:
+        raise FacemakeError(
+            f"{plan} is missing: the plan is written by the main process; run snakemake again"
+        ) from None
+    if rows and tuple(rows[0]) != PLAN_COLUMNS:
+        raise FacemakeError(f"{plan} was written by another version of facemake; run it again")
+    return [
+        Sample(
+            sample=row["sample"],
+            path=Path(row["path"]),
+            subject=row["subject"],
+            start=float(row["start"]) if row["start"] else None,
+            end=float(row["end"]) if row["end"] else None,
+            split=row["split"] or None,
+            sha256=row["sha256"] or None,
+            excluded=row["excluded"] == "yes",
+            reason=row["reason"],
+        )
+        for row in rows
+    ]
+
+
+def shard_text(samples: Iterable[Sample]) -> str:
+    """The text of a plan file, which `read_shard` reads."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, dialect="excel-tab", lineterminator="\n")
+    writer.writerow(PLAN_COLUMNS)
+    for sample in samples:
+        writer.writerow(
+            [
+                sample.sample,
+                sample.path,
+                sample.subject,
+                "" if sample.start is None else repr(sample.start),
+                "" if sample.end is None else repr(sample.end),
+                sample.split or "",
+                sample.sha256 or "",
+                "yes" if sample.excluded else "",
+                sample.reason,
+            ]
+        )
+    return text.getvalue()

@@ -1,0 +1,28 @@
+"""Backends: one file each, one row each in the registry of their stage, imported when used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """A row of a stage's registry.
+
+    Attributes:
+        module: the module that has the backend's `create` function.
+        models: names in config/models.yaml.
+        stack: the environment that it needs (envs/STACK.yaml).
+        use: when to use it, in a line.
+    """
+
+    module: str
+    models: tuple[str, ...]
+    stack: str
+    use: str
+
+    def load(self) -> ModuleType:
+        """Import the backend's module (and with it its libraries)."""
+        return import_module(self.module)

@@ -1,0 +1,68 @@
+"""MediaPipe graphs run statelessly: one picture in, its packets out, one thread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import mediapipe as mp
+import numpy as np
+from google.protobuf import text_format
+from mediapipe.framework import calculator_pb2
+from mediapipe.python import packet_creator
+from mediapipe.python._framework_bindings import calculator_graph, resource_util
+from numpy.typing import NDArray
+
+
+class Graph:
+    """A calculator graph in MediaPipe's text format, kept open between calls.
+
+    Args:
+        text: the graph; its calculators' options must have been imported (their `_pb2` modules
+            register the extensions that the text names).
+        outputs: the output streams to read.
+    """
+
+    def __init__(self, text: str, outputs: tuple[str, ...]) -> None:
+        # the graphs name their models relative to the folder that holds the package
+        resource_util.set_resource_dir(str(Path(mp.__file__).parent.parent))
+        config = text_format.Parse(text, calculator_pb2.CalculatorGraphConfig())
+        self._graph = calculator_graph.CalculatorGraph(graph_config=config)
+        self._out: dict[str, Any] = {}
+        for name in outputs:
+            self._graph.observe_output_stream(name, self._out.__setitem__, True)
+        self._graph.start_run()
+        self._time = 0
+
+    def __call__(self, **packets: Any) -> dict[str, Any]:
+        """Feed one packet a stream, wait, and give the packets that came out (no empty ones)."""
+        self._time += 1
+        self._out.clear()
+        for stream, packet in packets.items():
+            self._graph.add_packet_to_input_stream(stream=stream, packet=packet.at(self._time))
+        self._graph.wait_until_idle()
+        return {name: packet for name, packet in self._out.items() if not packet.is_empty()}
+
+    def close(self) -> None:
+        """End the graph."""
+        self._graph.close_all_packet_sources()
+        self._graph.wait_until_done()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def image_packet(rgb: NDArray[np.uint8]) -> Any:
+    """An (H, W, 3) uint8 RGB array as MediaPipe's image frame."""
+    return packet_creator.create_image_frame(
+        image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(rgb)
+    )

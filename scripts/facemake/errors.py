@@ -1,0 +1,17 @@
+"""Errors that are the user's to cure: shown as their message, never as a traceback."""
+
+
+class FacemakeError(Exception):
+    """Something that the user can mend: the message names the file and the cure."""
+
+
+class ConfigError(FacemakeError):
+    """The config or the sample sheet is refused; the message lists every line that is wrong."""
+
+
+class ModelError(FacemakeError):
+    """A model file is missing, has another SHA-256 than registered, or is not what it should be."""
+
+
+class TableError(FacemakeError):
+    """A table or HDF5 file is not what its stage writes (damaged, or of another version)."""

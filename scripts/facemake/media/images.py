@@ -1,0 +1,144 @@
+"""Pictures as frames: one file, or a folder of them in natural order.
+
+How each kind becomes RGB, 8 bit: grey is repeated; 16-bit grey is divided by 257 and rounded
+(65535 is white); of 16-bit colour the high byte counts; what is transparent is blended over
+black, as the rim of a crop is; of an animated picture the first image counts. Colour profiles
+are not applied. 32-bit and floating-point pictures are refused: nothing says which value is
+white.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from facemake.media.files import HEIF_BRANDS, head, pictures
+from facemake.media.frame import Frame, Kind, Media, MediaError, Orientation, Pixels
+from facemake.status import SampleStatus
+
+# Pillow knows more, among them EPS, which starts Ghostscript on whatever the file says.
+FORMATS = ("JPEG", "PNG", "MPO", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
+_EXIF_ORIENTATION = 0x0112
+# What Pillow's decoders raise on damaged bytes.
+_DAMAGE = (SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+
+
+class ImageMedia(Media):
+    """One picture, or the pictures of a folder. A picture that fails is one frame that says so."""
+
+    codec = None
+
+    def __init__(self, path: Path) -> None:
+        """Lists the pictures.
+
+        Raises:
+            MediaError: no permission, or a folder without a picture.
+        """
+        self.kind = Kind.IMAGES if path.is_dir() else Kind.IMAGE
+        self.paths: Sequence[Path] = pictures(path) if self.kind is Kind.IMAGES else [path]
+        if not self.paths:
+            raise MediaError(
+                SampleStatus.NO_IMAGES,
+                f"the folder {path} has no picture at its first level (JPEG, PNG, TIFF, WebP, …; "
+                "folders inside it and hidden files do not count)",
+            )
+        if self.kind is Kind.IMAGE:
+            head(path)  # says at once, as for a video, that it may not be read
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.pick(list(range(len(self.paths))), None)
+
+    def pick(self, wanted: list[int], times: list[float] | None) -> Iterator[Frame]:
+        """The pictures of these indices; no other file is touched, and times are not used."""
+        for index in wanted:
+            yield picture_frame(self.paths[index], index)
+
+
+def picture_frame(path: Path, index: int = 0) -> Frame:
+    """One picture, decoded; where that fails, a frame of status `decode_error`."""
+    try:
+        pixels, orientation, codec = read_picture(path)
+    except MediaError as error:
+        return Frame(index, None, reason=error.reason)
+    height, width = pixels.shape[:2]
+    return Frame(
+        index, lambda: pixels, width=width, height=height, orientation=orientation, codec=codec
+    )
+
+
+def read_picture(path: Path) -> tuple[Pixels, Orientation, str]:
+    """Upright RGB pixels (H, W, 3) uint8, the orientation undone in them, and the format.
+
+    Raises:
+        MediaError: `unreadable` or `no_permission`, with the reason.
+        OSError: the disk or the network fails.
+    """
+    try:
+        start = head(path)
+        with warnings.catch_warnings():
+            # Large pictures are welcome up to Pillow's refusal, at 179 million pixels.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                codec = (image.format or "").lower()
+                image.load()
+                pixels = _rgb(image)
+                orientation = _orientation(image)
+    except FileNotFoundError as error:
+        raise _unreadable(f"{path} is a link to nothing") from error
+    except UnidentifiedImageError as error:
+        raise _unreadable(_unidentified(path, start)) from error
+    except Image.DecompressionBombError as error:
+        raise _unreadable(f"{path} is refused: {error}") from error
+    except OSError as error:
+        if error.errno is not None:  # the system's own word: not about the picture
+            raise
+        raise _unreadable(f"{path} is damaged or cut short: {error}") from error
+    except _DAMAGE as error:
+        raise _unreadable(f"{path} is damaged: {error}") from error
+    return orientation.apply(pixels), orientation, codec
+
+
+def _unreadable(reason: str) -> MediaError:
+    return MediaError(SampleStatus.UNREADABLE, reason)
+
+
+def _unidentified(path: Path, start: bytes) -> str:
+    if not start:
+        return f"{path} is empty (0 bytes): copy it again from where it came"
+    if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
+        return f"{path} is a HEIC picture, which is not read: export it as JPEG or PNG"
+    return f"{path} is not a picture, whatever its name says, or its beginning is damaged"
+
+
+def _orientation(image: Image.Image) -> Orientation:
+    """As EXIF has it; damaged EXIF data are no reason to lose a picture."""
+    try:
+        return Orientation.from_exif(image.getexif().get(_EXIF_ORIENTATION))
+    except (OSError, *_DAMAGE):
+        return Orientation()
+
+
+def _rgb(image: Image.Image) -> Pixels:
+    """The picture as it is stored, (H, W, 3) uint8."""
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
+        # Pillow's own conversion to 8 bit clips at 255.
+        wide = np.asarray(image).astype(np.uint32)
+        grey = ((wide + 128) // 257).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if mode in ("I", "F"):
+        raise ValueError("32-bit pictures do not say which value is white; save it as 8 or 16 bit")
+    if image.has_transparency_data:
+        layers = np.asarray(image.convert("RGBA"))
+        colour, alpha = layers[:, :, :3], layers[:, :, 3:]
+        if alpha.min() == 255:
+            return np.ascontiguousarray(colour)
+        blend = colour.astype(np.uint16) * alpha
+        return ((blend + 127) // 255).astype(np.uint8)
+    return np.asarray(image.convert("RGB"))

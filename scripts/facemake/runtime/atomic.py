@@ -1,0 +1,43 @@
+"""Whole files only: write beside, flush, rename."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a dotted name beside `path`; rename it to `path` when the block ends well.
+
+    The name is the same for every try, so what a killed try left is overwritten by the next one.
+    Two writers of one path are kept apart by the lock of their shard.
+
+    Raises:
+        OSError: what writing raised (a full disk, say); `path` is then as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        yield beside
+        with beside.open("rb") as handle:
+            os.fsync(handle.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> bool:
+    """Write `text` unless `path` holds it already; True where something was written."""
+    data = text.encode("utf-8", "surrogateescape")
+    try:
+        if path.read_bytes() == data:
+            return False
+    except FileNotFoundError:
+        pass
+    with replacing(path) as beside:
+        beside.write_bytes(data)
+    return True

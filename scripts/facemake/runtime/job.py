@@ -1,0 +1,53 @@
+"""The frame of every script: threads, log file, errors in words, the end with the parent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from facemake.errors import FacemakeError
+from facemake.runtime.parent import end_with_parent
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@contextmanager
+def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
+    """Run a stage as a job of the workflow.
+
+    Sets the thread variables before any numerical library is imported (import the stage inside the
+    block), writes the log of the library and any uncaught exception to `log`, and repeats errors on
+    standard error. A `FacemakeError` is shown as its message alone.
+
+    Args:
+        log: the rule's log file; None: standard error only.
+        threads: the rule's threads.
+    """
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(threads)
+    # MediaPipe's C++ log prints a page of warnings a job; errors stay
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    end_with_parent()
+    logger = logging.getLogger("facemake")
+    logger.setLevel(logging.INFO)
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(terminal)
+    if log:
+        Path(log).parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(log, mode="w", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(file)
+    try:
+        yield
+    except FacemakeError as error:
+        logger.error("%s", error)
+        sys.exit(1)
+    except Exception:
+        logger.exception("this is a bug of facemake, or a fault of the machine (disk, memory)")
+        sys.exit(1)

@@ -1,0 +1,69 @@
+"""Progress that a person can read in a terminal and in a log: a line now and then, no bar."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Counts frames and samples of a shard and says so every ten seconds.
+
+    Args:
+        stage, shard: what runs.
+        samples: how many samples the shard has.
+        frames: how many frames these have together (from the probe table), None where unknown.
+    """
+
+    def __init__(self, stage: str, shard: str, samples: int, frames: int | None) -> None:
+        self._what = f"{stage} {shard}"
+        self._samples = samples
+        self._frames = frames
+        self._done_samples = 0
+        self._done_frames = 0
+        self._start = self._said = time.monotonic()
+
+    def frame(self, count: int = 1) -> None:
+        """Count frames that are done."""
+        self._done_frames += count
+        now = time.monotonic()
+        if now - self._said >= _SECONDS_BETWEEN_LINES:
+            self._said = now
+            self._say(now)
+
+    def sample(self) -> None:
+        """Count a sample that is done."""
+        self._done_samples += 1
+
+    def _say(self, now: float) -> None:
+        rate = self._done_frames / (now - self._start)
+        left = ""
+        if self._frames and rate > 0:
+            seconds = max(0.0, self._frames - self._done_frames) / rate
+            left = f", {seconds:.0f} s left"
+        of_frames = f"/{self._frames}" if self._frames else ""
+        logger.info(
+            "%s: sample %d of %d, %d%s frames, %.0f frames/s%s",
+            self._what,
+            min(self._done_samples + 1, self._samples),
+            self._samples,
+            self._done_frames,
+            of_frames,
+            rate,
+            left,
+        )
+
+    def end(self) -> None:
+        """Say what was done in all."""
+        seconds = time.monotonic() - self._start
+        logger.info(
+            "%s: %d samples, %d frames in %.1f s",
+            self._what,
+            self._done_samples,
+            self._done_frames,
+            seconds,
+        )

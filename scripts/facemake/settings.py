@@ -1,0 +1,118 @@
+"""The configuration: checked against its schema, filled with its defaults.
+
+The schema (config/config.schema.yaml) is the one place where a key, its type and its default
+stand; config/config.yaml repeats the defaults for people to edit, and a test holds the two
+together.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from facemake.errors import ConfigError
+from facemake.provenance import LIBRARY
+
+SCHEMA = LIBRARY.parent.parent / "config" / "config.schema.yaml"
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON schema of the configuration."""
+    document: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return document
+
+
+def filled(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with the default of every key that it leaves out, and `embed: off` spelled out."""
+    config = dict(config)
+    if config.get("embed") in (False, "off"):  # YAML reads a bare off as false
+        config["embed"] = {"backend": "off"}
+    elif isinstance(config.get("embed"), dict) and config["embed"].get("backend") is False:
+        config["embed"] = {**config["embed"], "backend": "off"}
+    return _filled(config, schema())
+
+
+def _filled(config: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(config)
+    for key, child in node["properties"].items():
+        if "properties" in child:
+            value = result.get(key, {})
+            result[key] = _filled(value, child) if isinstance(value, Mapping) else value
+        elif key not in result:
+            result[key] = child["default"]
+    return result
+
+
+def check(config: Mapping[str, Any], files: Sequence[Path] = ()) -> None:
+    """Refuse a configuration that the schema does not allow.
+
+    Args:
+        config: as `filled` gives it.
+        files: the YAML files that it came from, to name the line.
+
+    Raises:
+        ConfigError: all that is wrong, a line each with its file, line and cure.
+    """
+    import jsonschema  # the main process alone checks: a cluster job spares the import
+
+    validator = jsonschema.Draft202012Validator(schema())
+    lines = _line_numbers(files)
+    problems = []
+    for error in sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.path]):
+        where = tuple(str(part) for part in error.path)
+        if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
+            known = list(error.schema.get("properties", ()))
+            for key in sorted(set(error.instance) - set(known)):
+                near = difflib.get_close_matches(str(key), known, 1)
+                cure = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+                problems.append(_problem(lines, (*where, str(key)), f"is no key; {cure}"))
+        else:
+            problems.append(_problem(lines, where, _in_words(error)))
+    splits = config.get("dataset", {}).get("splits")
+    if isinstance(splits, Mapping) and not problems:
+        total = sum(splits.values())
+        if abs(total - 1) > 1e-6:
+            problems.append(
+                _problem(lines, ("dataset", "splits"), f"has shares that sum to {total:g}, not 1")
+            )
+    if problems:
+        raise ConfigError("the configuration is refused:\n" + "\n".join(problems))
+
+
+def _in_words(error: Any) -> str:
+    if error.validator == "enum":
+        allowed = ", ".join(str(value) for value in error.validator_value)
+        return f"is {error.instance!r}; it may be {allowed}"
+    if error.validator == "type":
+        kinds = error.validator_value
+        kinds = " or ".join(kinds) if isinstance(kinds, list) else kinds
+        return f"is {error.instance!r}; it must be of type {kinds}"
+    return f"is {error.instance!r}; {error.message}"
+
+
+def _problem(lines: Mapping[tuple[str, ...], str], path: tuple[str, ...], text: str) -> str:
+    return f"  {lines.get(path, 'command line')}: {'.'.join(path) or 'the whole'} {text}"
+
+
+def _line_numbers(files: Sequence[Path]) -> dict[tuple[str, ...], str]:
+    """Key path -> `file:line` where it stands; a later file wins."""
+    found: dict[tuple[str, ...], str] = {}
+
+    def walk(node: yaml.Node, path: tuple[str, ...], file: Path) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                here = (*path, str(key.value))
+                found[here] = f"{file}:{key.start_mark.line + 1}"
+                walk(value, here, file)
+
+    for file in files:
+        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        if root is not None:
+            walk(root, (), file)
+    return found

@@ -1,0 +1,195 @@
+"""A shard at work: its samples one by one, each to part files, all of them to the outputs.
+
+A stage asks `ShardRun` for the samples that are still to do, writes each sample's rows to part
+files in `.facemake/parts/`, and has them put together under the final names when all are there. A
+killed shard goes on at the sample where it stopped; parts that were made by another recipe, or
+from other inputs, are thrown away.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import pyarrow as pa
+
+from facemake import h5, tables
+from facemake.errors import FacemakeError
+from facemake.provenance import Recipe
+from facemake.runtime.atomic import replacing
+from facemake.runtime.progress import Progress
+from facemake.samples import Sample, read_shard, samples_digest
+from facemake.tables import TableReader, TableWriter
+
+WORK = Path(".facemake")
+
+
+class Part:
+    """The part files of one sample: opened by name, closed and kept when the sample is done."""
+
+    def __init__(self, run: ShardRun, sample: Sample) -> None:
+        self._run = run
+        self._sample = sample
+        self._open: list[TableWriter | h5py.File] = []
+
+    def _path(self, output: str) -> Path:
+        return self._run.part_path(self._sample, output)
+
+    def table(self, output: str, schema: pa.Schema | None = None) -> TableWriter:
+        """A writer for this sample's rows of the table `output` (a name of `tables.SCHEMAS`)."""
+        writer = TableWriter(
+            self._path(output), schema or tables.SCHEMAS[output], self._run.metadata
+        )
+        self._open.append(writer)
+        return writer
+
+    def h5(self, output: str) -> h5py.File:
+        """An HDF5 file for this sample; what the stage puts into it becomes one group."""
+        file = h5.create(self._path(output))
+        self._open.append(file)
+        return file
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for thing in self._open:
+            thing.close()
+        self._open.clear()
+
+
+class ShardRun:
+    """One stage on one shard.
+
+    Args:
+        recipe: what the stage does; written into every output.
+        plan: the shard's plan file.
+        inputs: upstream files that this stage reads (Parquet or HDF5 of facemake).
+        outputs: name -> final path; a path that ends in `.h5` is HDF5, with a group a sample.
+        merge_h5: how the HDF5 parts become the output: `(parts, samples, output, metadata)`.
+        work: folder of locks and parts.
+
+    Raises:
+        FacemakeError: another process is at work on this shard.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        plan: Path,
+        inputs: Sequence[Path],
+        outputs: Mapping[str, Path],
+        *,
+        merge_h5: Callable[[Sequence[Path], Sequence[str], Path, Mapping[str, Any]], None]
+        | None = None,
+        work: Path = WORK,
+    ) -> None:
+        self.recipe = recipe
+        self.shard = plan.stem
+        self.samples = read_shard(plan)
+        self.outputs = dict(outputs)
+        self._merge_h5 = merge_h5 or h5.merge_groups
+        upstream = [read_metadata(path)["lineage"] for path in inputs]
+        self.lineage = recipe.lineage(upstream, samples_digest(self.samples))
+        self.metadata: dict[str, Any] = {"recipe": recipe.to_dict(), "lineage": self.lineage}
+        self._stage_parts = work / "parts" / recipe.stage
+        self._parts = self._stage_parts / f"{self.shard}.{self.lineage[:16]}"
+        self._lock_path = work / "locks" / f"{recipe.stage}.{self.shard}"
+        self.progress = Progress(recipe.stage, self.shard, len(self.samples), None)
+
+    def __enter__(self) -> Self:
+        self._lock_path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock_path.open("w")
+        try:
+            # the kernel drops the lock with its process, however that ends
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise FacemakeError(
+                f"another process is at work on {self.recipe.stage} of shard {self.shard}; wait "
+                f"for it, or end it (its lock is {self._lock_path})"
+            ) from None
+        if self._stage_parts.is_dir():
+            for stale in self._stage_parts.glob(f"{_glob_escape(self.shard)}.*"):
+                if stale != self._parts and len(stale.name) == len(self.shard) + 17:
+                    shutil.rmtree(stale)
+        self._parts.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+                self.progress.end()
+        finally:
+            self._lock.close()
+
+    def part_path(self, sample: Sample, output: str) -> Path:
+        """Where a sample's part of an output is written until it is whole."""
+        return self._parts / f".{sample.sample}.{self._suffix(output)}"
+
+    def _suffix(self, output: str) -> str:
+        return f"{output}{self.outputs[output].suffix}"
+
+    def _whole(self, sample: Sample, output: str) -> Path:
+        return self._parts / f"{sample.sample}.{self._suffix(output)}"
+
+    def pending(self) -> Iterator[tuple[Sample, Part]]:
+        """The samples that have no whole parts yet, in order, each with its part to write."""
+        for sample in self.samples:
+            if not all(self._whole(sample, output).exists() for output in self.outputs):
+                with self._part(sample) as part:
+                    yield sample, part
+            self.progress.sample()
+
+    @contextmanager
+    def _part(self, sample: Sample) -> Iterator[Part]:
+        part = Part(self, sample)
+        try:
+            yield part
+        except BaseException as error:
+            part.close()
+            error.add_note(f"in sample {sample.sample} ({sample.path})")
+            raise
+        part.close()
+        for output in self.outputs:
+            self.part_path(sample, output).replace(self._whole(sample, output))
+
+    def _finish(self) -> None:
+        for output, path in self.outputs.items():
+            parts = [self._whole(sample, output) for sample in self.samples]
+            with replacing(path) as beside:
+                if len(parts) == 1 and path.suffix == ".parquet":
+                    shutil.move(parts[0], beside)
+                elif path.suffix == ".parquet":
+                    tables.merge(parts, beside)
+                else:
+                    names = [sample.sample for sample in self.samples]
+                    self._merge_h5(parts, names, beside, self.metadata)
+        shutil.rmtree(self._parts)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What made a table or an HDF5 file of facemake: its recipe and lineage.
+
+    Raises:
+        TableError: the file is damaged or was not written by facemake.
+    """
+    if path.suffix == ".h5":
+        return h5.read_metadata(path)
+    with TableReader(path) as reader:
+        return reader.metadata
+
+
+def _glob_escape(text: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in text)
+

@@ -1,0 +1,302 @@
+"""The tables between the stages: one Arrow schema a stage, written and read as a stream.
+
+Every table is Parquet (zstd), sorted by its key. A row group holds rows of one sample only and at
+most `ROWS_PER_GROUP` of them, so that a reader takes one sample, or a piece of it, without the
+rest, and memory does not grow with the length of a video. Each field carries its unit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from facemake.errors import TableError
+
+ROWS_PER_GROUP = 512
+METADATA_KEY = b"facemake"
+
+FRAME_KEY = ("sample", "frame", "track")
+
+
+def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable, {"unit": unit} if unit else None)
+
+
+_f4 = pa.float32()
+_f8 = pa.float64()  # seconds: float32 has steps of half a millisecond after two hours
+
+
+def _keyed(*fields: pa.Field) -> pa.Schema:
+    return pa.schema(
+        [
+            _field("sample", pa.string(), nullable=False),
+            _field("frame", pa.int32(), "index from 0 in presentation order", nullable=False),
+            _field("track", pa.int16(), "0 is the main face", nullable=False),
+            *fields,
+        ]
+    )
+
+
+def _status() -> pa.Field:
+    return _field("status", pa.string(), nullable=False)
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "probe": pa.schema(
+        [
+            _field("sample", pa.string(), nullable=False),
+            _field("kind", pa.string()),
+            _field("width", pa.int32(), "px, upright"),
+            _field("height", pa.int32(), "px, upright"),
+            _field("codec", pa.string()),
+            _field("rotation", pa.int16(), "degrees, counter-clockwise, as stored"),
+            _field("n_frames", pa.int32(), "decoded frames"),
+            _field("duration", _f8, "s"),
+            _field("fps", _f8, "frames/s, mean of the stream's own stamps"),
+            _field("vfr", pa.bool_()),
+            _field("sha256", pa.string()),
+            _status(),
+            _field("reason", pa.string(), nullable=False),
+        ]
+    ),
+    "detections": _keyed(
+        _field("time", _f8, "s"),
+        _field("face", pa.int16(), "detection within its frame, by falling score"),
+        _field("x", _f4, "px"),
+        _field("y", _f4, "px"),
+        _field("w", _f4, "px"),
+        _field("h", _f4, "px"),
+        _field("score", _f4, "0-1, the detector's own"),
+        _field("keypoints5", pa.list_(_f4, 10), "px, x0 y0 ...; image left eye first"),
+        _status(),
+    ),
+    "landmarks": _keyed(
+        _field("time", _f8, "s"),
+        _field("scheme", pa.string()),
+        _field("points", pa.list_(_f4), "px, x0 y0 x1 y1 ..."),
+        _field("depth", pa.list_(_f4), "px of the frame, away from the camera"),
+        _field("confidence", _f4, "0-1, the landmark network's presence"),
+        _status(),
+    ),
+    "fit": _keyed(
+        _field("tx", _f4, "mm, camera axes"),
+        _field("ty", _f4, "mm, camera axes"),
+        _field("tz", _f4, "mm, camera axes"),
+        _field("rx", _f4, "rad, pitch"),
+        _field("ry", _f4, "rad, yaw"),
+        _field("rz", _f4, "rad, roll"),
+        _field("expression", pa.list_(_f4), "coefficients of the face model"),
+        _field("global_params", pa.list_(_f4, 6), "scale rx ry rz (rad) tx ty (px)"),
+        _field("local_params", pa.list_(_f4, 34), "mm along the modes of the PDM"),
+        _field("canonical", pa.list_(_f4, 153), "mm, x0 y0 z0 ...; y up"),
+        _field("error_px", _f4, "px, root mean square reprojection error"),
+        _status(),
+    ),
+    "identity": pa.schema(
+        [
+            _field("sample", pa.string(), nullable=False),
+            _field("track", pa.int16(), nullable=False),
+            _field("identity", pa.list_(_f4), "coefficients of the face model"),
+            _field("n_frames", pa.int32(), "frames that the identity was fitted to"),
+            _field("error_px", _f4, "px, root mean square reprojection error"),
+            _status(),
+        ]
+    ),
+    "embeddings": _keyed(
+        _field("embedding", pa.list_(_f4), "L2 norm 1"),
+        _field("quality", _f4, "0-1"),
+    ),
+}
+
+
+def coefficient_schema(names: Sequence[str], unit: str) -> pa.Schema:
+    """The schema of a table with one float32 column a coefficient (expressions)."""
+    return _keyed(*(_field(name, _f4, unit) for name in names), _status())
+
+
+def units(schema: pa.Schema) -> dict[str, str]:
+    """Column -> unit, for the columns that have one."""
+    return {f.name: f.metadata[b"unit"].decode() for f in schema if f.metadata}
+
+
+class TableWriter:
+    """Writes one table as a stream: `append` rows in key order, then `close`.
+
+    Rows are held until `ROWS_PER_GROUP` of one sample are there, so a table's bytes do not depend
+    on how the rows were appended.
+
+    Args:
+        path: the file to write; write to a temporary name and rename (`facemake.runtime.atomic`).
+        schema: one of `SCHEMAS`, or of `coefficient_schema`.
+        metadata: what made the table (`facemake.provenance.Recipe.metadata`).
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, metadata: Mapping[str, Any]) -> None:
+        document = json.dumps(
+            {**metadata, "units": units(schema)}, sort_keys=True, ensure_ascii=False
+        )
+        self.schema = schema.with_metadata({METADATA_KEY: document.encode()})
+        self._writer = pq.ParquetWriter(path, self.schema, compression="zstd", version="2.6")
+        self._columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+        self._sample: str | None = None
+
+    def append(self, **row: Any) -> None:
+        """Append one row; a column that is not named is null.
+
+        Raises:
+            KeyError: a name that the schema does not have.
+        """
+        sample = row["sample"]
+        rows = len(self._columns["sample"])
+        if rows >= ROWS_PER_GROUP or (rows and sample != self._sample):
+            self._flush()
+        self._sample = sample
+        unknown = row.keys() - self._columns.keys()
+        if unknown:
+            raise KeyError(f"no such column: {', '.join(sorted(unknown))}")
+        for name, values in self._columns.items():
+            values.append(row.get(name))
+
+    def append_columns(self, sample: str, columns: Mapping[str, Any]) -> None:
+        """Append many rows of one sample: a sequence or array a column, all of one length.
+
+        An absent column is null. Arrow arrays, NumPy arrays and lists are taken.
+        """
+        length = len(next(iter(columns.values())))
+        arrays = [
+            pa.array([sample] * length, pa.string())
+            if f.name == "sample"
+            else pa.nulls(length, f.type)
+            if f.name not in columns
+            else _as_array(columns[f.name], f.type)
+            for f in self.schema
+        ]
+        table = pa.Table.from_arrays(arrays, schema=self.schema)
+        if self._columns["sample"]:
+            self._flush()
+        self._writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+
+    def write_table(self, table: pa.Table) -> None:
+        """Append a whole row group as it was read."""
+        self._flush()
+        self._writer.write_table(table.cast(self.schema), row_group_size=ROWS_PER_GROUP)
+
+    def _flush(self) -> None:
+        if not self._columns["sample"]:
+            return
+        arrays = [_as_array(self._columns[f.name], f.type) for f in self.schema]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
+        for values in self._columns.values():
+            values.clear()
+
+    def close(self) -> None:
+        """Write what is held, and the footer."""
+        self._flush()
+        self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._writer.close()
+
+
+def _as_array(values: Any, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if isinstance(values, pa.Array):
+        return values.cast(kind)
+    # from_pandas=False: a NaN (a key point that a detector lacks) is no null
+    return pa.array(values, kind, from_pandas=False)
+
+
+class TableReader:
+    """Reads a table sample by sample.
+
+    Raises:
+        TableError: the file is no Parquet table of facemake, or lacks a wanted column.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = pq.ParquetFile(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise TableError(f"{path} cannot be read as a table ({error}); delete it and run again")
+        document = (self._file.schema_arrow.metadata or {}).get(METADATA_KEY)
+        if document is None:
+            raise TableError(f"{path} was not written by facemake")
+        self.metadata: dict[str, Any] = json.loads(document)
+        self.schema: pa.Schema = self._file.schema_arrow
+        self._groups: dict[str, list[int]] = {}
+        column = self.schema.get_field_index("sample")
+        for index in range(self._file.num_row_groups):
+            group = self._file.metadata.row_group(index)
+            if group.num_rows:
+                # a row group holds one sample (TableWriter), so its minimum is that sample
+                self._groups.setdefault(group.column(column).statistics.min, []).append(index)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the whole table."""
+        return int(self._file.metadata.num_rows)
+
+    @property
+    def samples(self) -> list[str]:
+        """The samples that have rows, in the table's order."""
+        return list(self._groups)
+
+    def groups(self, sample: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows of a sample in key order, at most `ROWS_PER_GROUP` at a time."""
+        for index in self._groups.get(sample, ()):
+            yield self._read([index], columns)
+
+    def read(self, sample: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of a sample (for small columns: this grows with the video)."""
+        return self._read(self._groups.get(sample, []), columns)
+
+    def _read(self, indices: list[int], columns: Sequence[str] | None) -> pa.Table:
+        missing = set(columns or ()) - set(self.schema.names)
+        if missing:
+            raise TableError(f"{self.path} lacks the column {', '.join(sorted(missing))}")
+        return self._file.read_row_groups(indices, columns=columns, use_threads=False)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def merge(parts: Sequence[Path], output: Path) -> None:
+    """Write the row groups of `parts`, in their order, as one table (same schema and metadata)."""
+    writer: pq.ParquetWriter | None = None
+    for path in parts:
+        with pq.ParquetFile(path) as part:
+            if writer is None:
+                writer = pq.ParquetWriter(
+                    output, part.schema_arrow, compression="zstd", version="2.6"
+                )
+            for index in range(part.num_row_groups):
+                writer.write_table(part.read_row_group(index, use_threads=False))
+    if writer is None:
+        raise ValueError("nothing to merge")
+    writer.close()
