@@ -9,8 +9,11 @@ from facemake.media.frame import Kind, MediaError
 from facemake.status import SampleStatus
 
 PICTURE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif .ppm .pgm .pbm .pnm "
-    ".jp2 .j2k .mpo .heic .heif".split()
+    f".{suffix}"
+    for suffix in (
+        *("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "tif", "tiff", "webp", "avif"),
+        *("heic", "heif", "bmp", "dib", "gif", "ppm", "pgm", "pbm", "pnm", "jp2", "j2k"),
+    )
 )
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
 _PICTURE = re.compile(
@@ -42,7 +45,7 @@ def head(path: Path, size: int = 64) -> bytes:
     """
     try:
         if not path.is_file() and path.exists():
-            raise MediaError(SampleStatus.UNREADABLE, f"{path} is neither a file nor a folder")
+            raise MediaError(SampleStatus.UNREADABLE, f"{path.name} is neither a file nor a folder")
         with path.open("rb") as file:
             return file.read(size)
     except PermissionError as error:
@@ -54,7 +57,7 @@ def no_permission(path: Path) -> MediaError:
     what, flags = ("the folder", "u+rx") if _is_dir(path) else ("the file", "u+r")
     return MediaError(
         SampleStatus.NO_PERMISSION,
-        f"no permission to read {what} {path}: ask its owner, or run `chmod {flags}` on it "
+        f"no permission to read {what} {path.name}: ask its owner, or run `chmod {flags}` on it "
         "and on the folders above it",
     )
 

@@ -30,7 +30,8 @@ class MediaError(Exception):
 
     Attributes:
         status: what the tables say of the sample.
-        reason: the same in words for a researcher: names the file, and the cure if any.
+        reason: the same in words for a researcher: names the file (without its folders: no path
+            stands in a table), and the cure if there is one.
     """
 
     def __init__(self, status: SampleStatus, reason: str) -> None:
@@ -62,7 +63,7 @@ class Orientation(NamedTuple):
             (False, False, True): 180,
             (True, False, False): 270,
         }
-        return turns[tuple(self)]
+        return turns[self.transpose, self.flip_x, self.flip_y]
 
     @classmethod
     def from_exif(cls, value: object) -> Orientation:
@@ -113,7 +114,7 @@ class Frame:
         index: from 0 in presentation order within the sample (and its time range).
         time: seconds, the stream's own stamp; None for pictures and where a stream has none.
         duration: seconds that it is shown by its own word; None where it says nothing.
-        status: `ok`, or `decode_error`: then it has no pixels, and `reason` says why.
+        status: `ok`, or `decode_error`: then it has no pixels, and `error` says why.
         width, height: pixels, upright; 0 where nothing could be decoded.
         orientation: what `rgb` has already undone.
         codec: of this frame's file or stream, in ffmpeg's or Pillow's word, lower case.
@@ -124,10 +125,10 @@ class Frame:
         "_rgb",
         "codec",
         "duration",
+        "error",
         "height",
         "index",
         "orientation",
-        "reason",
         "status",
         "time",
         "width",
@@ -142,7 +143,7 @@ class Frame:
         height: int = 0,
         time: float | None = None,
         duration: float | None = None,
-        reason: str = "",
+        error: MediaError | None = None,
         orientation: Orientation = Orientation(),  # noqa: B008 (immutable)
         codec: str | None = None,
     ) -> None:
@@ -150,7 +151,7 @@ class Frame:
         self.time = time
         self.duration = duration
         self.status = FrameStatus.OK if load else FrameStatus.DECODE_ERROR
-        self.reason = reason
+        self.error = error
         self.width = width
         self.height = height
         self.orientation = orientation
@@ -167,7 +168,7 @@ class Frame:
         """
         if self._rgb is None:
             if self._load is None:
-                raise ValueError(f"frame {self.index} has no pixels: {self.reason}")
+                raise ValueError(f"frame {self.index} has no pixels: {self.error}")
             self._rgb = self._load()
             # The decoder's buffer is free again; the pixels are the frame's own from here.
             self._load = None
@@ -191,6 +192,7 @@ class Media(ABC):
     def pick(self, wanted: list[int], times: list[float] | None) -> Iterator[Frame]:
         """The frames of these indices (sorted, no two alike): see `read_frames`."""
 
+    @abstractmethod
     def close(self) -> None:
         """Lets go of the file."""
 

@@ -45,7 +45,7 @@ class ImageMedia(Media):
         if not self.paths:
             raise MediaError(
                 SampleStatus.NO_IMAGES,
-                f"the folder {path} has no picture at its first level (JPEG, PNG, TIFF, WebP, …; "
+                f"the folder {path.name} has no picture at its first level (JPEG, PNG, TIFF, WebP, …; "
                 "folders inside it and hidden files do not count)",
             )
         if self.kind is Kind.IMAGE:
@@ -57,7 +57,12 @@ class ImageMedia(Media):
     def pick(self, wanted: list[int], times: list[float] | None) -> Iterator[Frame]:
         """The pictures of these indices; no other file is touched, and times are not used."""
         for index in wanted:
+            if index >= len(self.paths):
+                raise ValueError(f"there is no picture {index}: the folder has {len(self.paths)}")
             yield picture_frame(self.paths[index], index)
+
+    def close(self) -> None:
+        """Nothing is held open between pictures."""
 
 
 def picture_frame(path: Path, index: int = 0) -> Frame:
@@ -65,7 +70,7 @@ def picture_frame(path: Path, index: int = 0) -> Frame:
     try:
         pixels, orientation, codec = read_picture(path)
     except MediaError as error:
-        return Frame(index, None, reason=error.reason)
+        return Frame(index, None, error=error)
     height, width = pixels.shape[:2]
     return Frame(
         index, lambda: pixels, width=width, height=height, orientation=orientation, codec=codec
@@ -90,17 +95,17 @@ def read_picture(path: Path) -> tuple[Pixels, Orientation, str]:
                 pixels = _rgb(image)
                 orientation = _orientation(image)
     except FileNotFoundError as error:
-        raise _unreadable(f"{path} is a link to nothing") from error
+        raise _unreadable(f"{path.name} is a link to nothing") from error
     except UnidentifiedImageError as error:
         raise _unreadable(_unidentified(path, start)) from error
     except Image.DecompressionBombError as error:
-        raise _unreadable(f"{path} is refused: {error}") from error
+        raise _unreadable(f"{path.name} is refused: {error}") from error
     except OSError as error:
         if error.errno is not None:  # the system's own word: not about the picture
             raise
-        raise _unreadable(f"{path} is damaged or cut short: {error}") from error
+        raise _unreadable(f"{path.name} is damaged or cut short: {error}") from error
     except _DAMAGE as error:
-        raise _unreadable(f"{path} is damaged: {error}") from error
+        raise _unreadable(f"{path.name} is damaged: {error}") from error
     return orientation.apply(pixels), orientation, codec
 
 
@@ -110,10 +115,10 @@ def _unreadable(reason: str) -> MediaError:
 
 def _unidentified(path: Path, start: bytes) -> str:
     if not start:
-        return f"{path} is empty (0 bytes): copy it again from where it came"
+        return f"{path.name} is empty (0 bytes): copy it again from where it came"
     if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
-        return f"{path} is a HEIC picture, which is not read: export it as JPEG or PNG"
-    return f"{path} is not a picture, whatever its name says, or its beginning is damaged"
+        return f"{path.name} is a HEIC picture, which is not read: export it as JPEG or PNG"
+    return f"{path.name} is not a picture, whatever its name says, or its beginning is damaged"
 
 
 def _orientation(image: Image.Image) -> Orientation:
@@ -140,5 +145,6 @@ def _rgb(image: Image.Image) -> Pixels:
         if alpha.min() == 255:
             return np.ascontiguousarray(colour)
         blend = colour.astype(np.uint16) * alpha
-        return ((blend + 127) // 255).astype(np.uint8)
-    return np.asarray(image.convert("RGB"))
+        blended: Pixels = ((blend + 127) // 255).astype(np.uint8)
+        return blended
+    return np.array(image.convert("RGB"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from facemake.media.files import classify
 from facemake.media.frame import Frame, Kind, Media, MediaError
@@ -27,7 +28,7 @@ def open_media(sample: Sample) -> Media:
     if sample.start is not None or sample.end is not None:
         raise MediaError(
             SampleStatus.UNREADABLE,
-            f"{sample.path} is no video and has no time: remove start and end from this line of "
+            f"{sample.path.name} is no video and has no time: remove start and end from this line of "
             "the sample sheet",
         )
     return ImageMedia(sample.path)
@@ -54,7 +55,7 @@ def read_frames(
         MediaError, OSError: as for `open_media`.
     """
     wanted = [int(index) for index in wanted_indices]
-    if wanted and wanted[0] < 0 or any(b <= a for a, b in zip(wanted, wanted[1:], strict=False)):
+    if min(wanted, default=0) < 0 or any(b <= a for a, b in pairwise(wanted)):
         raise ValueError("frame indices must be strictly increasing, from 0")
     stamps = None if times is None else [float(time) for time in times]
     if stamps is not None and len(stamps) != len(wanted):

@@ -7,22 +7,25 @@ an alpha channel is dropped. Edit lists are honoured: what they hide is decoded 
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import av.logging
-import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.sidedata.sidedata import Type as SideDataType
-from av.stream import Disposition
+from av.format import Flags
+from av.packet import Packet
+from av.stream import Disposition, Stream
 from av.video.frame import PictureType, VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from facemake.media.files import head
@@ -39,7 +42,15 @@ if av.logging.get_level() is None:
 _SCALING = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 # Where a key frame is known to start afresh, and stamps and index are known to be sound.
 _SEEKABLE_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mjpeg"})
-_SEEKABLE_FORMATS = frozenset({"mov", "mp4", "matroska", "webm"})
+_SEEKABLE_FORMATS = frozenset({"mov", "matroska"})
+# Where the header tells the duration, and not libav's guess by what it has read.
+_TELL_DURATION = frozenset({"matroska", "flv", "asf"})
+_TOLERANCE = 0.5
+"""Seconds that a container may promise too much: what sound encoders put before and after."""
+# H.273 matrices that swscale refuses: a reserved number counts as not said, BT.2020 of constant
+# luminance as the other BT.2020; YCgCo, ICtCp and the like would come out in false colours.
+_MATRICES = {3: Colorspace.ITU601, 10: Colorspace.BT2020}
+_UNKNOWN_MATRICES = frozenset({8, *range(11, 18)})
 
 
 class _DoubtError(Exception):
@@ -48,25 +59,26 @@ class _DoubtError(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """What reading a video has met so far; complete when its frames are at an end."""
+    """What one pass over a video has met so far."""
 
     packets: int = 0
-    """Of the video stream, those hidden by an edit list included."""
+    """Of the video stream, without those that an edit list hides."""
     failed: int = 0
-    """Packets that the decoder refused."""
-    failed_last: int = 0
-    """How many of them in a row at the end."""
+    """How many of them the decoder refused."""
+    frames: int = 0
+    """That came out of the decoder."""
+    finished: bool = False
+    """The pass came to the end of the file."""
     cut: bool = False
-    """The last packet that was read is not whole, or reading itself failed."""
+    """The last packet of any stream is not whole, or reading itself failed."""
     end: float = 0.0
     """Seconds: the latest end of a packet of any stream."""
-    errors: list[str] = field(default_factory=list)
-    """The first few messages of libav, no two alike."""
-
-    def note(self, error: FFmpegError) -> None:
-        message = error.log[1][2].strip() if error.log and error.log[1] else error.strerror
-        if message and message not in self.errors and len(self.errors) < 3:
-            self.errors.append(message)
+    video_end: float = 0.0
+    """Seconds: the latest end of a packet of the video stream, the hidden apart."""
+    shown_end: float = 0.0
+    """Seconds: the latest end of a frame."""
+    error: str = ""
+    """The first message of the decoder."""
 
 
 class VideoMedia(Media):
@@ -75,7 +87,6 @@ class VideoMedia(Media):
     Attributes:
         codec: ffmpeg's name, lower case.
         tally: of the last pass over its frames.
-        notes: what a researcher should know of it, in words, though it is no failure.
     """
 
     kind = Kind.VIDEO
@@ -105,7 +116,7 @@ class VideoMedia(Media):
     # -- opening
 
     def _unreadable(self, what: str) -> MediaError:
-        return MediaError(SampleStatus.UNREADABLE, f"{self.path} {what}")
+        return MediaError(SampleStatus.UNREADABLE, f"{self.path.name} {what}")
 
     def _open(self) -> None:
         """Opens the file afresh, at its beginning."""
@@ -114,10 +125,10 @@ class VideoMedia(Media):
             # Only files: a playlist that calls itself a video must not open a connection.
             container = av.open(str(self.path), options={"protocol_whitelist": "file"})
         except FFmpegError as error:
-            if isinstance(error, MemoryError):
-                raise
+            _raise_if_ours(error)
             raise self._unreadable(_cannot_open(error)) from error
         self._container, self._used = container, False
+        self._formats = frozenset(container.format.name.split(","))
         videos = [
             stream
             for stream in container.streams.video
@@ -125,11 +136,11 @@ class VideoMedia(Media):
             if not stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)
         ]
         if not videos:
-            kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
+            kinds = sorted({str(stream.type) for stream in container.streams}) or ["nothing"]
             self.close()
             raise MediaError(
                 SampleStatus.NO_VIDEO_STREAM,
-                f"{self.path} has no video, only {' and '.join(kinds)}",
+                f"{self.path.name} has no video, only {' and '.join(kinds)}",
             )
         best = container.streams.best("video")
         self._stream: VideoStream = next((s for s in videos if s is best), videos[0])
@@ -140,9 +151,15 @@ class VideoMedia(Media):
                 "is in a video format that cannot be decoded here: convert it with "
                 "ffmpeg -i … -c:v libx264 -crf 16 out.mp4"
             )
+        if context.colorspace in _UNKNOWN_MATRICES:
+            self.close()
+            raise self._unreadable(
+                f"has a colour coding that is not understood here (H.273 matrix "
+                f"{context.colorspace}): convert it with ffmpeg -i … -c:v libx264 out.mp4"
+            )
         # One thread: the rule's share of the machine, and the same bytes at any core count.
         context.thread_count = 1
-        self._stampless = bool(container.format.flags & av.format.Flags.no_timestamps.value)
+        self._stampless = bool(Flags(container.format.flags) & Flags.no_timestamps)
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -151,61 +168,86 @@ class VideoMedia(Media):
             self._container = None
 
     @property
-    def notes(self) -> list[str]:
-        """What is unusual and no failure."""
-        ratio = self._stream.sample_aspect_ratio
-        if ratio and ratio != 1:
-            return [f"its pixels are not square ({ratio.numerator}:{ratio.denominator})"]
-        return []
+    def tick(self) -> float | None:
+        """Seconds: the step of the stream's clock; None where it has no stamps."""
+        return None if self._stampless else float(self._stream.time_base or 0) or None
+
+    @property
+    def shown_until(self) -> float:
+        """Seconds: where an edit list ends the stream; infinite where nothing says so."""
+        stream = self._stream
+        if "mov" not in self._formats or stream.duration is None or stream.time_base is None:
+            return math.inf
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel over its height. Frames are given as they are stored all the same."""
+        return self._stream.sample_aspect_ratio or Fraction(1)
 
     # -- decoding
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        """Frames from where the container stands, in presentation order; fills the tally."""
+        """Frames from where the container stands, in presentation order; fills a new tally."""
         assert self._container is not None, "the video is closed"
         self._used = True
-        tally, stream = self.tally, self._stream
-        others = [s for s in self._container.streams.audio if s.codec_context is not None]
-        packets = self._container.demux(stream, *others)
-        while True:
-            try:
-                packet = next(packets, None)
-            except FFmpegError as error:
-                if isinstance(error, MemoryError):
-                    raise
-                tally.cut = True
-                tally.note(error)
-                packet = None
-            if packet is not None and packet.size:
+        tally = self.tally = Tally()
+        stream, avi = self._stream, "avi" in self._formats
+        slots: list[int] = []
+        for packet in self._packets():
+            if packet.size:
                 stamp = packet.dts if packet.pts is None else packet.pts
-                if stamp is not None:
-                    end = float((stamp + (packet.duration or 0)) * packet.time_base)
-                    tally.end = max(tally.end, end)
+                end = float((stamp + (packet.duration or 0)) * packet.time_base) if stamp else 0.0
                 tally.cut = packet.is_corrupt
-            if packet is not None and packet.stream is not stream:
-                continue
-            real = packet is not None and packet.size > 0
-            tally.packets += real
+                tally.end = max(tally.end, end)
+                if packet.stream is not stream:
+                    continue
+                if not packet.is_discard:
+                    tally.packets += 1
+                    tally.video_end = max(tally.video_end, end)
             try:
-                # An empty packet, or none, gets out what the decoder still holds back.
                 frames = stream.codec_context.decode(packet)
             except FFmpegError as error:
-                if isinstance(error, MemoryError):
-                    raise
-                if real:
-                    tally.failed += 1
-                    tally.failed_last += 1
-                tally.note(error)
+                _raise_if_ours(error)
+                tally.failed += packet.size > 0
+                tally.error = tally.error or _said(error)
                 frames = []
             else:
-                tally.failed_last = 0
-            yield from frames
-            if not real:
-                return
+                if avi and packet.dts is not None:
+                    heapq.heappush(slots, packet.dts)
+            for frame in frames:
+                if slots:
+                    # An AVI has one slot of time a frame and none for the order of B-frames, so
+                    # the stamps that libav derives run backwards: frames fill the slots in turn.
+                    frame.pts = heapq.heappop(slots)
+                tally.frames += 1
+                if frame.time is not None:
+                    end = frame.time + float((frame.duration or 0) * (frame.time_base or 0))
+                    tally.shown_end = max(tally.shown_end, end)
+                yield frame
+        tally.finished = True
+
+    def _packets(self) -> Iterator[Packet[Stream]]:
+        """All streams' packets from where the container stands; at last an empty one of ours."""
+        assert self._container is not None, "the video is closed"
+        try:
+            for packet in self._container.demux():
+                if packet.size:  # not libav's own marks of the end, one a stream
+                    yield packet
+        except FFmpegError as error:
+            _raise_if_ours(error)
+            self.tally.cut = True
+            self.tally.error = self.tally.error or _said(error)
+        # Gets out what the decoder still holds back. Unlike None, it lends the frames its clock.
+        last: Packet[Stream] = Packet()
+        last.stream = self._stream
+        assert self._stream.time_base is not None
+        last.time_base = self._stream.time_base
+        yield last
 
     def _frame(self, frame: VideoFrame, index: int) -> Frame:
         orientation = Orientation()
-        matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+        matrix = cast("dict[str, Any]", frame.side_data).get("DISPLAYMATRIX")
         if matrix is not None:
             orientation = Orientation.from_display_matrix(bytes(matrix))
         width, height = frame.width, frame.height
@@ -221,7 +263,7 @@ class VideoMedia(Media):
             duration=float(frame.duration * frame.time_base)
             if frame.duration and frame.time_base and not self._stampless
             else None,
-            reason="the decoder calls it damaged" if damaged else "",
+            error=self._unreadable(f"has damage in frame {index}") if damaged else None,
             orientation=orientation,
             codec=self.codec,
         )
@@ -231,10 +273,15 @@ class VideoMedia(Media):
 
     def _rgb(self, frame: VideoFrame, orientation: Orientation) -> Pixels:
         converted = self._reformatter.reformat(
-            frame, format="rgb24", interpolation=_SCALING, threads=1
+            frame,
+            format="rgb24",
+            src_colorspace=_MATRICES.get(frame.colorspace),
+            interpolation=_SCALING,
+            threads=1,
         )
-        pixels: Pixels = converted.to_ndarray().astype(np.uint8, copy=converted is frame)
-        return orientation.apply(pixels)
+        pixels: Pixels = converted.to_ndarray()  # type: ignore[assignment]  # rgb24 is uint8
+        # A stream that is RGB already hands out the decoder's own buffer.
+        return orientation.apply(pixels.copy() if converted is frame else pixels)
 
     # -- all frames
 
@@ -262,7 +309,6 @@ class VideoMedia(Media):
     def _from_beginning(self) -> Iterator[VideoFrame]:
         if self._used:
             self._open()
-        self.tally = Tally()
         return self._decoded()
 
     # -- chosen frames
@@ -286,14 +332,16 @@ class VideoMedia(Media):
             time = stamps.get(whole.index)
             if time is not None and (whole.time is None or not _same(whole.time, time)):
                 raise ValueError(
-                    f"frame {whole.index} of {self.path} is at {whole.time} s, not at {time} s: "
+                    f"frame {whole.index} of {self.path.name} is at {whole.time} s, not at {time} s: "
                     "the recording was exchanged since it was probed"
                 )
             yield whole
             left = left[1:]
             if not left:
                 return
-        raise ValueError(f"{self.path} has no frame {left[0]}: it was exchanged since its probe")
+        raise ValueError(
+            f"{self.path.name} has no frame {left[0]}: it was exchanged since its probe"
+        )
 
     def _seek_each(self, times: list[float]) -> Iterator[VideoFrame]:
         """The frame at each of these stamps.
@@ -350,7 +398,6 @@ class VideoMedia(Media):
                 self._container.seek(math.floor((time - back) / stream.time_base), stream=stream)
             except FFmpegError as error:
                 raise _DoubtError from error
-            self.tally = Tally()
             frames = self._decoded()
             for frame in frames:
                 # Presented before the key frame are those that lean on what was not decoded;
@@ -365,8 +412,7 @@ class VideoMedia(Media):
     def _seekable(self) -> bool:
         """Whether entering amid the stream is understood for this container and codec."""
         assert self._container is not None, "the video is closed"
-        names = set(self._container.format.name.split(","))
-        if not names & _SEEKABLE_FORMATS or self.codec not in _SEEKABLE_CODECS:
+        if not self._formats & _SEEKABLE_FORMATS or self.codec not in _SEEKABLE_CODECS:
             return False
         # An edit list that hides frames amid the others joins pieces of the recording.
         shown = [not entry.is_discard for entry in self._stream.index_entries]
@@ -377,15 +423,74 @@ class VideoMedia(Media):
     # -- is it whole?
 
     def missing(self) -> str:
-        """What the container promises and the file does not hold; asked after a whole pass."""
+        """What the container promises and the file does not hold, in words; "" if nothing.
+
+        Asked after a pass over its frames. Sound that is longer than the picture, edit lists and
+        counts in headers mean nothing here: bytes and times do.
+        """
         assert self._container is not None, "the video is closed"
-        size = self.path.stat().st_size
-        names = set(self._container.format.name.split(","))
-        if names & {"mov", "mp4"}:
-            entries = [entry for entry in self._stream.index_entries if not entry.is_discard]
+        tally, size = self.tally, self.path.stat().st_size
+        if "mov" in self._formats:
+            base = self._stream.time_base or 1
+            entries = [
+                entry
+                for entry in self._stream.index_entries
+                if not entry.is_discard and (self.end is None or entry.timestamp * base < self.end)
+            ]
             beyond = sum(entry.pos + entry.size > size for entry in entries)
-            return f"{beyond} of its {len(entries)} frames lie beyond its end" if beyond else ""
+            if beyond:
+                return f"{beyond} of the {len(entries)} frames in its index lie beyond its end"
+        if not tally.finished:
+            return ""
+        short = declared_bytes(self.path) - size
+        if short > 0:
+            return f"the file is {short} bytes shorter than its own header says"
+        if tally.cut:
+            return "its last packet is not whole"
+        declared = (self._container.duration or 0) / 1e6
+        if self._formats & _TELL_DURATION and declared - tally.end > _TOLERANCE:
+            return f"it should last {declared:.2f} s, but there is nothing after {tally.end:.2f} s"
+        if tally.video_end - tally.shown_end > _TOLERANCE:
+            return (
+                f"nothing after {tally.shown_end:.2f} s of {tally.video_end:.2f} s can be decoded"
+            )
         return ""
+
+
+def declared_bytes(path: Path) -> int:
+    """How long a file must be by its own header (Matroska, WebM, AVI); 0 where it does not say."""
+    start = head(path, 4096)
+    if start[:4] == b"RIFF":
+        size = int.from_bytes(start[4:8], "little")
+        return size + 8 if size != 0xFFFFFFFF else 0
+    if start[:4] != b"\x1a\x45\xdf\xa3":
+        return 0
+    size, at = _ebml_size(start, 4)
+    if start[at + size : at + size + 4] != b"\x18\x53\x80\x67":  # the Segment, all the rest
+        return 0
+    size, at = _ebml_size(start, at + size + 4)
+    return at + size if size else 0
+
+
+def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
+    """An EBML size (0 where unknown) and where its content begins."""
+    first = data[at] if at < len(data) else 0
+    length = 9 - first.bit_length()
+    ones = (1 << 7 * length) - 1
+    size = int.from_bytes(data[at : at + length], "big") & ones
+    return (0 if size == ones else size), at + length
+
+
+def _raise_if_ours(error: FFmpegError) -> None:
+    """Running out of memory says nothing about the data."""
+    if isinstance(error, MemoryError):
+        raise error
+
+
+def _said(error: FFmpegError) -> str:
+    """What libav said last, or the name of the error."""
+    log: tuple[object, ...] | None = error.log  # (level, who, message): PyAV's stub errs
+    return str(log[-1] if log else error.strerror or "").strip().rstrip(".")
 
 
 def _same(stamp: float, time: float) -> bool:
@@ -394,10 +499,10 @@ def _same(stamp: float, time: float) -> bool:
 
 
 def _cannot_open(error: FFmpegError) -> str:
-    said = error.log[1][2].strip() if error.log and error.log[1] else ""
+    said = _said(error)
     if "moov atom not found" in said:
         return (
             "is an MP4 or MOV without its table of contents (moov): the copy or the recording "
             "was cut short. Copy it again; of an original, a repair tool may save it"
         )
-    return f"is not a video that can be read ({said or error.strerror}): copy it again"
+    return f"is not a video that can be read ({said}): copy it again"

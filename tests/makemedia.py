@@ -1,0 +1,120 @@
+"""Tiny videos and pictures for tests, made on the spot with PyAV and Pillow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.frame import VideoFrame
+
+Pixels = npt.NDArray[np.uint8]
+QUIET = {"libx265": {"x265-params": "log-level=none"}, "libx264": {}}
+
+
+def pattern(index: int = 0, width: int = 64, height: int = 48) -> Pixels:
+    """(height, width, 3): red, green, blue and white quarters, a grey bar that codes `index`.
+
+    Top left red, top right green, bottom left blue, bottom right white; the bar runs down the
+    middle, 16 grey levels by index.
+    """
+    image = np.zeros((height, width, 3), np.uint8)
+    half_y, half_x = height // 2, width // 2
+    image[:half_y, :half_x] = (255, 0, 0)
+    image[:half_y, half_x:] = (0, 255, 0)
+    image[half_y:, :half_x] = (0, 0, 255)
+    image[half_y:, half_x:] = (255, 255, 255)
+    bar = max(width // 8, 2)
+    image[:, half_x - bar : half_x + bar] = 8 + 15 * (index % 16)
+    return image
+
+
+def noise(index: int, width: int = 64, height: int = 48) -> Pixels:
+    """(height, width, 3): a smooth field that moves, plus grain: makes an encoder predict."""
+    y, x = np.mgrid[0:height, 0:width]
+    wave = np.stack(
+        [np.sin((x + 3 * index) / 9.0), np.cos((y - 2 * index) / 7.0), np.sin((x + y + index) / 11.0)],
+        axis=-1,
+    )
+    grain = np.random.default_rng(index).integers(-8, 9, wave.shape)
+    return np.clip(128 + 90 * wave + grain, 0, 255).astype(np.uint8)
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[Pixels | VideoFrame] | int = 10,
+    *,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    fps: int | Fraction = 25,
+    stamps: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    rotation: float | None = None,
+    hflip: bool = False,
+    audio_seconds: float = 0.0,
+    format: str | None = None,
+) -> Path:
+    """Encodes a video.
+
+    Arguments:
+        frames: RGB arrays (or frames made by hand); a number: so many `pattern`s.
+        stamps: presentation times in ticks of `time_base`; default: evenly by `fps`.
+        rotation, hflip: the display matrix, as PyAV's `set_display_rotation` takes them
+            (degrees counter-clockwise).
+        audio_seconds: a silent audio stream of this length beside the video.
+    """
+    if isinstance(frames, int):
+        frames = [pattern(i) for i in range(frames)]
+    frames = [
+        f if isinstance(f, VideoFrame) else VideoFrame.from_ndarray(f, format="rgb24")
+        for f in frames
+    ]
+    settings = {**QUIET.get(codec, {}), **(options or {})}
+    with av.open(str(path), "w", format=format, options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=fps, options=settings)
+        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, pix_fmt
+        stream.codec_context.thread_count = 1
+        stream.color_range = frames[0].color_range
+        stream.colorspace = frames[0].colorspace
+        if time_base is not None:
+            stream.codec_context.time_base = time_base
+            stream.time_base = time_base
+        if rotation is not None or hflip:
+            stream.set_display_rotation(rotation or 0.0, hflip=hflip)
+        sound = container.add_stream("aac", rate=16000) if audio_seconds else None
+        base = time_base or Fraction(1, 1) / Fraction(fps)
+        for i, frame in enumerate(frames):
+            frame.pts = i if stamps is None else stamps[i]
+            frame.time_base = base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if sound is not None:
+            _write_silence(container, sound, audio_seconds)
+    return path
+
+
+def write_audio(path: Path, seconds: float = 0.5) -> Path:
+    """A file with sound and no picture."""
+    with av.open(str(path), "w") as container:
+        _write_silence(container, container.add_stream("aac", rate=16000), seconds)
+    return path
+
+
+def _write_silence(container: av.container.OutputContainer, stream: object, seconds: float) -> None:
+    for start in range(0, int(16000 * seconds), 1024):
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, start, Fraction(1, 16000)
+        container.mux(stream.encode(frame))  # type: ignore[attr-defined]
+    container.mux(stream.encode(None))  # type: ignore[attr-defined]
+
+
+def truncate(path: Path, keep: float) -> Path:
+    """Cuts a file down to this part of its bytes."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+    return path
