@@ -19,10 +19,8 @@ from facemake.errors import ConfigError, FacemakeError
 from facemake.hashes import open_memo
 from facemake.provenance import digest
 from facemake.runtime.atomic import write_text
-from facemake.samples import Sample, read_shard, samples_digest, shard_text
+from facemake.samples import WORK, Sample, plan_file, read_shard, samples_digest, shard_text
 
-WORK = Path(".facemake")
-PLAN = WORK / "plan.json"
 LARGEST_UNPACKED = 500
 
 BYTES_A_CROP = 38_000
@@ -57,11 +55,6 @@ class Plan:
     def stack(self, stage: str) -> str:
         """The stage's environment."""
         return recipes.stack(stage, self.config)
-
-
-def plan_file(shard: str, work: Path = WORK) -> Path:
-    """Where the plan of a shard is."""
-    return work / "plan" / f"{shard}.tsv"
 
 
 def cache_folder(config: Mapping[str, Any]) -> Path | None:

@@ -44,6 +44,9 @@ class Sample:
         return [self.sample, self.sha256, self.start, self.end, self.excluded, self.reason]
 
 
+WORK = Path(".facemake")
+"""Where a run keeps its plan, locks and parts, in its working directory."""
+
 PLAN_COLUMNS = (
     "sample",
     "path",
@@ -64,6 +67,11 @@ def samples_digest(samples: Iterable[Sample]) -> str:
     would look the same to it: this list does not.
     """
     return digest([sample.media_identity for sample in samples])
+
+
+def plan_file(shard: str, work: Path = WORK) -> Path:
+    """Where the plan of a shard is."""
+    return work / "plan" / f"{shard}.tsv"
 
 
 def read_shard(plan: Path) -> list[Sample]:

@@ -24,10 +24,9 @@ from facemake.errors import FacemakeError
 from facemake.provenance import Recipe
 from facemake.runtime.atomic import replacing
 from facemake.runtime.progress import Progress
-from facemake.samples import Sample, read_shard, samples_digest
+from facemake.samples import WORK, Sample, read_shard, samples_digest
+from facemake.status import DECODABLE
 from facemake.tables import TableReader, TableWriter
-
-WORK = Path(".facemake")
 
 
 class Part:
@@ -99,7 +98,7 @@ class ShardRun:
         self._stage_parts = work / "parts" / recipe.stage
         self._parts = self._stage_parts / f"{self.shard}.{self.lineage[:16]}"
         self._lock_path = work / "locks" / f"{recipe.stage}.{self.shard}"
-        self.progress = Progress(recipe.stage, self.shard, len(self.samples), None)
+        self.progress = Progress(recipe.stage, self.shard, len(self.samples))
 
     def __enter__(self) -> Self:
         self._lock_path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,3 +192,10 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def _glob_escape(text: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in text)
 
+
+
+def decodable_samples(probe: Path) -> dict[str, dict[str, Any]]:
+    """Sample -> its probe row, for the samples that have frames (`status.DECODABLE`)."""
+    with TableReader(probe) as reader:
+        rows = [row for sample in reader.samples for row in reader.read(sample).to_pylist()]
+    return {row["sample"]: row for row in rows if row["status"] in DECODABLE}

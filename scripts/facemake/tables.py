@@ -28,6 +28,7 @@ def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = Tru
     return pa.field(name, kind, nullable, {"unit": unit} if unit else None)
 
 
+# Lists have no fixed size in the schema: Arrow 25 does not read fixed-size lists that are null back.
 _f4 = pa.float32()
 _f8 = pa.float64()  # seconds: float32 has steps of half a millisecond after two hours
 
@@ -55,7 +56,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field("width", pa.int32(), "px, upright"),
             _field("height", pa.int32(), "px, upright"),
             _field("codec", pa.string()),
-            _field("rotation", pa.int16(), "degrees, counter-clockwise, as stored"),
+            _field("rotation", pa.int16(), "degrees clockwise that make the stored pixels upright"),
             _field("n_frames", pa.int32(), "decoded frames"),
             _field("duration", _f8, "s"),
             _field("fps", _f8, "frames/s, mean of the stream's own stamps"),
@@ -73,7 +74,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         _field("w", _f4, "px"),
         _field("h", _f4, "px"),
         _field("score", _f4, "0-1, the detector's own"),
-        _field("keypoints5", pa.list_(_f4, 10), "px, x0 y0 ...; image left eye first"),
+        _field("keypoints5", pa.list_(_f4), "px, x0 y0 ...; image left eye first"),
         _status(),
     ),
     "landmarks": _keyed(
@@ -92,9 +93,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         _field("ry", _f4, "rad, yaw"),
         _field("rz", _f4, "rad, roll"),
         _field("expression", pa.list_(_f4), "coefficients of the face model"),
-        _field("global_params", pa.list_(_f4, 6), "scale rx ry rz (rad) tx ty (px)"),
-        _field("local_params", pa.list_(_f4, 34), "mm along the modes of the PDM"),
-        _field("canonical", pa.list_(_f4, 153), "mm, x0 y0 z0 ...; y up"),
+        _field("global_params", pa.list_(_f4), "scale rx ry rz (rad) tx ty (px)"),
+        _field("local_params", pa.list_(_f4), "mm along the modes of the PDM"),
+        _field("canonical", pa.list_(_f4), "mm, x0 y0 z0 ...; y up"),
         _field("error_px", _f4, "px, root mean square reprojection error"),
         _status(),
     ),

@@ -16,16 +16,19 @@ class Progress:
     Args:
         stage, shard: what runs.
         samples: how many samples the shard has.
-        frames: how many frames these have together (from the probe table), None where unknown.
     """
 
-    def __init__(self, stage: str, shard: str, samples: int, frames: int | None) -> None:
+    def __init__(self, stage: str, shard: str, samples: int) -> None:
         self._what = f"{stage} {shard}"
         self._samples = samples
-        self._frames = frames
+        self._frames = 0
         self._done_samples = 0
         self._done_frames = 0
         self._start = self._said = time.monotonic()
+
+    def expect(self, frames: int) -> None:
+        """Say how many frames there are in all (from the probe table)."""
+        self._frames = frames
 
     def frame(self, count: int = 1) -> None:
         """Count frames that are done."""

@@ -1,0 +1,52 @@
+# facemake: face videos and image folders to tables of facial behaviour and an HDF5 training set.
+#
+# config/config.yaml says what to do, config/samples.tsv to what; rules/ has one file a stage,
+# scripts/ one thin script a rule, scripts/facemake/ the library that does the work.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+# Snakemake hands this folder on to every script, in conda environments and containers too.
+sys.path.insert(0, f"{workflow.basedir}/scripts")
+
+
+configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+if Path("config/config.yaml").is_file():
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/probe.smk"
+include: "rules/detect.smk"
+include: "rules/landmarks.smk"
+include: "rules/fit.smk"
+include: "rules/expressions.smk"
+include: "rules/aus.smk"
+include: "rules/embed.smk"
+include: "rules/dataset.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.training_set.input,
+        rules.report.input,
+        stage_tables("expressions"),
+        stage_tables("embed", "embeddings"),
+
+
+onsuccess:
+    say_summary()
+
+
+onerror:
+    say_summary()

@@ -1,0 +1,26 @@
+# Intensity and occurrence of facial action units.
+rule aus:
+    input:
+        expressions=f"{OUT}/expressions/{{shard}}.parquet",
+    output:
+        aus=f"{OUT}/aus/{{shard}}.parquet",
+    params:
+        recipe=recipe("aus"),
+        container=container("aus"),
+    log:
+        f"{OUT}/logs/aus/{{shard}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/aus/{{shard}}.tsv"
+    cache: CACHE
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=60,
+    conda:
+        conda_file("aus")
+    container:
+        container("aus")
+    message:
+        "estimate action units in {wildcards.shard}"
+    script:
+        "../scripts/aus.py"

@@ -1,0 +1,61 @@
+# The plan of the run, and what every rule asks of it.
+#
+# The main process checks config and sheet, hashes the recordings and writes .facemake/plan; a job
+# of a cluster, which parses this file again, reads that plan and nothing else.
+import logging
+
+from facemake import plan as planning
+from facemake.errors import FacemakeError
+from facemake.hashes import private_folder
+
+
+def _plan():
+    if not workflow.is_main_process:
+        return planning.load()
+    logging.getLogger("facemake").setLevel(logging.INFO)
+    files = [Path(f) for f in dict.fromkeys(map(os.path.realpath, workflow.configfiles))]
+    return planning.make(config, files)
+
+
+try:
+    PLAN = _plan()
+except FacemakeError as error:
+    raise WorkflowError(str(error)) from None
+
+OUT = PLAN.config["outdir"]
+CACHE_FOLDER = planning.cache_folder(PLAN.config)
+CACHE = CACHE_FOLDER is not None
+if CACHE and "SNAKEMAKE_OUTPUT_CACHE" not in os.environ:
+    os.environ["SNAKEMAKE_OUTPUT_CACHE"] = str(
+        private_folder(private_folder(CACHE_FOLDER) / "store")
+    )
+
+
+wildcard_constraints:
+    # the merged training set lies beside its shards
+    shard=r"(?!training_data$|manifest$|index$)[^/.][^/]*",
+
+
+def stage_tables(stage, folder=None):
+    """Every shard's table of a stage; none where the config switches the stage off."""
+    if not PLAN.enabled(stage):
+        return []
+    return expand(f"{OUT}/{folder or stage}/{{shard}}.parquet", shard=PLAN.shards)
+
+
+def recipe(stage):
+    """What a stage depends on besides its inputs: a parameter of its rule, and so of its cache key."""
+    return PLAN.recipes.get(stage, {})
+
+
+def conda_file(stage):
+    return f"../envs/{PLAN.stack(stage)}.yaml"
+
+
+def container(stage):
+    return PLAN.config["containers"][PLAN.stack(stage)]
+
+
+def memory(base):
+    """More of it at each attempt, for a scheduler that kills a job at its limit."""
+    return lambda wildcards, attempt: base * attempt

@@ -1,0 +1,97 @@
+# The HDF5 training set: examples of each shard, then all of them in one file, and the manifest.
+rule dataset:
+    input:
+        probe=f"{OUT}/probe/{{shard}}.parquet",
+        detections=f"{OUT}/detections/{{shard}}.parquet",
+        landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
+        faces=f"{OUT}/faces/{{shard}}.h5",
+        fit=f"{OUT}/fit/{{shard}}.parquet",
+        aus=f"{OUT}/aus/{{shard}}.parquet",
+    output:
+        examples=f"{OUT}/dataset/{{shard}}.h5",
+        counts=f"{OUT}/counts/{{shard}}.parquet",
+    params:
+        recipe=recipe("dataset"),
+        container=container("dataset"),
+        people=lambda wildcards: PLAN.people[wildcards.shard],
+    log:
+        f"{OUT}/logs/dataset/{{shard}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/dataset/{{shard}}.tsv"
+    cache: CACHE
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=120,
+    conda:
+        conda_file("dataset")
+    container:
+        container("dataset")
+    message:
+        "write the examples of {wildcards.shard}"
+    script:
+        "../scripts/dataset.py"
+
+
+rule merge_dataset:
+    input:
+        examples=expand(f"{OUT}/dataset/{{shard}}.h5", shard=PLAN.shards),
+    output:
+        f"{OUT}/dataset/training_data.h5",
+    params:
+        recipe=recipe("merge_dataset"),
+        container=container("merge_dataset"),
+        shards=PLAN.shards,
+    log:
+        f"{OUT}/logs/merge_dataset.log",
+    benchmark:
+        f"{OUT}/benchmarks/merge_dataset.tsv"
+    cache: CACHE
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=240,
+    conda:
+        conda_file("merge_dataset")
+    container:
+        container("merge_dataset")
+    message:
+        "merge the training set"
+    script:
+        "../scripts/merge_dataset.py"
+
+
+rule manifest:
+    input:
+        counts=stage_tables("dataset", "counts"),
+    output:
+        f"{OUT}/dataset/manifest.parquet",
+    params:
+        recipe=recipe("manifest"),
+        container=container("manifest"),
+        shards=PLAN.shards,
+    log:
+        f"{OUT}/logs/manifest.log",
+    benchmark:
+        f"{OUT}/benchmarks/manifest.tsv"
+    cache: CACHE
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=60,
+    conda:
+        conda_file("manifest")
+    container:
+        container("manifest")
+    message:
+        "write the manifest"
+    script:
+        "../scripts/manifest.py"
+
+
+rule training_set:
+    input:
+        f"{OUT}/dataset/training_data.h5",
+        f"{OUT}/dataset/manifest.parquet",
+    message:
+        "the training set is complete"

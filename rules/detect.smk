@@ -1,0 +1,26 @@
+# Faces of every frame, joined to tracks.
+rule detect:
+    input:
+        probe=f"{OUT}/probe/{{shard}}.parquet",
+    output:
+        detections=f"{OUT}/detections/{{shard}}.parquet",
+    params:
+        recipe=recipe("detect"),
+        container=container("detect"),
+    log:
+        f"{OUT}/logs/detect/{{shard}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/detect/{{shard}}.tsv"
+    cache: CACHE
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=240,
+    conda:
+        conda_file("detect")
+    container:
+        container("detect")
+    message:
+        "detect faces in {wildcards.shard}"
+    script:
+        "../scripts/detect.py"

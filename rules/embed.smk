@@ -1,0 +1,29 @@
+# Identity embeddings of the best frames of each track; the only stage to decode again.
+rule embed:
+    input:
+        probe=f"{OUT}/probe/{{shard}}.parquet",
+        detections=f"{OUT}/detections/{{shard}}.parquet",
+        landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
+        fit=f"{OUT}/fit/{{shard}}.parquet",
+    output:
+        embeddings=f"{OUT}/embeddings/{{shard}}.parquet",
+    params:
+        recipe=recipe("embed"),
+        container=container("embed"),
+    log:
+        f"{OUT}/logs/embed/{{shard}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/embed/{{shard}}.tsv"
+    cache: CACHE
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=120,
+    conda:
+        conda_file("embed")
+    container:
+        container("embed")
+    message:
+        "embed faces of {wildcards.shard}"
+    script:
+        "../scripts/embed.py"

@@ -1,0 +1,28 @@
+# Identity per track, pose and expression per frame, of a linear face model.
+rule fit:
+    input:
+        probe=f"{OUT}/probe/{{shard}}.parquet",
+        landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
+    output:
+        fit=f"{OUT}/fit/{{shard}}.parquet",
+        identity=f"{OUT}/identity/{{shard}}.parquet",
+    params:
+        recipe=recipe("fit"),
+        container=container("fit"),
+    log:
+        f"{OUT}/logs/fit/{{shard}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/fit/{{shard}}.tsv"
+    cache: CACHE
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=120,
+    conda:
+        conda_file("fit")
+    container:
+        container("fit")
+    message:
+        "fit the face model to {wildcards.shard}"
+    script:
+        "../scripts/fit.py"

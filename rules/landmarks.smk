@@ -1,0 +1,28 @@
+# Landmarks of every tracked face, and its aligned crop in the same pass over the pixels.
+rule landmarks:
+    input:
+        probe=f"{OUT}/probe/{{shard}}.parquet",
+        detections=f"{OUT}/detections/{{shard}}.parquet",
+    output:
+        landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
+        faces=f"{OUT}/faces/{{shard}}.h5",
+    params:
+        recipe=recipe("landmarks"),
+        container=container("landmarks"),
+    log:
+        f"{OUT}/logs/landmarks/{{shard}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/landmarks/{{shard}}.tsv"
+    cache: CACHE
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=240,
+    conda:
+        conda_file("landmarks")
+    container:
+        container("landmarks")
+    message:
+        "find landmarks in {wildcards.shard}"
+    script:
+        "../scripts/landmarks.py"

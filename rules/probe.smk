@@ -1,0 +1,29 @@
+# What each recording of a shard is: decoded frames, time stamps, codec, status.
+#
+# The recordings are no declared inputs: Snakemake would hash each of them again for its cache and
+# stat each of them again for every plan. `samples` carries the ordered list of their SHA-256, which
+# the main process keeps by path, size, mtime and inode; a changed recording is a changed parameter.
+rule probe:
+    output:
+        probe=f"{OUT}/probe/{{shard}}.parquet",
+    params:
+        recipe=recipe("probe"),
+        container=container("probe"),
+        samples=lambda wildcards: PLAN.media[wildcards.shard],
+    log:
+        f"{OUT}/logs/probe/{{shard}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/probe/{{shard}}.tsv"
+    cache: CACHE
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=60,
+    conda:
+        conda_file("probe")
+    container:
+        container("probe")
+    message:
+        "probe {wildcards.shard}"
+    script:
+        "../scripts/probe.py"

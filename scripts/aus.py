@@ -1,0 +1,17 @@
+"""Facial action units: rules/aus.smk."""
+
+from pathlib import Path
+
+from facemake.runtime.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from facemake.provenance import Recipe
+    from facemake.samples import plan_file
+    from facemake.stages.aus import aus
+
+    aus(
+        plan=plan_file(snakemake.wildcards.shard),
+        expressions=Path(snakemake.input.expressions),
+        output=Path(snakemake.output.aus),
+        recipe=Recipe.from_dict(snakemake.params.recipe),
+    )

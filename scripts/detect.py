@@ -1,0 +1,17 @@
+"""Detect faces and join them to tracks: rules/detect.smk."""
+
+from pathlib import Path
+
+from facemake.runtime.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from facemake.provenance import Recipe
+    from facemake.samples import plan_file
+    from facemake.stages.detect import detect
+
+    detect(
+        plan=plan_file(snakemake.wildcards.shard),
+        probe=Path(snakemake.input.probe),
+        output=Path(snakemake.output.detections),
+        recipe=Recipe.from_dict(snakemake.params.recipe),
+    )

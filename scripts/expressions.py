@@ -1,0 +1,17 @@
+"""Localized expressions: rules/expressions.smk."""
+
+from pathlib import Path
+
+from facemake.runtime.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from facemake.provenance import Recipe
+    from facemake.samples import plan_file
+    from facemake.stages.expressions import expressions
+
+    expressions(
+        plan=plan_file(snakemake.wildcards.shard),
+        fit=Path(snakemake.input.fit),
+        output=Path(snakemake.output.expressions),
+        recipe=Recipe.from_dict(snakemake.params.recipe),
+    )

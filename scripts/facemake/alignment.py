@@ -1,0 +1,96 @@
+"""The aligned crop: a face of 112 x 112 pixels, upright, of one size, whole from brow to chin.
+
+The template is the mean face of the built-in model at 0.7 px/mm, OpenFace's scale (Baltrusaitis et
+al. 2018, `sim_scale`), fitted by the rigid points of the nose and the corners of the eyes, which
+expressions move least. The jaw is left out: its points slide along the contour when a head turns.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facemake.geometry import apply_affine, invert_affine, similarity
+
+CROP_SIZE = 112
+
+RIGID_POINTS = (27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45)
+"""Indices of iBUG-68."""
+
+# (13, 2) px: the built-in model's mean at RIGID_POINTS, 0.7 px/mm, moved so that the bounding box of
+# its 68 points has its middle in the middle of the crop. A test derives these numbers again.
+TEMPLATE = np.array(
+    [
+        (56.0, 27.0),
+        (56.0, 35.0),
+        (56.0, 43.0),
+        (56.0, 51.0),
+        (47.0, 55.0),
+        (51.5, 57.0),
+        (56.0, 58.0),
+        (60.5, 57.0),
+        (65.0, 55.0),
+        (24.9, 29.0),
+        (43.0, 30.0),
+        (69.0, 30.0),
+        (87.1, 29.0),
+    ]
+)
+
+# Below this scale a bilinear look-up skips pixels of the frame: it is halved by area first.
+_HALVE_BELOW = 0.5
+
+
+def crop_affine(ibug68: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The similarity from frame pixels to crop pixels.
+
+    Args:
+        ibug68: (68, 2) pixels of the frame.
+
+    Returns:
+        (2, 3) float64: rotation, scale and shift of the least-squares similarity (Umeyama 1991).
+    """
+    return similarity(ibug68[list(RIGID_POINTS)].astype(np.float64), TEMPLATE)
+
+
+def align(rgb: NDArray[np.uint8], affine: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Cut the crop out of a frame: bilinear, black outside of the frame.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        affine: (2, 3), frame pixels to crop pixels.
+
+    Returns:
+        (112, 112, 3) uint8 RGB.
+    """
+    rgb, affine = _cut(rgb, affine)
+    scale = float(np.hypot(affine[0, 0], affine[1, 0]))
+    while scale < _HALVE_BELOW and min(rgb.shape[:2]) >= 2:
+        height, width = rgb.shape[0] // 2 * 2, rgb.shape[1] // 2 * 2
+        rgb = cv2.resize(
+            rgb[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA
+        )
+        # pixel centres: half-size pixel u is the mean of the pixels 2u and 2u + 1
+        affine = affine @ np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
+        scale *= 2
+    return cv2.warpAffine(
+        rgb, affine, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0)
+    )
+
+
+def _cut(
+    rgb: NDArray[np.uint8], affine: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The part of the frame that the crop sees, so that halving does not touch the rest."""
+    last = CROP_SIZE - 1.0
+    corners = apply_affine(
+        invert_affine(affine), [(0.0, 0.0), (last, 0.0), (0.0, last), (last, last)]
+    )
+    margin = 4
+    low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - margin, 0)
+    high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + margin, rgb.shape[1::-1])
+    if (high - low < 2).any():  # the crop lies outside of the frame
+        return rgb, affine
+    shifted = affine @ np.array([[1.0, 0.0, low[0]], [0.0, 1.0, low[1]], [0.0, 0.0, 1.0]])
+    return rgb[low[1] : high[1], low[0] : high[0]], shifted

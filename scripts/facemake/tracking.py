@@ -1,0 +1,257 @@
+"""From detections to identities through time: one track a face.
+
+Tracking is the only place, smoothing apart, where one frame knows of another. It runs on the
+detections of a whole sample, so its result does not depend on how the sample was decoded.
+
+A detection joins the track whose predicted box it fits best (Hungarian assignment on centre
+distance and size, constant-velocity prediction), first those that are sure, then the others, as in
+ByteTrack (Zhang et al. 2022). Scores decide by hysteresis: every unbroken run of a track must have
+been sure once (`start_score`), and may be unsure around that (`min_score`).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemake.backends.detect import Detections
+
+# A face moves less than this between two looks, in units of its own size, more after a gap.
+_REACH = 0.6
+_REACH_A_FRAME = 0.05
+_LONGEST_REACH = 1.5
+_LARGEST_SIZE_RATIO = 2.0
+# Frames that a velocity is estimated from, and for how long it is believed after the last look.
+_VELOCITY_FRAMES = 8
+_LONGEST_PREDICTION = 15
+
+
+class DetectionList:
+    """The detections of a sample, packed: 72 bytes each, whatever the length of the video."""
+
+    def __init__(self) -> None:
+        self._values = array("f")
+        self._frames = array("i")
+        self._faces = array("h")
+
+    def append(self, frame: int, found: Detections) -> None:
+        """Add the detections of a frame, by falling score."""
+        packed = np.concatenate(
+            [found.bbox, found.score[:, None], found.keypoints5.reshape(-1, 10)], axis=1
+        )
+        self._values.frombytes(packed.astype("<f4").tobytes())
+        self._frames.extend([frame] * len(packed))
+        self._faces.extend(range(len(packed)))
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """(n, 15) float32: x y w h, score, ten key point coordinates."""
+        return np.frombuffer(self._values, np.float32).reshape(-1, 15)
+
+    @property
+    def frames(self) -> NDArray[np.int32]:
+        """(n,) int32, not falling."""
+        return np.frombuffer(self._frames, np.int32)
+
+    @property
+    def faces(self) -> NDArray[np.int16]:
+        """(n,) int16: which detection of its frame."""
+        return np.frombuffer(self._faces, np.int16)
+
+
+@dataclass
+class Track:
+    """One face through time: the detections that belong to it, by frame."""
+
+    detections: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrackRules:
+    """The `track` section of the config.
+
+    Attributes:
+        max_gap: frames that a track may miss.
+        min_frames: detections that a track needs.
+        main: prominent | longest | largest | central.
+        min_score, start_score: the hysteresis.
+    """
+
+    max_gap: int
+    min_frames: int
+    main: str
+    min_score: float
+    start_score: float
+
+
+def tracks_of_video(
+    found: DetectionList, rules: TrackRules, n_frames: int, width: int, height: int
+) -> list[Track]:
+    """Tracks of a sample whose frames follow each other in time, the main one first.
+
+    Args:
+        found: all its detections.
+        rules: the config.
+        n_frames: decoded frames; a sample shorter than `min_frames` keeps its short tracks.
+        width, height: of the frames in pixels.
+    """
+    tracks = _associate(found, rules)
+    tracks = [_sure_runs(track, found, rules) for track in tracks]
+    least = min(rules.min_frames, n_frames)
+    tracks = [track for track in tracks if len(track.detections) >= least]
+    return _ordered(tracks, found, rules.main, width, height)
+
+
+def tracks_of_pictures(
+    found: DetectionList, rules: TrackRules, width: NDArray[np.int32], height: NDArray[np.int32]
+) -> list[Track]:
+    """Tracks of unrelated pictures: in each, the main face is track 0, the next one track 1, ….
+
+    Args:
+        found: all detections; `frames` counts pictures.
+        rules: the config; only sure detections count, there is no time to be sure from.
+        width, height: (pictures,) pixels.
+    """
+    by_frame: dict[int, list[int]] = defaultdict(list)
+    for i, frame in enumerate(found.frames.tolist()):
+        if found.values[i, 4] >= rules.start_score:
+            by_frame[frame].append(i)
+    tracks: list[Track] = []
+    for frame, members in by_frame.items():
+        ranked = _ordered(
+            [Track([i]) for i in members], found, rules.main, int(width[frame]), int(height[frame])
+        )
+        while len(tracks) < len(ranked):
+            tracks.append(Track())
+        for track, one in zip(tracks, ranked, strict=False):
+            track.detections.extend(one.detections)
+    return tracks
+
+
+@dataclass
+class _Live:
+    """A track that may go on: its last looks, for the prediction."""
+
+    track: Track
+    frames: list[int]
+    boxes: list[tuple[float, float, float]]  # centre x, centre y, size
+
+    def predicted(self, frame: int) -> tuple[float, float, float]:
+        x, y, size = self.boxes[-1]
+        first = max(0, len(self.frames) - _VELOCITY_FRAMES)
+        ahead = min(frame - self.frames[-1], _LONGEST_PREDICTION)
+        span = self.frames[-1] - self.frames[first]
+        if span > 0:
+            fx, fy, _ = self.boxes[first]
+            x += (x - fx) / span * ahead
+            y += (y - fy) / span * ahead
+        return x, y, size
+
+    def see(self, frame: int, index: int, box: tuple[float, float, float]) -> None:
+        self.track.detections.append(index)
+        self.frames.append(frame)
+        self.boxes.append(box)
+        del self.frames[:-_VELOCITY_FRAMES], self.boxes[:-_VELOCITY_FRAMES]
+
+
+def _associate(found: DetectionList, rules: TrackRules) -> list[Track]:
+    values, frames = found.values, found.frames.tolist()
+    tracks: list[Track] = []
+    live: list[_Live] = []
+    start = 0
+    while start < len(frames):
+        frame = frames[start]
+        end = start
+        while end < len(frames) and frames[end] == frame:
+            end += 1
+        live = [t for t in live if frame - t.frames[-1] <= rules.max_gap + 1]
+        here = [i for i in range(start, end) if values[i, 4] >= rules.min_score]
+        boxes = {i: _centre_and_size(values[i]) for i in here}
+        free = list(live)
+        left: list[int] = []
+        for sure in (True, False):
+            wanted = [i for i in here if (values[i, 4] >= rules.start_score) == sure]
+            pairs = _assign(free, [boxes[i] for i in wanted], frame)
+            for t, d in pairs:
+                free[t].see(frame, wanted[d], boxes[wanted[d]])
+            taken_tracks = {t for t, _ in pairs}
+            taken = {wanted[d] for _, d in pairs}
+            free = [t for k, t in enumerate(free) if k not in taken_tracks]
+            left += [i for i in wanted if i not in taken]
+        for i in left:
+            track = Track([i])
+            tracks.append(track)
+            live.append(_Live(track, [frame], [boxes[i]]))
+        start = end
+    return tracks
+
+
+def _centre_and_size(row: NDArray[np.float32]) -> tuple[float, float, float]:
+    x, y, w, h = (float(v) for v in row[:4])
+    return x + w / 2, y + h / 2, max(1.0, (w * h) ** 0.5)
+
+
+def _assign(
+    tracks: list[_Live], boxes: list[tuple[float, float, float]], frame: int
+) -> list[tuple[int, int]]:
+    if not tracks or not boxes:
+        return []
+    cost = np.full((len(tracks), len(boxes)), np.inf)
+    for t, track in enumerate(tracks):
+        px, py, psize = track.predicted(frame)
+        reach = min(_REACH + _REACH_A_FRAME * (frame - track.frames[-1] - 1), _LONGEST_REACH)
+        for d, (x, y, size) in enumerate(boxes):
+            ratio = max(size / psize, psize / size)
+            distance = ((x - px) ** 2 + (y - py) ** 2) ** 0.5 / (0.5 * (size + psize))
+            if distance <= reach and ratio <= _LARGEST_SIZE_RATIO:
+                cost[t, d] = distance + abs(np.log(size / psize))
+    if cost.size == 1:
+        return [(0, 0)] if np.isfinite(cost[0, 0]) else []
+    # imported here: a recording of one person never comes to this line
+    import lap
+
+    limit = _LONGEST_REACH + np.log(_LARGEST_SIZE_RATIO) + 1.0
+    bounded = np.where(np.isfinite(cost), cost, 10 * limit)
+    _, columns, _ = lap.lapjv(bounded, extend_cost=True, cost_limit=limit)
+    return [(t, int(d)) for t, d in enumerate(columns) if d >= 0 and np.isfinite(cost[t, d])]
+
+
+def _sure_runs(track: Track, found: DetectionList, rules: TrackRules) -> Track:
+    """The track without its unbroken runs that were never sure."""
+    indices = np.array(track.detections)
+    frames, scores = found.frames[indices], found.values[indices, 4]
+    breaks = np.flatnonzero(np.diff(frames) > 1) + 1
+    kept: list[int] = []
+    for run, score in zip(np.split(indices, breaks), np.split(scores, breaks), strict=True):
+        if score.max() >= rules.start_score:
+            kept.extend(run.tolist())
+    return Track(kept)
+
+
+def _ordered(
+    tracks: list[Track], found: DetectionList, rule: str, width: int, height: int
+) -> list[Track]:
+    """By the main-face rule, falling; ties by first frame, then from left to right."""
+
+    def key(track: Track) -> tuple[float, int, float]:
+        rows = found.values[track.detections].astype(np.float64)
+        area = rows[:, 2] * rows[:, 3]
+        if rule == "prominent":
+            value = float(area.sum())
+        elif rule == "longest":
+            value = float(len(rows))
+        elif rule == "largest":
+            value = float(np.median(area))
+        else:
+            centre = rows[:, :2] + rows[:, 2:4] / 2 - (width / 2, height / 2)
+            value = -float(np.median(np.hypot(centre[:, 0], centre[:, 1])))
+        return -value, int(found.frames[track.detections[0]]), float(rows[0, 0])
+
+    return sorted(tracks, key=key)

@@ -1,0 +1,19 @@
+"""Landmarks and aligned crops: rules/landmarks.smk."""
+
+from pathlib import Path
+
+from facemake.runtime.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from facemake.provenance import Recipe
+    from facemake.samples import plan_file
+    from facemake.stages.landmarks import landmarks
+
+    landmarks(
+        plan=plan_file(snakemake.wildcards.shard),
+        probe=Path(snakemake.input.probe),
+        detections=Path(snakemake.input.detections),
+        output=Path(snakemake.output.landmarks),
+        faces=Path(snakemake.output.faces),
+        recipe=Recipe.from_dict(snakemake.params.recipe),
+    )
