@@ -1,5 +1,67 @@
+# make demo   an environment, the bundled sample, the whole workflow on it
+# make test   lint-free tests, real runs included
+# `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-input install -q
+LOCKED := $(PIP) --no-deps --require-hashes --no-build-isolation
+CORES ?= all
+LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
+
+.PHONY: demo test lint format bench lock clean help
+
+demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
+	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
+	$(BIN)/facemake run --cores $(CORES)
+	@echo
+	@echo "The report: $(CURDIR)/results/report/index.html"
+
+test: .venv/dev resources/bundled/moving_portrait.mp4  ## Run all tests, real workflow runs included
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: .venv/dev resources/bundled/moving_portrait.mp4  ## Style, types, Snakemake's own linter
+	$(BIN)/ruff check scripts tests benchmarks
+	$(BIN)/ruff format --check scripts tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: .venv/dev  ## Write the code in its one style
+	$(BIN)/ruff check --fix scripts tests benchmarks
+	$(BIN)/ruff format scripts tests benchmarks
+	$(BIN)/snakefmt Snakefile rules
+
+bench: .venv/dev resources/bundled/moving_portrait.mp4  ## Measure speed and memory (minutes)
+	$(BIN)/python -m benchmarks
+
+resources/bundled/moving_portrait.mp4: .venv/default
+	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
+
+# The environment is made without pip inside, by the pip that is there already: so a Debian Python
+# without ensurepip is enough. setuptools comes first, it builds the two source packages.
+.venv/default: requirements/build.txt requirements/default.txt requirements/bundled.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else \
+	    "facemake needs Python 3.11 or 3.12, this is %d.%d: make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -m venv --without-pip .venv
+	$(LOCKED) -r requirements/build.txt
+	$(LOCKED) -r requirements/default.txt
+	$(PIP) --no-deps --require-hashes --upgrade --no-compile --target .venv/bundled -r requirements/bundled.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev: .venv/default requirements/dev.txt
+	$(LOCKED) -r requirements/dev.txt
+	@touch $@
+
 lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (needs uv)
 	$(LOCK) pyproject.toml --excludes requirements/not-needed.txt -o requirements/default.txt
-	$(LOCK) requirements/dev.in -c requirements/default.txt -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra dev --excludes requirements/not-needed.txt \
+	    -c requirements/default.txt -o requirements/dev.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) --no-deps requirements/bundled.in -o requirements/bundled.txt
+
+clean:  ## Delete the results and the run's own folder; the environment and the cache stay
+	rm -rf results .facemake .snakemake
+
+help:  ## This list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10

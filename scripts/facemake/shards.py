@@ -92,9 +92,11 @@ class ShardRun:
         self.samples = read_shard(plan)
         self.outputs = dict(outputs)
         self._merge_h5 = merge_h5 or h5.merge_groups
-        upstream = [read_metadata(path)["lineage"] for path in inputs]
-        self.lineage = recipe.lineage(upstream, samples_digest(self.samples))
-        self.metadata: dict[str, Any] = {"recipe": recipe.to_dict(), "lineage": self.lineage}
+        upstream = [read_metadata(path) for path in inputs]
+        self.lineage = recipe.lineage(
+            [document["lineage"] for document in upstream], samples_digest(self.samples)
+        )
+        self.metadata = metadata(recipe, self.lineage, upstream)
         self._stage_parts = work / "parts" / recipe.stage
         self._parts = self._stage_parts / f"{self.shard}.{self.lineage[:16]}"
         self._lock_path = work / "locks" / f"{recipe.stage}.{self.shard}"
@@ -175,6 +177,23 @@ class ShardRun:
                     names = [sample.sample for sample in self.samples]
                     self._merge_h5(parts, names, beside, self.metadata)
         shutil.rmtree(self._parts)
+
+
+def metadata(
+    recipe: Recipe, lineage: str, upstream: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What a file says of its making: its recipe, and those of all that came before it, by stage.
+
+    Args:
+        recipe: what made the file.
+        lineage: the name of its content (`Recipe.lineage`).
+        upstream: the metadata of the files that it was made from.
+    """
+    before: dict[str, Any] = {}
+    for document in upstream:
+        before |= document["upstream"]
+        before[document["recipe"]["stage"]] = document["recipe"]
+    return {"recipe": recipe.to_dict(), "lineage": lineage, "upstream": before}
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
