@@ -36,7 +36,11 @@ def noise(index: int, width: int = 64, height: int = 48) -> Pixels:
     """(height, width, 3): a smooth field that moves, plus grain: makes an encoder predict."""
     y, x = np.mgrid[0:height, 0:width]
     wave = np.stack(
-        [np.sin((x + 3 * index) / 9.0), np.cos((y - 2 * index) / 7.0), np.sin((x + y + index) / 11.0)],
+        [
+            np.sin((x + 3 * index) / 9.0),
+            np.cos((y - 2 * index) / 7.0),
+            np.sin((x + y + index) / 11.0),
+        ],
         axis=-1,
     )
     grain = np.random.default_rng(index).integers(-8, 9, wave.shape)

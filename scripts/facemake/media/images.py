@@ -45,8 +45,8 @@ class ImageMedia(Media):
         if not self.paths:
             raise MediaError(
                 SampleStatus.NO_IMAGES,
-                f"the folder {path.name} has no picture at its first level (JPEG, PNG, TIFF, WebP, …; "
-                "folders inside it and hidden files do not count)",
+                f"the folder {path.name} has no picture at its first level (JPEG, PNG, TIFF, "
+                "WebP, …; folders inside it and hidden files do not count)",
             )
         if self.kind is Kind.IMAGE:
             head(path)  # says at once, as for a video, that it may not be read

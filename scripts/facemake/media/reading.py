@@ -28,8 +28,8 @@ def open_media(sample: Sample) -> Media:
     if sample.start is not None or sample.end is not None:
         raise MediaError(
             SampleStatus.UNREADABLE,
-            f"{sample.path.name} is no video and has no time: remove start and end from this line of "
-            "the sample sheet",
+            f"{sample.path.name} is no video and has no time: remove start and end from this line "
+            "of the sample sheet",
         )
     return ImageMedia(sample.path)
 

@@ -41,7 +41,7 @@ if av.logging.get_level() is None:
 # the rest, 10 bit among them, is exact to 1 or 2 only with full chroma interpolation.
 _SCALING = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 # Where a key frame is known to start afresh, and stamps and index are known to be sound.
-_SEEKABLE_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mjpeg"})
+_SEEKABLE_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg"})
 _SEEKABLE_FORMATS = frozenset({"mov", "matroska"})
 # Where the header tells the duration, and not libav's guess by what it has read.
 _TELL_DURATION = frozenset({"matroska", "flv", "asf"})
@@ -67,6 +67,8 @@ class Tally:
     """How many of them the decoder refused."""
     frames: int = 0
     """That came out of the decoder."""
+    interlaced: int = 0
+    """Frames woven of two half pictures."""
     finished: bool = False
     """The pass came to the end of the file."""
     cut: bool = False
@@ -85,7 +87,7 @@ class VideoMedia(Media):
     """An open video, or a time range of it.
 
     Attributes:
-        codec: ffmpeg's name, lower case.
+        codec: the coding's name as ffmpeg has it, lower case.
         tally: of the last pass over its frames.
     """
 
@@ -105,7 +107,7 @@ class VideoMedia(Media):
         if not head(path):
             raise self._unreadable("is empty (0 bytes): copy it again from where it came")
         self._open()
-        self.codec = self._stream.codec_context.name
+        self.codec = self._stream.codec_context.codec.canonical_name
         ranged = start is not None or end is not None
         if ranged and self._stampless:
             raise self._unreadable(
@@ -160,6 +162,7 @@ class VideoMedia(Media):
         # One thread: the rule's share of the machine, and the same bytes at any core count.
         context.thread_count = 1
         self._stampless = bool(Flags(container.format.flags) & Flags.no_timestamps)
+        self._tick = float(self._stream.time_base or 0) or 1.0
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -170,15 +173,15 @@ class VideoMedia(Media):
     @property
     def tick(self) -> float | None:
         """Seconds: the step of the stream's clock; None where it has no stamps."""
-        return None if self._stampless else float(self._stream.time_base or 0) or None
+        return None if self._stampless else self._tick
 
     @property
     def shown_until(self) -> float:
         """Seconds: where an edit list ends the stream; infinite where nothing says so."""
         stream = self._stream
-        if "mov" not in self._formats or stream.duration is None or stream.time_base is None:
+        if "mov" not in self._formats or stream.duration is None:
             return math.inf
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+        return ((stream.start_time or 0) + stream.duration) * self._tick
 
     @property
     def pixel_aspect(self) -> Fraction:
@@ -194,10 +197,11 @@ class VideoMedia(Media):
         tally = self.tally = Tally()
         stream, avi = self._stream, "avi" in self._formats
         slots: list[int] = []
+        ticks = {s.index: float(s.time_base or 0) for s in self._container.streams}
         for packet in self._packets():
             if packet.size:
                 stamp = packet.dts if packet.pts is None else packet.pts
-                end = float((stamp + (packet.duration or 0)) * packet.time_base) if stamp else 0.0
+                end = ((stamp or 0) + (packet.duration or 0)) * ticks.get(packet.stream_index, 0.0)
                 tally.cut = packet.is_corrupt
                 tally.end = max(tally.end, end)
                 if packet.stream is not stream:
@@ -221,8 +225,9 @@ class VideoMedia(Media):
                     # the stamps that libav derives run backwards: frames fill the slots in turn.
                     frame.pts = heapq.heappop(slots)
                 tally.frames += 1
-                if frame.time is not None:
-                    end = frame.time + float((frame.duration or 0) * (frame.time_base or 0))
+                tally.interlaced += frame.interlaced_frame
+                if frame.pts is not None:
+                    end = (frame.pts + (frame.duration or 0)) * self._tick
                     tally.shown_end = max(tally.shown_end, end)
                 yield frame
         tally.finished = True
@@ -241,8 +246,7 @@ class VideoMedia(Media):
         # Gets out what the decoder still holds back. Unlike None, it lends the frames its clock.
         last: Packet[Stream] = Packet()
         last.stream = self._stream
-        assert self._stream.time_base is not None
-        last.time_base = self._stream.time_base
+        last.time_base = self._stream.time_base or Fraction(1)
         yield last
 
     def _frame(self, frame: VideoFrame, index: int) -> Frame:
@@ -260,9 +264,7 @@ class VideoMedia(Media):
             width=width,
             height=height,
             time=self._time(frame),
-            duration=float(frame.duration * frame.time_base)
-            if frame.duration and frame.time_base and not self._stampless
-            else None,
+            duration=(frame.duration or 0) * self._tick or None if not self._stampless else None,
             error=self._unreadable(f"has damage in frame {index}") if damaged else None,
             orientation=orientation,
             codec=self.codec,
@@ -332,16 +334,14 @@ class VideoMedia(Media):
             time = stamps.get(whole.index)
             if time is not None and (whole.time is None or not _same(whole.time, time)):
                 raise ValueError(
-                    f"frame {whole.index} of {self.path.name} is at {whole.time} s, not at {time} s: "
+                    f"frame {whole.index} of {self.path} is at {whole.time} s, not at {time} s: "
                     "the recording was exchanged since it was probed"
                 )
             yield whole
             left = left[1:]
             if not left:
                 return
-        raise ValueError(
-            f"{self.path.name} has no frame {left[0]}: it was exchanged since its probe"
-        )
+        raise ValueError(f"{self.path} has no frame {left[0]}: it was exchanged since its probe")
 
     def _seek_each(self, times: list[float]) -> Iterator[VideoFrame]:
         """The frame at each of these stamps.
@@ -349,37 +349,31 @@ class VideoMedia(Media):
         Raises:
             _DoubtError: as soon as one cannot be had with certainty.
         """
-        frames: Iterator[VideoFrame] | None = None
-        reached = -math.inf
+        frames: Iterator[VideoFrame] = iter(())
+        reached, ahead = -math.inf, None
         for time in times:
-            if frames is None or self._key_before(time) > reached:
-                frames = self._from_key_frame(time)
-            for frame in frames:
-                stamp = self._time(frame)
-                if stamp is None or frame.is_corrupt:
+            if reached == -math.inf or self._key_before(time) > reached:
+                frames, ahead = self._from_key_frame(time), None
+            while True:
+                frame = next(frames, None) if ahead is None else ahead
+                if frame is None or frame.time is None or frame.is_corrupt:
                     raise _DoubtError
-                reached = stamp
-                if _same(stamp, time):
+                ahead = None
+                if _same(frame.time, time):
                     break
-                if stamp > time:
+                if frame.time > time:
                     raise _DoubtError
-            else:
-                raise _DoubtError
-            after = next(frames, None)
-            if after is not None:
-                if after.time is None or _same(after.time, time):
-                    raise _DoubtError
-                frames = itertools.chain([after], frames)
+            reached = frame.time
+            ahead = next(frames, None)
+            if ahead is not None and (ahead.time is None or _same(ahead.time, time)):
+                raise _DoubtError  # two frames of one stamp: which one was meant?
             yield frame
 
     def _key_before(self, time: float) -> float:
         """Seconds: the last key frame at or before `time` that the file's index names."""
-        stream = self._stream
-        assert stream.time_base is not None
-        entry = stream.index_entries.search_timestamp(math.floor(time / stream.time_base))
-        if entry < 0:
-            return -math.inf
-        return float(stream.index_entries[entry].timestamp * stream.time_base)
+        entries = self._stream.index_entries
+        entry = entries.search_timestamp(math.floor((time + _slack(time)) / self._tick))
+        return entries[entry].timestamp * self._tick if entry >= 0 else -math.inf
 
     def _from_key_frame(self, time: float) -> Iterator[VideoFrame]:
         """Frames from a sound key frame at or before `time`, as when decoded from frame 0.
@@ -389,20 +383,20 @@ class VideoMedia(Media):
         """
         if not math.isfinite(time) or not self._seekable:
             raise _DoubtError
-        stream = self._stream
         assert self._container is not None, "the video is closed"
-        assert stream.time_base is not None
+        latest = time + _slack(time)
         # An index may tell decoding times, which run ahead: later tries go further back.
         for back in (0.0, 2.0, 20.0):
             try:
-                self._container.seek(math.floor((time - back) / stream.time_base), stream=stream)
+                offset = math.floor((latest - back) / self._tick)
+                self._container.seek(offset, stream=self._stream)
             except FFmpegError as error:
                 raise _DoubtError from error
             frames = self._decoded()
             for frame in frames:
                 # Presented before the key frame are those that lean on what was not decoded;
                 # what is presented after it leans on nothing before it.
-                if frame.time is None or frame.time > time:
+                if frame.time is None or frame.time > latest:
                     break
                 if frame.key_frame and frame.pict_type == PictureType.I and not frame.is_corrupt:
                     return itertools.chain([frame], frames)
@@ -431,11 +425,11 @@ class VideoMedia(Media):
         assert self._container is not None, "the video is closed"
         tally, size = self.tally, self.path.stat().st_size
         if "mov" in self._formats:
-            base = self._stream.time_base or 1
             entries = [
                 entry
                 for entry in self._stream.index_entries
-                if not entry.is_discard and (self.end is None or entry.timestamp * base < self.end)
+                if not entry.is_discard
+                and (self.end is None or entry.timestamp * self._tick < self.end)
             ]
             beyond = sum(entry.pos + entry.size > size for entry in entries)
             if beyond:
@@ -495,7 +489,11 @@ def _said(error: FFmpegError) -> str:
 
 def _same(stamp: float, time: float) -> bool:
     """Equal but for what float32 takes away; frames are always much further apart."""
-    return abs(stamp - time) <= 1e-6 + 1.2e-7 * abs(time)
+    return abs(stamp - time) <= _slack(time)
+
+
+def _slack(time: float) -> float:
+    return 1e-6 + 1.2e-7 * abs(time)
 
 
 def _cannot_open(error: FFmpegError) -> str:

@@ -208,8 +208,8 @@ def _probe_video(sample: Sample, media: VideoMedia, row: ProbeRow) -> ProbeRow:
     notes = []
     if missing:
         notes.append(
-            f"{path.name} is cut short: {missing}. The {looks.count} frames that are there are used; "
-            "copy it again from where it came to have all"
+            f"{path.name} is cut short: {missing}. The {looks.count} frames that are there are "
+            "used; copy it again from where it came to have all"
         )
     if tally.failed:
         notes.append(
@@ -227,6 +227,11 @@ def _probe_video(sample: Sample, media: VideoMedia, row: ProbeRow) -> ProbeRow:
         notes.append(f"{clock.backward} of its time stamps do not come after the one before")
     if media.pixel_aspect != 1:
         notes.append(f"its pixels are not square ({media.pixel_aspect}); they are used as they are")
+    if tally.interlaced:
+        notes.append(
+            f"{tally.interlaced} of its frames are interlaced (two half pictures woven together): "
+            "fast movement has combed edges"
+        )
     if sample.end is not None and tally.finished and sample.end - tally.shown_end > 0.5:
         notes.append(f"the range ends at {sample.end} s, the recording at {tally.shown_end:.2f} s")
     status = SampleStatus.TRUNCATED if missing else SampleStatus.OK
