@@ -30,6 +30,7 @@ def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = Tru
 
 # Lists have no fixed size in the schema: Arrow 25 does not read fixed-size lists that are null back.
 _f4 = pa.float32()
+_list = pa.list_(pa.field("element", _f4))  # the name that Parquet gives back
 _f8 = pa.float64()  # seconds: float32 has steps of half a millisecond after two hours
 
 
@@ -74,14 +75,14 @@ SCHEMAS: dict[str, pa.Schema] = {
         _field("w", _f4, "px"),
         _field("h", _f4, "px"),
         _field("score", _f4, "0-1, the detector's own"),
-        _field("keypoints5", pa.list_(_f4), "px, x0 y0 ...; image left eye first"),
+        _field("keypoints5", _list, "px, x0 y0 ...; image left eye first"),
         _status(),
     ),
     "landmarks": _keyed(
         _field("time", _f8, "s"),
         _field("scheme", pa.string()),
-        _field("points", pa.list_(_f4), "px, x0 y0 x1 y1 ..."),
-        _field("depth", pa.list_(_f4), "px of the frame, away from the camera"),
+        _field("points", _list, "px, x0 y0 x1 y1 ..."),
+        _field("depth", _list, "px of the frame, away from the camera"),
         _field("confidence", _f4, "0-1, the landmark network's presence"),
         _status(),
     ),
@@ -92,10 +93,10 @@ SCHEMAS: dict[str, pa.Schema] = {
         _field("rx", _f4, "rad, pitch"),
         _field("ry", _f4, "rad, yaw"),
         _field("rz", _f4, "rad, roll"),
-        _field("expression", pa.list_(_f4), "coefficients of the face model"),
-        _field("global_params", pa.list_(_f4), "scale rx ry rz (rad) tx ty (px)"),
-        _field("local_params", pa.list_(_f4), "mm along the modes of the PDM"),
-        _field("canonical", pa.list_(_f4), "mm, x0 y0 z0 ...; y up"),
+        _field("expression", _list, "coefficients of the face model"),
+        _field("global_params", _list, "scale rx ry rz (rad) tx ty (px)"),
+        _field("local_params", _list, "mm along the modes of the PDM"),
+        _field("canonical", _list, "mm, x0 y0 z0 ...; y up"),
         _field("error_px", _f4, "px, root mean square reprojection error"),
         _status(),
     ),
@@ -103,14 +104,14 @@ SCHEMAS: dict[str, pa.Schema] = {
         [
             _field("sample", pa.string(), nullable=False),
             _field("track", pa.int16(), nullable=False),
-            _field("identity", pa.list_(_f4), "coefficients of the face model"),
+            _field("identity", _list, "coefficients of the face model"),
             _field("n_frames", pa.int32(), "frames that the identity was fitted to"),
             _field("error_px", _f4, "px, root mean square reprojection error"),
             _status(),
         ]
     ),
     "embeddings": _keyed(
-        _field("embedding", pa.list_(_f4), "L2 norm 1"),
+        _field("embedding", _list, "L2 norm 1"),
         _field("quality", _f4, "0-1"),
     ),
 }

@@ -1,0 +1,75 @@
+"""The config, its schema and its defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from facemake import settings
+from facemake.errors import ConfigError
+
+CONFIG = settings.SCHEMA.parent / "config.yaml"
+
+
+def test_the_shipped_config_has_every_key_of_the_schema_with_its_default():
+    shipped = yaml.safe_load(CONFIG.read_text())
+    assert shipped == settings.filled({})
+
+
+def test_every_key_of_the_schema_is_described():
+    def walk(node: dict, path: str) -> None:
+        for key, child in node.get("properties", {}).items():
+            assert child.get("description"), f"{path}{key} has no description"
+            assert "default" in child or "properties" in child, f"{path}{key} has no default"
+            if "properties" in child:
+                assert child["additionalProperties"] is False, f"{path}{key} lets any key pass"
+            walk(child, f"{path}{key}.")
+
+    walk(settings.schema(), "")
+    assert settings.schema()["additionalProperties"] is False
+
+
+def test_the_defaults_pass_their_own_check():
+    settings.check(settings.filled({}))
+
+
+@pytest.mark.parametrize("word", [False, "off", {"backend": False}, {"backend": "off"}])
+def test_embeddings_are_switched_off_by_one_word(word: object):
+    config = settings.filled({"embed": word})
+    settings.check(config)
+    assert config["embed"]["backend"] == "off"
+
+
+def test_all_faults_are_told_at_once_with_file_line_and_cure(tmp_path: Path):
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "outdir: results\n"
+        "detekt: {}\n"
+        "track:\n"
+        "  max_gap: many\n"
+        "  mian: longest\n"
+        "dataset:\n"
+        "  min_quality: 7\n"
+    )
+    config = settings.filled(yaml.safe_load(file.read_text()))
+    with pytest.raises(ConfigError) as caught:
+        settings.check(config, [file])
+    text = str(caught.value)
+    assert f"{file}:2: detekt is no key; did you mean detect?" in text
+    assert f"{file}:4: track.max_gap is 'many'; it must be of type integer" in text
+    assert f"{file}:5: track.mian is no key; did you mean main?" in text
+    assert f"{file}:7: dataset.min_quality is 7" in text
+
+
+def test_a_section_of_the_wrong_type_is_a_message_and_no_traceback():
+    config = settings.filled({"track": 5})
+    with pytest.raises(ConfigError, match="track is 5; it must be of type object"):
+        settings.check(config)
+
+
+def test_split_shares_must_sum_to_one():
+    config = settings.filled({"dataset": {"splits": {"train": 0.5, "val": 0.1}}})
+    with pytest.raises(ConfigError, match=r"sum to 0\.6, not 1"):
+        settings.check(config)

@@ -1,0 +1,133 @@
+"""The sample sheet: what is refused, and in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from facemake import settings
+from facemake.errors import ConfigError
+from facemake.sheet import read_samples
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    (tmp_path / "other clip.mp4").write_bytes(b"y")
+    (tmp_path / "pictures").mkdir()
+    return tmp_path
+
+
+def sheet(folder: Path, text: str) -> dict:
+    (folder / "samples.tsv").write_text(text, encoding="utf-8")
+    return settings.filled({"samples": str(folder / "samples.tsv")})
+
+
+def refusal(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_samples(sheet(folder, text))
+    return str(caught.value)
+
+
+def test_a_good_sheet_is_read_with_its_defaults(folder: Path):
+    rows = read_samples(
+        sheet(
+            folder,
+            "\ufeffsample\tpath\tsubject\tstart\tend\tsplit\texclude\treason\n"
+            "a\tclip.mp4\tanna\t1.5\t3\ttrain\t\t\n"
+            "\t\t\t\t\t\t\t\n"
+            "Ünïcode näme 1\tother clip.mp4\t\t\t\t\tyes\tblurred\n"
+            "p\tpictures\t\t\t\t\t\t\n",
+        )
+    )
+    a, unicode_name, pictures = rows.samples
+    assert (a.subject, a.start, a.end, a.split, a.excluded) == ("anna", 1.5, 3.0, "train", False)
+    assert a.path == folder / "clip.mp4"
+    assert (unicode_name.excluded, unicode_name.reason) == (True, "blurred")
+    assert unicode_name.subject == "Ünïcode näme 1"
+    assert rows.folders == {pictures.sample}
+
+
+def test_all_bad_lines_are_told_at_once_with_line_and_cure(folder: Path):
+    text = refusal(
+        folder,
+        "sample\tpath\tstart\tend\texclude\n"
+        "a\tclip.mp4\t\t\t\n"
+        "A\tclip.mp4\t\t\t\n"
+        "../b\tclip.mp4\t\t\t\n"
+        'c"d\tclip.mp4\t\t\t\n'
+        "e\tnowhere.mp4\t\t\t\n"
+        "f\tclip.mp4\tsoon\t\t\n"
+        "g\tclip.mp4\t5\t2\t\n"
+        "h\tclip.mp4\t\t\tperhaps\n"
+        "i\tpictures\t1\t\t\n"
+        "manifest\tclip.mp4\t\t\t\n"
+        "\tclip.mp4\t\t\t\n",
+    )
+    lines = text.splitlines()[1:]
+    expected = {
+        3: "'A' stands in line 2 already",
+        4: "'../b' is not safe as a file name",
+        5: "is not safe as a file name",
+        6: f"there is no file {folder / 'nowhere.mp4'}",
+        7: "start is 'soon'; give seconds",
+        8: "end 2 is not after start 5",
+        9: "exclude is 'perhaps'; write yes",
+        10: "an image folder has no time range",
+        11: "is reserved",
+        12: "is empty",
+    }
+    assert len(lines) == len(expected)
+    for (number, words), line in zip(expected.items(), lines, strict=True):
+        assert f"samples.tsv:{number}: " in line
+        assert words in line
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "a\\b", ".hidden", "-dash", "a$b", "a;b", "a\nb", "a'b", "a..b", "a ", "x" * 121]
+)
+def test_unsafe_names_are_refused(folder: Path, name: str):
+    quoted = '"' + name.replace('"', '""') + '"'
+    assert "sample name" in refusal(folder, f"sample\tpath\n{quoted}\tclip.mp4\n")
+
+
+def test_a_misspelt_column_is_told_with_its_neighbour(folder: Path):
+    text = refusal(folder, "sample\tpaht\na\tclip.mp4\n")
+    assert "paht is no column; did you mean path?" in text
+    assert "the column path is missing" in text
+
+
+def test_a_subject_in_two_splits_is_refused(folder: Path):
+    text = refusal(
+        folder,
+        "sample\tpath\tsubject\tsplit\na\tclip.mp4\tanna\ttrain\nb\tclip.mp4\tanna\ttest\n",
+    )
+    assert "subject 'anna' is in split test here and in train in line 2" in text
+
+
+def test_an_unknown_split_is_refused(folder: Path):
+    assert "none of the config's: train, val, test" in refusal(
+        folder, "sample\tpath\tsplit\na\tclip.mp4\tdev\n"
+    )
+
+
+def test_empty_and_missing_sheets_are_refused(folder: Path):
+    assert "has no samples" in refusal(folder, "sample\tpath\n")
+    with pytest.raises(ConfigError, match="no such sample sheet"):
+        read_samples(settings.filled({"samples": str(folder / "none.tsv")}))
+
+
+def test_a_folder_gives_safe_unique_names(tmp_path: Path):
+    for name in ("a.mp4", "a.mov", "it's; $HOME.mp4", ".hidden.mp4", "manifest.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "pictures").mkdir()
+    rows = read_samples(settings.filled({"input_dir": str(tmp_path)}))
+    got = {s.path.name: s.sample for s in rows.samples}
+    assert got == {
+        "a.mov": "a",
+        "a.mp4": "a-2",
+        "it's; $HOME.mp4": "it_s_ _HOME",
+        "manifest.mp4": "manifest-2",
+        "pictures": "pictures",
+    }

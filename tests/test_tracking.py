@@ -1,0 +1,135 @@
+"""Tracks from detections whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from facemake.backends.detect import Detections
+from facemake.tracking import DetectionList, TrackRules, tracks_of_pictures, tracks_of_video
+
+RULES = TrackRules(max_gap=10, min_frames=5, main="prominent", min_score=0.3, start_score=0.75)
+
+
+def detections(*faces: tuple[float, float, float, float]) -> Detections:
+    """Square boxes from (centre x, centre y, side, score), by falling score."""
+    faces = tuple(sorted(faces, key=lambda f: -f[3]))
+    bbox = np.array([(x - s / 2, y - s / 2, s, s) for x, y, s, _ in faces], np.float32)
+    return Detections(
+        bbox.reshape(-1, 4),
+        np.array([f[3] for f in faces], np.float32),
+        np.full((len(faces), 5, 2), np.nan, np.float32),
+    )
+
+
+def listed(frames: list[Detections]) -> DetectionList:
+    found = DetectionList()
+    for index, faces in enumerate(frames):
+        found.append(index, faces)
+    return found
+
+
+def video(frames: list[Detections], rules: TrackRules = RULES):
+    found = listed(frames)
+    tracks = tracks_of_video(found, rules, len(frames), 640, 360)
+    return found, tracks
+
+
+def centres(found: DetectionList, track) -> np.ndarray:
+    rows = found.values[track.detections]
+    return rows[:, 0] + rows[:, 2] / 2
+
+
+def test_a_track_goes_on_unsure_around_a_sure_detection():
+    # sure once in the middle: the frames before and after belong to the same face
+    scores = [0.35, 0.4, 0.5, 0.8, 0.5, 0.4, 0.35]
+    found, tracks = video([detections((100, 100, 60, s)) for s in scores])
+    assert [found.frames[t.detections].tolist() for t in tracks] == [list(range(7))]
+
+
+def test_a_track_that_was_never_sure_is_no_track():
+    # BlazeFace gives false faces up to .69
+    _, tracks = video([detections((100, 100, 60, 0.69)) for _ in range(30)])
+    assert tracks == []
+
+
+def test_an_unsure_run_after_a_gap_is_not_taken_for_the_face():
+    frames = [detections((100, 100, 60, 0.9))] * 10 + [detections()] * 3
+    frames += [detections((110, 105, 55, 0.5))] * 10
+    found, tracks = video(frames)
+    assert found.frames[tracks[0].detections].tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(("gap", "expected"), [(10, 1), (11, 2)])
+def test_a_gap_of_max_gap_frames_is_bridged_and_no_longer_one(gap: int, expected: int):
+    seen = [detections((100, 100, 60, 0.9))] * 8
+    _, tracks = video(seen + [detections()] * gap + seen)
+    assert len(tracks) == expected
+
+
+def test_short_tracks_are_dropped_but_not_in_a_sample_that_is_itself_short():
+    face = detections((100, 100, 60, 0.9))
+    nobody = detections()
+    assert video([face] * 4 + [nobody] * 20)[1] == []
+    assert len(video([face])[1]) == 1
+
+
+def test_two_people_who_cross_keep_their_identities():
+    # equal sizes, opposite ways; while they overlap only one of them is detected
+    frames = []
+    for t in range(60):
+        a, b = 100 + 6 * t, 454 - 6 * t
+        if abs(a - b) < 40:
+            frames.append(detections((a, 150, 60, 0.9)))
+        else:
+            frames.append(detections((a, 150, 60, 0.9), (b, 158, 60, 0.88)))
+    found, tracks = video(frames)
+    assert len(tracks) == 2
+    for track in tracks:
+        steps = np.diff(centres(found, track)) / np.diff(found.frames[track.detections])
+        # a swap would turn a track round
+        assert np.all(np.sign(steps) == np.sign(steps[0]))
+
+
+def test_a_second_person_far_away_does_not_join_the_track():
+    frames = [detections((100, 100, 60, 0.9))] * 10 + [detections((500, 300, 60, 0.9))] * 10
+    found, tracks = video(frames)
+    assert len(tracks) == 2
+    assert {tuple(set(centres(found, t).tolist())) for t in tracks} == {(100.0,), (500.0,)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "main_x"),
+    [
+        ("prominent", 500),  # 20 frames of 100 px against 40 of 60 px
+        ("longest", 100),
+        ("largest", 500),
+        ("central", 330),
+    ],
+)
+def test_the_main_face_is_chosen_by_the_rule(rule: str, main_x: int):
+    frames = []
+    for t in range(40):
+        faces = [(100.0, 100.0, 60.0, 0.9)]
+        if t < 20:
+            faces.append((500.0, 250.0, 100.0, 0.9))
+        if t < 10:
+            faces.append((330.0, 180.0, 40.0, 0.9))
+        frames.append(detections(*faces))
+    rules = TrackRules(max_gap=10, min_frames=5, main=rule, min_score=0.3, start_score=0.75)
+    found, tracks = video(frames, rules)
+    assert centres(found, tracks[0])[0] == main_x
+
+
+def test_pictures_stand_alone():
+    found = listed(
+        [
+            detections((100, 100, 60, 0.9), (300, 100, 80, 0.8)),
+            detections(),
+            detections((300, 100, 50, 0.9), (100, 100, 40, 0.7)),  # the second one is not sure
+        ]
+    )
+    sizes = np.full(3, 640, np.int32), np.full(3, 360, np.int32)
+    tracks = tracks_of_pictures(found, RULES, *sizes)
+    got = [[(int(found.frames[i]), float(found.values[i, 2])) for i in t.detections] for t in tracks]
+    assert got == [[(0, 80.0), (2, 50.0)], [(0, 60.0)]]
