@@ -236,7 +236,7 @@ def save_model(model: LinearFaceModel, path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for key in sorted(content):
             stream = io.BytesIO()
-            np.lib.format.write_array(stream, content[key], allow_pickle=False)
+            np.save(stream, content[key], allow_pickle=False)
             entry = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, stream.getvalue())

@@ -188,7 +188,8 @@ def robust_weights(residual: Array, weights: Array, inverse_sigma: Array, huber:
     """(n, L) weights of iterated re-weighting, in units of 1 / px^2."""
     size = np.sqrt(residual[..., 0] ** 2 + residual[..., 1] ** 2) * inverse_sigma[:, None]
     bounded = np.where(size > huber, huber / np.maximum(size, huber), 1.0)
-    return weights * bounded * (inverse_sigma * inverse_sigma)[:, None]
+    out: Array = weights * bounded * (inverse_sigma * inverse_sigma)[:, None]
+    return out
 
 
 def normal_pose(system: Linearised, w: Array) -> tuple[Array, Array]:
@@ -254,7 +255,8 @@ def _shorten(step: Array, settings: SolverSettings) -> Array:
     """The pose step with its turn held within `rotation_step`."""
     turn = np.sqrt((step[:, :3] ** 2).sum(axis=-1))
     factor = np.where(turn > settings.rotation_step, settings.rotation_step / turn, 1.0)
-    return step * factor[:, None]
+    short: Array = step * factor[:, None]
+    return short
 
 
 def _residual(points: Array, base: Array, basis: Array, camera: Camera, state: State) -> Array:
@@ -263,7 +265,8 @@ def _residual(points: Array, base: Array, basis: Array, camera: Camera, state: S
     depth = np.where(seen[..., 2] > 1.0, seen[..., 2], np.nan)
     x, y = seen[..., 0] / depth, seen[..., 1] / depth
     projected = np.stack([camera.focal * x + camera.cx, camera.focal * y + camera.cy], axis=-1)
-    return points - projected
+    residual: Array = points - projected
+    return residual
 
 
 def _cost(

@@ -1,0 +1,286 @@
+"""The fit of a linear face model to 2-D landmarks, on plain arrays.
+
+`Fitter.fit_identity` takes some frames of a track and finds who it is; `Fitter.fit_frames` then
+finds pose and expression of any number of frames. A frame's numbers depend on its own points, the
+identity, the camera and the model: not on the frames around it, on the size of the batches, or on
+the number of threads.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facemake import geometry, schemes
+from facemake.backends.fit import identity as identities
+from facemake.backends.fit import linalg, pdm, pose, solver
+from facemake.backends.fit.identity import Identity
+from facemake.backends.fit.model import LinearFaceModel
+from facemake.backends.fit.solver import FACE_UNIT, PAD, SolverSettings, State
+from facemake.geometry import Camera
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+JAW_WEIGHT = 0.1
+"""Weight of each jaw point against 1 of the others: the outline slides over the skin as the head
+turns (landmark networks mark what is visible), so it says little about the shape."""
+
+BATCH = 128
+"""Frames that are solved together; it changes speed and memory, and no result."""
+
+MIN_EYES_PX = 6.0
+"""Outer eye distance, as seen from the front, below which points are a heap and not a face."""
+
+MAX_ERROR_SHARE = 0.08
+"""Root mean square error over the outer eye distance from which a frame is not converged."""
+
+MIN_FACING = 0.15
+"""Cosine between the line of sight and the head's own axis below which the fit is a profile or a
+face seen from behind, which is what mirrored landmarks look like."""
+
+WELL_POSED = np.deg2rad(40.0)
+"""|yaw| and |pitch| up to which a frame counts for the identity, where there are such frames."""
+
+
+@dataclass(frozen=True)
+class FrameFits:
+    """What the fit says about n frames; all NaN in the rows where `ok` is False."""
+
+    ok: Mask
+    """(n,) converged, plausible."""
+    translation: Array
+    """(n, 3) mm, tx ty tz of the head's origin in camera axes."""
+    euler: Array
+    """(n, 3) radians, rx ry rz: pitch, yaw, roll; signs in `facemake.geometry`."""
+    expression: Array
+    """(n, E)."""
+    canonical: Array
+    """(n, 153) mm, iBUG-51 x0 y0 z0 ..., x image-right, y up, nose tip at negative z; mean face
+    and expression, without identity and pose."""
+    global_params: Array
+    """(n, 6): scale, rx, ry, rz, tx, ty in OpenFace's convention; see `pdm`."""
+    local_params: Array
+    """(n, 34) mm along the modes of the model's PDM."""
+    error_px: Array
+    """(n,) root mean square distance of the 51 inner points from their projections, px."""
+
+
+class Fitter:
+    """Fits one face model to the pictures of one camera.
+
+    Args:
+        model: any linear face model of iBUG-68.
+        camera: of the recording; `Camera.from_fov(width, height, fov)`.
+        settings: of the solver.
+        size: width and height in px; where given, a frame that lies mostly outside is not fitted.
+    """
+
+    def __init__(
+        self,
+        model: LinearFaceModel,
+        camera: Camera,
+        settings: SolverSettings | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self.model = model
+        self.camera = camera
+        self.settings = settings or SolverSettings()
+        self.size = size
+        self.pdm = model.pdm if model.pdm is not None else pdm.derive_pdm(model)
+        self._weights = np.ones(model.n_points)
+        self._weights[schemes.IBUG68_GROUPS["jaw"]] = JAW_WEIGHT
+
+    def fit_identity(self, points: ArrayLike) -> Identity:
+        """Who this is, from frames of one track.
+
+        Of the frames that can be fitted, those within 40 degrees of frontal are preferred (all
+        count where there is none), and of these at most 60 are used, evenly spread.
+
+        Args:
+            points: (n, 68, 2) px; frames that are not finite are passed over.
+
+        Returns:
+            The identity; the mean face with n_frames 0 where no frame is usable.
+
+        Raises:
+            ValueError: for an array of another shape.
+        """
+        p = self._checked(points)
+        nobody = Identity(np.zeros(len(self.model.identity)), self.model.neutral(), 0, float("nan"))
+        chosen = self._choose(p)
+        if not len(chosen):
+            return nobody
+        p, n = _padded(p[chosen]), len(chosen)
+        use = np.arange(len(p)) < n
+        guess = pose.first_guess(p, self.model.mean, self.camera, FACE_UNIT)
+        sigma = self.settings.sigma * FACE_UNIT * guess.scale
+        start = State(
+            guess.rotation, guess.translation, np.zeros((len(p), len(self.model.expression)))
+        )
+        coefficients, _ = identities.estimate(
+            p, start, sigma, use, self.model, self._weights, self.camera, self.settings
+        )
+        shape = self.model.neutral(coefficients)
+        fits = self.fit_frames(p[:n], Identity(coefficients, shape, n, 0.0))
+        if not fits.ok.any():
+            return nobody
+        error = float(np.sqrt(np.mean(fits.error_px[fits.ok] ** 2)))
+        return Identity(coefficients, shape, int(fits.ok.sum()), error)
+
+    def fit_frames(self, points: ArrayLike, identity: Identity) -> FrameFits:
+        """Pose and expression of each frame under a fixed identity.
+
+        Args:
+            points: (n, 68, 2) px, iBUG-68.
+            identity: of the track.
+
+        Raises:
+            ValueError: for an array of another shape.
+        """
+        p = self._checked(points)
+        parts = [
+            self._fit_batch(p[start : start + BATCH], identity) for start in range(0, len(p), BATCH)
+        ]
+        if not parts:
+            return _no_frames(len(self.model.expression))
+        names = FrameFits.__dataclass_fields__
+        return FrameFits(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        )
+
+    def project(self, fits: FrameFits, identity: Identity) -> Array:
+        """(n, 68, 2) px: where the fitted landmarks lie in the picture; NaN where not ok."""
+        shape = identity.shape + linalg.combine(fits.expression, self.model.expression)
+        turned = geometry.rotate(geometry.rotation_from_euler(fits.euler), shape)
+        return self.camera.project(turned + fits.translation[:, None, :])
+
+    def _checked(self, points: ArrayLike) -> Array:
+        p = np.asarray(points, dtype=np.float64)
+        if p.ndim != 3 or p.shape[1:] != (self.model.n_points, 2):
+            raise ValueError(
+                f"the fit takes (n, {self.model.n_points}, 2) points of {self.model.scheme}, "
+                f"got {p.shape}"
+            )
+        return p
+
+    def _usable(self, points: Array) -> Mask:
+        """(n,) frames whose points are there, spread, and mostly inside the picture."""
+        finite = np.isfinite(points).all(axis=(1, 2))
+        safe = np.where(finite[:, None, None], points, 0.0)
+        inner = safe[:, schemes.IBUG68_TO_IBUG51]
+        extent = inner.max(axis=1) - inner.min(axis=1)
+        usable: Mask = finite & (extent.max(axis=1) > MIN_EYES_PX) & (np.abs(safe).max() < 1e7)
+        if self.size is not None:
+            width, height = self.size
+            x, y = inner[..., 0], inner[..., 1]
+            inside = (x > -1) & (y > -1) & (x < width) & (y < height)
+            usable &= inside.mean(axis=1) >= 0.5
+        return usable
+
+    def _choose(self, points: Array) -> NDArray[np.intp]:
+        """Indices of the frames for the identity, at most MAX_FRAMES, in order."""
+        usable = self._usable(points)
+        index = np.flatnonzero(usable)
+        if not len(index):
+            return index
+        guess = pose.first_guess(_padded(points[index]), self.model.mean, self.camera, FACE_UNIT)
+        turned = np.abs(geometry.euler_from_rotation(guess.rotation[: len(index)]))
+        angle = np.maximum(turned[:, 0], turned[:, 1])
+        sound = np.isfinite(angle) & (guess.rotation[: len(index), 2, 2] > MIN_FACING)
+        good = sound & (angle < WELL_POSED)
+        index = index[good] if good.any() else index[sound]
+        if len(index) > identities.MAX_FRAMES:
+            spread = np.arange(identities.MAX_FRAMES) * len(index) // identities.MAX_FRAMES
+            index = index[spread]
+        return np.asarray(index)
+
+    def _fit_batch(self, points: Array, identity: Identity) -> FrameFits:
+        n = len(points)
+        usable = self._usable(points)
+        # A frame that cannot be fitted is replaced by a harmless one and struck out at the end.
+        stand_in = self.model.mean[:, :2] + [self.camera.cx, self.camera.cy]
+        p = _padded(np.where(usable[:, None, None], points, stand_in))
+        guess = pose.first_guess(p, identity.shape, self.camera, FACE_UNIT)
+        sigma = self.settings.sigma * FACE_UNIT * guess.scale
+        found = solver.solve(
+            p,
+            identity.shape,
+            self.model.expression,
+            self._weights,
+            self.camera,
+            (self.model.expression_lower, self.model.expression_upper),
+            self.model.expression_sd,
+            State(
+                guess.rotation, guess.translation, np.zeros((len(p), len(self.model.expression)))
+            ),
+            sigma,
+            self.settings,
+        )
+        state = found.state
+        inner = found.residual[:, schemes.IBUG68_TO_IBUG51]
+        error = np.sqrt((inner * inner).sum(axis=-1).mean(axis=-1))
+        ok = found.at_rest & self._plausible(state, error, sigma)
+        ok[:n] &= usable
+        with np.errstate(invalid="ignore", divide="ignore"):
+            deformation = linalg.combine(state.expression, self.model.expression)
+            canonical = (self.model.mean + deformation)[:, schemes.IBUG68_TO_IBUG51]
+            canonical = canonical * [1.0, -1.0, 1.0]
+            change = deformation + (identity.shape - self.model.mean)
+            globals_ = pdm.global_params(
+                state.rotation, state.translation, self.model.mean + change, self.camera
+            )
+            flat = np.ascontiguousarray(change.transpose(0, 2, 1)).reshape(len(p), 1, -1)
+            local = np.matmul(flat, self.pdm)[:, 0]
+            euler = geometry.euler_from_rotation(state.rotation)
+        columns = {
+            "translation": state.translation,
+            "euler": euler,
+            "expression": state.expression,
+            "canonical": canonical.reshape(len(p), -1),
+            "global_params": globals_,
+            "local_params": local,
+            "error_px": error,
+        }
+        for value in columns.values():
+            ok &= np.isfinite(value).reshape(len(p), -1).all(axis=1)
+        for value in columns.values():
+            value[~ok] = np.nan
+        return FrameFits(ok=ok[:n], **{key: value[:n] for key, value in columns.items()})
+
+    def _plausible(self, state: State, error: Array, sigma: Array) -> Mask:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            eyes_px = sigma / self.settings.sigma
+            sight = state.translation / np.sqrt((state.translation**2).sum(axis=-1))[:, None]
+            facing = (sight * state.rotation[:, :, 2]).sum(axis=-1)
+            result: Mask = (
+                (eyes_px > MIN_EYES_PX)
+                & (error < MAX_ERROR_SHARE * eyes_px)
+                & (facing > MIN_FACING)
+                & (state.translation[:, 2] > 0)
+            )
+        return result
+
+
+def _padded(points: Array) -> Array:
+    """Points with copies of the last frame up to a multiple of PAD frames."""
+    missing = -len(points) % PAD
+    if not missing:
+        return points
+    return np.concatenate([points, np.repeat(points[-1:], missing, axis=0)])
+
+
+def _no_frames(n_expression: int) -> FrameFits:
+    def empty(width: int) -> Array:
+        return np.empty((0, width))
+
+    return FrameFits(
+        ok=np.empty(0, dtype=bool),
+        translation=empty(3),
+        euler=empty(3),
+        expression=empty(n_expression),
+        canonical=empty(153),
+        global_params=empty(6),
+        local_params=empty(pdm.N_MODES),
+        error_px=np.empty(0),
+    )
