@@ -41,7 +41,8 @@ def test_comments_docstrings_and_blank_lines_do_not_change_it(library: Path):
     before = fingerprint()
     write(
         library / "b.py",
-        '"""Other."""\n\n# why\n\n\ndef g(x):\n    """Other\n\n    words."""\n\n    return x + 1  # so\n',
+        '"""Other."""\n\n# why\n\n\ndef g(x):\n'
+        '    """Other\n\n    words."""\n\n    return x + 1  # so\n',
     )
     assert fingerprint() == before
 

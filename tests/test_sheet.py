@@ -85,7 +85,8 @@ def test_all_bad_lines_are_told_at_once_with_line_and_cure(folder: Path):
 
 
 @pytest.mark.parametrize(
-    "name", ["a/b", "a\\b", ".hidden", "-dash", "a$b", "a;b", "a\nb", "a'b", "a..b", "a ", "x" * 121]
+    "name",
+    ["a/b", "a\\b", ".hidden", "-dash", "a$b", "a;b", "a\nb", "a'b", "a..b", "a ", "x" * 121],
 )
 def test_unsafe_names_are_refused(folder: Path, name: str):
     quoted = '"' + name.replace('"', '""') + '"'

@@ -78,9 +78,9 @@ def test_a_sample_is_read_in_pieces(tmp_path: Path):
 
 
 def test_an_unknown_column_is_refused(tmp_path: Path):
-    with TableWriter(tmp_path / "t.parquet", SCHEMAS["detections"], METADATA) as writer:
-        with pytest.raises(KeyError, match="colour"):
-            writer.append(sample="a", frame=0, track=0, status="ok", colour=1)
+    writer = TableWriter(tmp_path / "t.parquet", SCHEMAS["detections"], METADATA)
+    with writer, pytest.raises(KeyError, match="colour"):
+        writer.append(sample="a", frame=0, track=0, status="ok", colour=1)
 
 
 def test_damaged_and_foreign_files_are_named(tmp_path: Path):
@@ -91,6 +91,6 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path):
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "foreign.parquet")
     with pytest.raises(TableError, match="not written by facemake"):
         TableReader(tmp_path / "foreign.parquet")
-    with TableReader(write(tmp_path / "u.parquet", {"a": 5})) as reader:
-        with pytest.raises(TableError, match="lacks the column colour"):
-            reader.read("a", ["colour"])
+    reader = TableReader(write(tmp_path / "u.parquet", {"a": 5}))
+    with reader, pytest.raises(TableError, match="lacks the column colour"):
+        reader.read("a", ["colour"])

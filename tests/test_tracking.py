@@ -131,5 +131,8 @@ def test_pictures_stand_alone():
     )
     sizes = np.full(3, 640, np.int32), np.full(3, 360, np.int32)
     tracks = tracks_of_pictures(found, RULES, *sizes)
-    got = [[(int(found.frames[i]), float(found.values[i, 2])) for i in t.detections] for t in tracks]
+    got = [
+        [(int(found.frames[i]), float(found.values[i, 2])) for i in track.detections]
+        for track in tracks
+    ]
     assert got == [[(0, 80.0), (2, 50.0)], [(0, 60.0)]]

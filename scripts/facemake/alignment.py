@@ -18,8 +18,8 @@ CROP_SIZE = 112
 RIGID_POINTS = (27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45)
 """Indices of iBUG-68."""
 
-# (13, 2) px: the built-in model's mean at RIGID_POINTS, 0.7 px/mm, moved so that the bounding box of
-# its 68 points has its middle in the middle of the crop. A test derives these numbers again.
+# (13, 2) px: the built-in model's mean at RIGID_POINTS, 0.7 px/mm, moved so that the bounding box
+# of its 68 points has its middle in the middle of the crop. A test derives these numbers again.
 TEMPLATE = np.array(
     [
         (56.0, 27.0),
@@ -74,9 +74,10 @@ def align(rgb: NDArray[np.uint8], affine: NDArray[np.float64]) -> NDArray[np.uin
         # pixel centres: half-size pixel u is the mean of the pixels 2u and 2u + 1
         affine = affine @ np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
         scale *= 2
-    return cv2.warpAffine(
+    crop: NDArray[np.uint8] = cv2.warpAffine(
         rgb, affine, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0)
     )
+    return crop
 
 
 def _cut(

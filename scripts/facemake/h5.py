@@ -35,7 +35,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
             document: dict[str, Any] = json.loads(file.attrs[METADATA_ATTRIBUTE])
             return document
     except OSError as error:
-        raise TableError(f"{path} cannot be read as HDF5 ({error}); delete it and run again")
+        raise TableError(
+            f"{path} cannot be read as HDF5 ({error}); delete it and run again"
+        ) from None
     except KeyError:
         raise TableError(f"{path} was not written by facemake") from None
 

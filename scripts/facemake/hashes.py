@@ -57,7 +57,7 @@ class HashMemo:
             for i, (sha, stat) in enumerate(zip(known, stats, strict=True))
             if sha is None and stat is not None
         ]
-        total = sum(stats[i].st_size for i in missing)  # type: ignore[union-attr]
+        total = sum(stat.st_size for i in missing if (stat := stats[i]) is not None)
         done, said = 0, time.monotonic()
         with ThreadPoolExecutor(threads) as pool:
             for i, sha in zip(

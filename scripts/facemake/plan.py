@@ -146,8 +146,8 @@ def _packs(samples: Sequence[Sample], shards: int | None) -> dict[str, list[Samp
             # a pack of about a hundred samples keeps both jobs and reruns reasonable
             suggestion = max(8, len(samples) // 100)
             raise ConfigError(
-                f"{len(samples)} samples would be {len(samples)} jobs a stage: set `shards:` in the "
-                f"config; {suggestion} gives about 100 samples a job"
+                f"{len(samples)} samples would be {len(samples)} jobs a stage: set `shards:` in "
+                f"the config; {suggestion} gives about 100 samples a job"
             )
         return {s.sample: [s] for s in sorted(samples, key=lambda s: s.sample)}
     digits = len(str(shards - 1))

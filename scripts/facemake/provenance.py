@@ -98,7 +98,10 @@ def code_fingerprint(*modules: str) -> str:
 def _source(module: str) -> Path | None:
     relative = module.split(".")[1:]
     base = LIBRARY.joinpath(*relative)
-    for path in (base.with_suffix(".py") if relative else base / "__init__.py", base / "__init__.py"):
+    for path in (
+        base.with_suffix(".py") if relative else base / "__init__.py",
+        base / "__init__.py",
+    ):
         if path.is_file():
             return path
     return None
@@ -132,9 +135,12 @@ def _code_digest(module: str) -> str:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            if isinstance(node.value.value, str):
-                for row in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-                    lines[row - 1] = ""
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            for row in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+                lines[row - 1] = ""
     kept = "\n".join(line.rstrip() for line in lines if line.strip())
     return hashlib.sha256(kept.encode()).hexdigest()

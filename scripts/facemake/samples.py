@@ -40,7 +40,7 @@ class Sample:
 
     @property
     def media_identity(self) -> list[str | float | bool | None]:
-        """What of the sample decides every stage up to the training set (not who, not which split)."""
+        """What decides every stage before the training set: not the subject, nor the split."""
         return [self.sample, self.sha256, self.start, self.end, self.excluded, self.reason]
 
 

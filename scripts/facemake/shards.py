@@ -179,9 +179,7 @@ class ShardRun:
         shutil.rmtree(self._parts)
 
 
-def metadata(
-    recipe: Recipe, lineage: str, upstream: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def metadata(recipe: Recipe, lineage: str, upstream: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a file says of its making: its recipe, and those of all that came before it, by stage.
 
     Args:
@@ -210,7 +208,6 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def _glob_escape(text: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in text)
-
 
 
 def decodable_samples(probe: Path) -> dict[str, dict[str, Any]]:

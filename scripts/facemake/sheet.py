@@ -52,11 +52,10 @@ class Rows:
         hashes = memo.sha256(files)
         done = []
         for sample, (start, end) in zip(self.samples, spans, strict=True):
+            sha = hashes[start] if start < end else None
             if sample.sample in self.folders:
                 names = [path.name for path in files[start:end]]
                 sha = digest(list(zip(names, hashes[start:end], strict=True)))
-            else:
-                sha = hashes[start]
             done.append(replace(sample, sha256=sha))
         return done
 
@@ -101,9 +100,7 @@ def _from_sheet(path: Path) -> pd.DataFrame:
             "between them) or set `input_dir`"
         ) from None
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ConfigError(
-            f"{path}: cannot be read as a tab-separated table ({error})"
-        ) from None
+        raise ConfigError(f"{path}: cannot be read as a tab-separated table ({error})") from None
     frame.index = pd.RangeIndex(2, len(frame) + 2)  # the line in the file
     problems = []
     for column in frame.columns:

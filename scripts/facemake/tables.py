@@ -28,7 +28,7 @@ def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = Tru
     return pa.field(name, kind, nullable, {"unit": unit} if unit else None)
 
 
-# Lists have no fixed size in the schema: Arrow 25 does not read fixed-size lists that are null back.
+# Lists have no fixed size in the schema: Arrow 25 does not read null fixed-size lists back.
 _f4 = pa.float32()
 _list = pa.list_(pa.field("element", _f4))  # the name that Parquet gives back
 _f8 = pa.float64()  # seconds: float32 has steps of half a millisecond after two hours
@@ -238,7 +238,9 @@ class TableReader:
         try:
             self._file = pq.ParquetFile(path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise TableError(f"{path} cannot be read as a table ({error}); delete it and run again")
+            raise TableError(
+                f"{path} cannot be read as a table ({error}); delete it and run again"
+            ) from None
         document = (self._file.schema_arrow.metadata or {}).get(METADATA_KEY)
         if document is None:
             raise TableError(f"{path} was not written by facemake")

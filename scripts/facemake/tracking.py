@@ -100,7 +100,8 @@ def tracks_of_video(
         found: all its detections.
         rules: the config.
         n_frames: decoded frames; a sample shorter than `min_frames` keeps its short tracks.
-        width, height: of the frames in pixels.
+        width: of the frames in pixels.
+        height: of the frames in pixels.
     """
     tracks = _associate(found, rules)
     tracks = [_sure_runs(track, found, rules) for track in tracks]
@@ -117,7 +118,8 @@ def tracks_of_pictures(
     Args:
         found: all detections; `frames` counts pictures.
         rules: the config; only sure detections count, there is no time to be sure from.
-        width, height: (pictures,) pixels.
+        width: (pictures,) pixels.
+        height: (pictures,) pixels.
     """
     by_frame: dict[int, list[int]] = defaultdict(list)
     for i, frame in enumerate(found.frames.tolist()):
