@@ -44,9 +44,13 @@ rule all:
         stage_tables("embed", "embeddings"),
 
 
+onstart:
+    start_run()
+
+
 onsuccess:
-    say_summary()
+    end_run()
 
 
 onerror:
-    say_summary()
+    end_run()

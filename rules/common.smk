@@ -5,6 +5,7 @@
 import logging
 
 from facemake import plan as planning
+from facemake import summary
 from facemake.errors import FacemakeError
 from facemake.hashes import private_folder
 
@@ -59,3 +60,14 @@ def container(stage):
 def memory(base):
     """More of it at each attempt, for a scheduler that kills a job at its limit."""
     return lambda wildcards, attempt: base * attempt
+
+
+def start_run():
+    """Say what runs, and who: `facemake run` clears the lock of an owner that is dead."""
+    planning.write_owner()
+    print(planning.describe(PLAN), file=sys.stderr)
+
+
+def end_run():
+    """Say how each sample ended, naming those that gave nothing."""
+    print(summary.of_run(Path(OUT)), file=sys.stderr)

@@ -170,8 +170,8 @@ def describe(plan: Plan, work: Path = WORK) -> str:
     return text
 
 
-def owner_text() -> str:
-    """Who runs in this folder (`.facemake/owner`): process id and when it started."""
+def write_owner(work: Path = WORK) -> None:
+    """Write down who runs in this folder: process id and when it started."""
     import psutil
 
-    return f"{os.getpid()} {psutil.Process().create_time():.2f}\n"
+    write_text(work / "owner", f"{os.getpid()} {psutil.Process().create_time():.2f}\n")

@@ -1,0 +1,34 @@
+"""Command line of the benchmarks."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from benchmarks import memory, planning, speed
+from benchmarks.measure import ROOT
+
+parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+parser.add_argument("what", nargs="*", default=["speed", "memory", "planning"])
+parser.add_argument(
+    "--clip",
+    type=Path,
+    default=ROOT / "resources" / "bundled" / "moving_portrait.mp4",
+    help="the video to measure on (the bundled clip)",
+)
+parser.add_argument("--runs", type=int, default=5, help="alternating runs (5)")
+parser.add_argument("--copies", type=int, default=40, help="copies of the clip in a shard (40)")
+parser.add_argument("--times", type=int, default=30, help="how much longer the long clip is (30)")
+parser.add_argument("--samples", type=int, default=300_000, help="samples to plan (300000)")
+parser.add_argument("--shards", type=int, default=512, help="shards to plan (512)")
+options = parser.parse_args()
+
+with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
+    folder = Path(name)
+    if "speed" in options.what:
+        speed.run(folder, options.clip, options.runs, options.copies)
+    if "memory" in options.what:
+        memory.run(folder, options.clip, options.times)
+    if "planning" in options.what:
+        planning.run(folder, options.samples, options.shards)

@@ -1,0 +1,53 @@
+"""Working directories for the measurements: a planned run over copies of a clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+
+from facemake import plan
+
+
+def planned(folder: Path, clip: Path, copies: int) -> str:
+    """Plan a run over `copies` samples of `clip` in one shard; the shard's name."""
+    import os
+
+    folder.mkdir(parents=True)
+    lines = ["sample\tpath"] + [f"clip{i:03d}\t{clip.resolve()}" for i in range(copies)]
+    (folder / "samples.tsv").write_text("\n".join(lines) + "\n")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        config = {"samples": "samples.tsv", "shards": 1, "cache_dir": str(folder / "cache")}
+        return plan.make(config).shards[0]
+    finally:
+        os.chdir(before)
+
+
+def repeated(clip: Path, times: int, output: Path) -> None:
+    """Write the packets of a clip `times` over, one after the other: the same frames, longer."""
+    with av.open(str(output), "w") as target:
+        copy = None
+        shift = 0
+        for _ in range(times):
+            with av.open(str(clip)) as source:
+                stream = source.streams.video[0]
+                if copy is None:
+                    copy = target.add_stream_from_template(stream)
+                last = 0
+                for packet in source.demux(stream):
+                    if packet.dts is None:
+                        continue
+                    packet.pts += shift
+                    packet.dts += shift
+                    last = max(last, packet.pts + packet.duration)
+                    packet.stream = copy
+                    target.mux(packet)
+                shift = last
+
+
+def count_frames(clip: Path) -> int:
+    """Decoded frames of a clip."""
+    with av.open(str(clip)) as container:
+        return sum(1 for _ in container.decode(video=0))
