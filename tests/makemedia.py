@@ -1,14 +1,19 @@
-"""Tiny videos and pictures for tests, made on the spot with PyAV and Pillow."""
+"""Tiny videos for tests, made on the spot with PyAV, and what else tests of media share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import numpy.typing as npt
+import pytest
 from av.video.frame import VideoFrame
 
 Pixels = npt.NDArray[np.uint8]
@@ -122,3 +127,42 @@ def truncate(path: Path, keep: float) -> Path:
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
     return path
+
+
+def unprivileged(call: Callable[[], object]) -> str:
+    """What a call returns or raises, as text, without root's power to read everything.
+
+    It runs in a forked child as `nobody`. Skips the test where that cannot be done.
+    """
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork: privileges cannot be dropped here")
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.seteuid(65534)
+            said = str(call())
+        except BaseException as error:
+            said = f"raised {error!r}"
+        os.write(write, said.encode()[:60000])
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
+
+
+@contextmanager
+def public_folder() -> Iterator[Path]:
+    """A new folder that every user may enter and read (pytest's own are the user's alone)."""
+    folder = Path(tempfile.mkdtemp(prefix="facemake-test-"))
+    try:
+        folder.chmod(0o755)
+        yield folder
+    finally:
+        for path in [folder, *folder.rglob("*")]:
+            if not path.is_symlink():
+                path.chmod(0o755)
+        shutil.rmtree(folder)

@@ -30,6 +30,11 @@ _VIDEO = re.compile(
 )
 
 
+def begins_as_video(start: bytes) -> bool:
+    """Whether these first bytes are those of a container of videos."""
+    return _VIDEO.match(start) is not None
+
+
 def natural_key(name: str) -> tuple[list[str | int], str]:
     """A sort key that puts img2 before img10, upper and lower case together, ties by the name."""
     parts = re.split(r"([0-9]+)", name.casefold())  # text, number, text, …: always comparable
@@ -84,7 +89,7 @@ def classify(path: Path) -> Kind:
     start, suffix = head(path), path.suffix.lower()
     if suffix in {".mjpg", ".mjpeg"}:  # JPEGs one after the other begin as one JPEG does
         return Kind.VIDEO
-    if _PICTURE.match(start) or (suffix in PICTURE_SUFFIXES and not _VIDEO.match(start)):
+    if _PICTURE.match(start) or (suffix in PICTURE_SUFFIXES and not begins_as_video(start)):
         return Kind.IMAGE
     return Kind.VIDEO
 

@@ -28,7 +28,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from facemake.media.files import head
+from facemake.media.files import begins_as_video, head
 from facemake.media.frame import Frame, Kind, Media, MediaError, Orientation, Pixels
 from facemake.status import SampleStatus
 
@@ -128,7 +128,7 @@ class VideoMedia(Media):
             container = av.open(str(self.path), options={"protocol_whitelist": "file"})
         except FFmpegError as error:
             _raise_if_ours(error)
-            raise self._unreadable(_cannot_open(error)) from error
+            raise self._unreadable(_cannot_open(error, head(self.path))) from error
         self._container, self._used = container, False
         self._formats = frozenset(container.format.name.split(","))
         videos = [
@@ -237,8 +237,12 @@ class VideoMedia(Media):
         assert self._container is not None, "the video is closed"
         try:
             for packet in self._container.demux():
-                if packet.size:  # not libav's own marks of the end, one a stream
+                if packet.size:
                     yield packet
+                elif packet.dts is None and packet.pts is None:
+                    # PyAV's marks of the end, one a stream: no more than the first, for it trips
+                    # over streams that libav found after it had opened the file.
+                    break
         except FFmpegError as error:
             _raise_if_ours(error)
             self.tally.cut = True
@@ -496,11 +500,13 @@ def _slack(time: float) -> float:
     return 1e-6 + 1.2e-7 * abs(time)
 
 
-def _cannot_open(error: FFmpegError) -> str:
+def _cannot_open(error: FFmpegError, start: bytes) -> str:
     said = _said(error)
+    if not begins_as_video(start):
+        return f"is not a video, whatever its name says ({said})"
     if "moov atom not found" in said:
         return (
             "is an MP4 or MOV without its table of contents (moov): the copy or the recording "
             "was cut short. Copy it again; of an original, a repair tool may save it"
         )
-    return f"is not a video that can be read ({said}): copy it again"
+    return f"cannot be read ({said}): copy it again from where it came"
