@@ -129,6 +129,17 @@ def truncate(path: Path, keep: float) -> Path:
     return path
 
 
+def damage_packets(path: Path, packets: range, fill: bytes = b"\0") -> Path:
+    """Overwrites these packets of a video's stream with one byte."""
+    with av.open(str(path)) as container:
+        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data = bytearray(path.read_bytes())
+    for at, size in (places[i] for i in packets):
+        data[at : at + size] = fill * size
+    path.write_bytes(data)
+    return path
+
+
 def unprivileged(call: Callable[[], object]) -> str:
     """What a call returns or raises, as text, without root's power to read everything.
 

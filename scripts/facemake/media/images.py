@@ -16,17 +16,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import (  # those that Pillow does not load at once register themselves
+    AvifImagePlugin,  # noqa: F401
+    Image,
+    Jpeg2KImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
 from facemake.media.files import HEIF_BRANDS, head, pictures
 from facemake.media.frame import Frame, Kind, Media, MediaError, Orientation, Pixels
 from facemake.status import SampleStatus
 
-# Pillow knows more, among them EPS, which starts Ghostscript on whatever the file says.
-FORMATS = ("JPEG", "PNG", "MPO", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
+# JPEG brings MPO along. Pillow knows more, among them EPS, which starts Ghostscript on a file.
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
 _EXIF_ORIENTATION = 0x0112
 # What Pillow's decoders raise on damaged bytes.
-_DAMAGE = (SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+_DAMAGE = (SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
 
 class ImageMedia(Media):
@@ -84,16 +91,25 @@ def read_picture(path: Path) -> tuple[Pixels, Orientation, str]:
         MediaError: `unreadable` or `no_permission`, with the reason.
         OSError: the disk or the network fails.
     """
+    with _loaded(path) as image:
+        orientation = _orientation(image)
+        return orientation.apply(_rgb(image, path)), orientation, (image.format or "").lower()
+
+
+def _loaded(path: Path) -> Image.Image:
+    """The whole picture decoded, every error of its data put into words."""
     try:
         start = head(path)
         with warnings.catch_warnings():
             # Large pictures are welcome up to Pillow's refusal, at 179 million pixels.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
-                codec = (image.format or "").lower()
+            image = Image.open(path, formats=FORMATS)
+            try:
                 image.load()
-                pixels = _rgb(image)
-                orientation = _orientation(image)
+            except BaseException:
+                image.close()
+                raise
+            return image
     except FileNotFoundError as error:
         raise _unreadable(f"{path.name} is a link to nothing") from error
     except UnidentifiedImageError as error:
@@ -106,7 +122,6 @@ def read_picture(path: Path) -> tuple[Pixels, Orientation, str]:
         raise _unreadable(f"{path.name} is damaged or cut short: {error}") from error
     except _DAMAGE as error:
         raise _unreadable(f"{path.name} is damaged: {error}") from error
-    return orientation.apply(pixels), orientation, codec
 
 
 def _unreadable(reason: str) -> MediaError:
@@ -129,7 +144,7 @@ def _orientation(image: Image.Image) -> Orientation:
         return Orientation()
 
 
-def _rgb(image: Image.Image) -> Pixels:
+def _rgb(image: Image.Image, path: Path) -> Pixels:
     """The picture as it is stored, (H, W, 3) uint8."""
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
@@ -138,7 +153,10 @@ def _rgb(image: Image.Image) -> Pixels:
         grey = ((wide + 128) // 257).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if mode in ("I", "F"):
-        raise ValueError("32-bit pictures do not say which value is white; save it as 8 or 16 bit")
+        raise _unreadable(
+            f"{path.name} is a 32-bit picture, which does not say what value is white: save it "
+            "with 8 or 16 bit"
+        )
     if image.has_transparency_data:
         layers = np.asarray(image.convert("RGBA"))
         colour, alpha = layers[:, :, :3], layers[:, :, 3:]

@@ -104,6 +104,8 @@ class VideoMedia(Media):
         self.tally = Tally()
         self._container: InputContainer | None = None
         self._reformatter = VideoReformatter()
+        self._rotation: int | None = None  # as libav has it: that of the last frame
+        self._orientation = Orientation()
         if not head(path):
             raise self._unreadable("is empty (0 bytes): copy it again from where it came")
         self._open()
@@ -254,10 +256,9 @@ class VideoMedia(Media):
         yield last
 
     def _frame(self, frame: VideoFrame, index: int) -> Frame:
-        orientation = Orientation()
-        matrix = cast("dict[str, Any]", frame.side_data).get("DISPLAYMATRIX")
-        if matrix is not None:
-            orientation = Orientation.from_display_matrix(bytes(matrix))
+        if frame.rotation != self._rotation:
+            self._rotation, self._orientation = frame.rotation, _orientation(frame)
+        orientation = self._orientation
         width, height = frame.width, frame.height
         if orientation.transpose:
             width, height = height, width
@@ -489,6 +490,16 @@ def _said(error: FFmpegError) -> str:
     """What libav said last, or the name of the error."""
     log: tuple[object, ...] | None = error.log  # (level, who, message): PyAV's stub errs
     return str(log[-1] if log else error.strerror or "").strip().rstrip(".")
+
+
+def _orientation(frame: VideoFrame) -> Orientation:
+    """Of a frame's display matrix.
+
+    Not asked of every frame: PyAV ties `side_data` and frame into a knot that only the garbage
+    collector undoes, so that hundreds of frames would wait in memory.
+    """
+    matrix = cast("dict[str, Any]", frame.side_data).get("DISPLAYMATRIX")
+    return Orientation() if matrix is None else Orientation.from_display_matrix(bytes(matrix))
 
 
 def _same(stamp: float, time: float) -> bool:

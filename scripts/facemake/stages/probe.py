@@ -233,7 +233,7 @@ def _probe_video(sample: Sample, media: VideoMedia, row: ProbeRow) -> ProbeRow:
             "fast movement has combed edges"
         )
     if sample.end is not None and tally.finished and sample.end - tally.shown_end > 0.5:
-        notes.append(f"the range ends at {sample.end} s, the recording at {tally.shown_end:.2f} s")
+        notes.append(f"its range ends at {sample.end} s, it ends at {tally.shown_end:.2f} s")
     status = SampleStatus.TRUNCATED if missing else SampleStatus.OK
     return replace(row, status=status, reason="; ".join(notes))
 
