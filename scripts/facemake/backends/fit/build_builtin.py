@@ -109,8 +109,8 @@ def describe(model: LinearFaceModel, used: Sequence[tuple[Path, int, int]], outp
         "own, multiplied by one factor that brings the nose tip 43 mm before the outer eye corners "
         "(`bootstrap.py` has the sources). Bundle adjustment of the points of turning heads was "
         "tried for the depth and given up: within the 20 degrees that those heads turn it "
-        "flattened the face to half its relief. Only this average is in the file: no picture, and no face of "
-        "one person.",
+        "flattened the face to half its relief. Only this average is in the file: no picture, and "
+        "no face of one person.",
         "",
         "| file | SHA-256 | people | faces seen |",
         "|---|---|---|---|",

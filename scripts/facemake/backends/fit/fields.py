@@ -54,7 +54,8 @@ REGION_POINTS: Mapping[str, schemes.Indices] = {
 # ---------------------------------------------------------------------------------- expressions
 
 # Image-left sides, (dx, dy, dz) in mm at 1; the other side is the mirror image. Left brow: 17 is
-# the outer end, 21 the inner. Left eye: 36 outer corner, 37 38 upper lid, 39 inner, 40 41 lower lid.
+# the outer end, 21 the inner. Left eye: 36 outer corner, 37 38 upper lid, 39 inner corner,
+# 40 41 lower lid.
 _SIDED: dict[str, tuple[str, str, float, Moves]] = {
     "brow_inner_raise": (
         "brow",
@@ -353,8 +354,8 @@ def _jaw_opening(mean: Array) -> Array:
     """A turn of the lower jaw by 0.3 rad about an axis behind and below the ears.
 
     The condyles slide forward as the jaw opens, so its centre of rotation lies near the mastoid
-    and not in the joint (Grant, J. Dent. Res. 52, 1973). Linear in the coefficient; the corners follow in
-    part and are drawn inwards.
+    and not in the joint (Grant, J. Dent. Res. 52, 1973). Linear in the
+    coefficient; the corners follow in part and are drawn inwards.
     """
     pivot = np.array([0.0, 28.0, 70.0])
     arm = mean - pivot

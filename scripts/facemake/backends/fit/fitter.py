@@ -115,11 +115,15 @@ class Fitter:
         use = np.arange(len(p)) < n
         guess = pose.first_guess(p, self.model.mean, self.camera, FACE_UNIT)
         sigma = self.settings.sigma * FACE_UNIT * guess.scale
-        start = State(
-            guess.rotation, guess.translation, np.zeros((len(p), len(self.model.expression)))
-        )
-        coefficients, _ = identities.estimate(
-            p, start, sigma, use, self.model, self._weights, self.camera, self.settings
+        coefficients = identities.estimate(
+            p,
+            _at(guess, self.model),
+            sigma,
+            use,
+            self.model,
+            self._weights,
+            self.camera,
+            self.settings,
         )
         shape = self.model.neutral(coefficients)
         fits = self.fit_frames(p[:n], Identity(coefficients, shape, n, 0.0))
@@ -140,14 +144,37 @@ class Fitter:
         """
         p = self._checked(points)
         parts = [
-            self._fit_batch(p[start : start + BATCH], identity) for start in range(0, len(p), BATCH)
+            self._fit_batch(p[start : start + BATCH], identity.shape)
+            for start in range(0, len(p), BATCH)
         ]
-        if not parts:
-            return _no_frames(len(self.model.expression))
-        names = FrameFits.__dataclass_fields__
-        return FrameFits(
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        )
+        return _joined(parts, len(self.model.expression))
+
+    def fit_pictures(self, points: ArrayLike) -> FrameFits:
+        """Identity, pose and expression of each frame on its own, for pictures that stand alone.
+
+        Args:
+            points: (n, 68, 2) px, iBUG-68.
+
+        Raises:
+            ValueError: for an array of another shape.
+        """
+        p = self._checked(points)
+        parts = []
+        for first in range(0, len(p), BATCH):
+            batch = p[first : first + BATCH]
+            padded, guess, sigma = self._start(batch, self.model.mean)
+            coefficients = identities.estimate_each(
+                padded,
+                _at(guess, self.model),
+                sigma,
+                self.model,
+                self._weights,
+                self.camera,
+                self.settings,
+            )
+            shape = self.model.mean + linalg.combine(coefficients, self.model.identity)
+            parts.append(self._fit_batch(batch, shape))
+        return _joined(parts, len(self.model.expression))
 
     def project(self, fits: FrameFits, identity: Identity) -> Array:
         """(n, 68, 2) px: where the fitted landmarks lie in the picture; NaN where not ok."""
@@ -195,25 +222,29 @@ class Fitter:
             index = index[spread]
         return np.asarray(index)
 
-    def _fit_batch(self, points: Array, identity: Identity) -> FrameFits:
-        n = len(points)
-        usable = self._usable(points)
+    def _start(self, points: Array, shape: Array) -> tuple[Array, pose.Guess, Array]:
+        """Padded points without what cannot be fitted, their first guess and their sigma."""
         # A frame that cannot be fitted is replaced by a harmless one and struck out at the end.
         stand_in = self.model.mean[:, :2] + [self.camera.cx, self.camera.cy]
+        usable = self._usable(points)
         p = _padded(np.where(usable[:, None, None], points, stand_in))
-        guess = pose.first_guess(p, identity.shape, self.camera, FACE_UNIT)
-        sigma = self.settings.sigma * FACE_UNIT * guess.scale
+        guess = pose.first_guess(p, shape, self.camera, FACE_UNIT)
+        return p, guess, self.settings.sigma * FACE_UNIT * guess.scale
+
+    def _fit_batch(self, points: Array, shape: Array) -> FrameFits:
+        """Fits of one batch; shape is (68, 3), or that of every padded frame."""
+        n = len(points)
+        usable = self._usable(points)
+        p, guess, sigma = self._start(points, shape)
         found = solver.solve(
             p,
-            identity.shape,
+            shape,
             self.model.expression,
             self._weights,
             self.camera,
             (self.model.expression_lower, self.model.expression_upper),
             self.model.expression_sd,
-            State(
-                guess.rotation, guess.translation, np.zeros((len(p), len(self.model.expression)))
-            ),
+            _at(guess, self.model),
             sigma,
             self.settings,
         )
@@ -226,7 +257,7 @@ class Fitter:
             deformation = linalg.combine(state.expression, self.model.expression)
             canonical = (self.model.mean + deformation)[:, schemes.IBUG68_TO_IBUG51]
             canonical = canonical * [1.0, -1.0, 1.0]
-            change = deformation + (identity.shape - self.model.mean)
+            change = deformation + (shape - self.model.mean)
             globals_ = pdm.global_params(
                 state.rotation, state.translation, self.model.mean + change, self.camera
             )
@@ -270,17 +301,25 @@ def _padded(points: Array) -> Array:
     return np.concatenate([points, np.repeat(points[-1:], missing, axis=0)])
 
 
-def _no_frames(n_expression: int) -> FrameFits:
-    def empty(width: int) -> Array:
-        return np.empty((0, width))
+def _at(guess: pose.Guess, model: LinearFaceModel) -> State:
+    """The state that a first guess stands for: no expression."""
+    n = len(guess.rotation)
+    return State(guess.rotation, guess.translation, np.zeros((n, len(model.expression))))
 
+
+def _joined(parts: list[FrameFits], n_expression: int) -> FrameFits:
+    widths = {
+        "translation": 3,
+        "euler": 3,
+        "expression": n_expression,
+        "canonical": 153,
+        "global_params": 6,
+        "local_params": pdm.N_MODES,
+    }
+    if not parts:
+        empty = {name: np.empty((0, width)) for name, width in widths.items()}
+        return FrameFits(ok=np.empty(0, dtype=bool), error_px=np.empty(0), **empty)
+    names = FrameFits.__dataclass_fields__
     return FrameFits(
-        ok=np.empty(0, dtype=bool),
-        translation=empty(3),
-        euler=empty(3),
-        expression=empty(n_expression),
-        canonical=empty(153),
-        global_params=empty(6),
-        local_params=empty(pdm.N_MODES),
-        error_px=np.empty(0),
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     )

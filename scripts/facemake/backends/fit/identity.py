@@ -45,8 +45,8 @@ def estimate(
     weights: Array,
     camera: Camera,
     settings: SolverSettings,
-) -> tuple[Array, State]:
-    """Identity coefficients (I,) and the frames' states under them.
+) -> Array:
+    """Identity coefficients (I,) of one person seen in many frames.
 
     Rounds of (a) pose and expression of every frame under the present identity and (b) one
     Gauss-Newton step of the identity with pose and expression of every frame eliminated (Schur
@@ -65,27 +65,13 @@ def estimate(
         camera: of the recording.
         settings: of the solver.
     """
-    bounds = (model.expression_lower, model.expression_upper)
     coefficients = np.zeros(len(model.identity))
     prior = 1.0 / model.identity_sd**2
     share = min(1.0, _EFFECTIVE_FRAMES / max(1.0, float(use.sum())))
     state = start
     for _ in range(_ROUNDS):
-        base = model.neutral(coefficients)
-        state = solver.solve(
-            points,
-            base,
-            model.expression,
-            weights,
-            camera,
-            bounds,
-            model.expression_sd,
-            state,
-            sigma_px,
-            settings,
-        ).state
-        hessian, gradient = _reduced(
-            points, base, state, sigma_px, model, weights, camera, settings
+        hessian, gradient, state = _round(
+            points, model.neutral(coefficients), state, sigma_px, model, weights, camera, settings
         )
         usable = use & np.isfinite(gradient).all(axis=1) & np.isfinite(hessian).all(axis=(1, 2))
         total = np.zeros(hessian.shape[1:])
@@ -97,7 +83,65 @@ def estimate(
         pull -= prior * coefficients
         step = linalg.cholesky_solve(total[None], pull[None, :, None])[0, :, 0]
         coefficients = coefficients + np.where(np.isfinite(step), step, 0.0)
-    return coefficients, state
+    return coefficients
+
+
+def estimate_each(
+    points: Array,
+    start: State,
+    sigma_px: Array,
+    model: LinearFaceModel,
+    weights: Array,
+    camera: Camera,
+    settings: SolverSettings,
+) -> Array:
+    """Identity coefficients (n, I), each from its one frame, for pictures of unrelated people.
+
+    The same rounds as `estimate`; with one frame the prior decides most of what expression and
+    identity explain alike.
+    """
+    coefficients = np.zeros((len(points), len(model.identity)))
+    prior = 1.0 / model.identity_sd**2
+    state = start
+    for _ in range(_ROUNDS):
+        base = model.mean + linalg.combine(coefficients, model.identity)
+        hessian, gradient, state = _round(
+            points, base, state, sigma_px, model, weights, camera, settings
+        )
+        diagonal = np.einsum("nii->ni", hessian)  # a view, no sum
+        diagonal += prior
+        pull = gradient - prior * coefficients
+        step = linalg.cholesky_solve(hessian, pull[:, :, None])[:, :, 0]
+        sound = np.isfinite(step).all(axis=1, keepdims=True)
+        coefficients = coefficients + np.where(sound, step, 0.0)
+    return coefficients
+
+
+def _round(
+    points: Array,
+    base: Array,
+    state: State,
+    sigma_px: Array,
+    model: LinearFaceModel,
+    weights: Array,
+    camera: Camera,
+    settings: SolverSettings,
+) -> tuple[Array, Array, State]:
+    """Each frame's normal equations of the identity, (n, I, I) and (n, I), at its new state."""
+    state = solver.solve(
+        points,
+        base,
+        model.expression,
+        weights,
+        camera,
+        (model.expression_lower, model.expression_upper),
+        model.expression_sd,
+        state,
+        sigma_px,
+        settings,
+    ).state
+    hessian, gradient = _reduced(points, base, state, sigma_px, model, weights, camera, settings)
+    return hessian, gradient, state
 
 
 def _reduced(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facemake import schemes
+from facemake.errors import ModelError
 
 Array = NDArray[np.float64]
 
@@ -35,10 +36,6 @@ NOSE_TIP_DEPTH = 41.0
 _NOSE_TIP = 30  # of iBUG-68
 _PLAUSIBLE_EYES = (65.0, 120.0)
 """mm between the outer eye corners: an adult has about 89; beyond this the unit must be wrong."""
-
-
-class ModelError(ValueError):
-    """A face model that cannot be used; the message says what is wrong and what was wanted."""
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ def solve(
         settings: see there.
     """
     lower, upper = bounds
+    parts = blocks(basis)
     prior = 1.0 / (sd * sd)
     inverse_sigma = 1.0 / sigma_px
     state = start
@@ -125,7 +126,7 @@ def solve(
         for _ in range(settings.iterations):
             system = linearise(points, base, basis, camera, state)
             w = robust_weights(system.residual, weights, inverse_sigma, settings.huber)
-            step, change = _step(system, basis, w, prior, bounds, state, damping, settings)
+            step, change = _step(system, parts, w, prior, bounds, state, damping, settings)
             trial = State(
                 geometry.compose(geometry.rotation_from_vector(step[:, :3]), state.rotation),
                 state.translation + step[:, 3:],
@@ -174,6 +175,43 @@ def linearise(points: Array, base: Array, basis: Array, camera: Camera, state: S
     return Linearised(points - projected, (pose_x, pose_y), (shape_x, shape_y))
 
 
+@dataclass(frozen=True)
+class Block:
+    """Expressions that share points with each other and with no other expression."""
+
+    members: NDArray[np.intp]
+    """(e,) indices of the expressions."""
+    points: NDArray[np.intp]
+    """(p,) indices of all points that they move."""
+    basis: Array
+    """(e, p, 3) mm."""
+
+
+def blocks(basis: Array) -> list[Block]:
+    """The independent blocks of a basis (E, L, 3): one a region for localized models.
+
+    What expressions of different regions do to the data never meets but in the pose, so their
+    derivatives and normal equations are zero outside the blocks and need not be computed.
+    """
+    moved = (basis != 0).any(axis=2)
+    rest = list(range(len(basis)))
+    found = []
+    while rest:
+        members = [rest.pop(0)]
+        points = moved[members[0]].copy()
+        grown = True
+        while grown:
+            joined = [k for k in rest if (moved[k] & points).any()]
+            grown = bool(joined)
+            for k in joined:
+                rest.remove(k)
+                members.append(k)
+                points |= moved[k]
+        index, where = np.array(sorted(members)), np.flatnonzero(points)
+        found.append(Block(index, where, np.ascontiguousarray(basis[np.ix_(index, where)])))
+    return found
+
+
 def along(shape: Array, basis: Array) -> Array:
     """Derivatives by coefficients, (n, E, L), from those by position (n, L, 3) and (E, L, 3)."""
     out = shape[:, None, :, 0] * basis[None, :, :, 0]
@@ -203,7 +241,7 @@ def normal_pose(system: Linearised, w: Array) -> tuple[Array, Array]:
 
 def _step(
     system: Linearised,
-    basis: Array,
+    parts: list[Block],
     w: Array,
     prior: Array,
     bounds: tuple[Array, Array],
@@ -216,19 +254,34 @@ def _step(
     The pose, which has no bounds, is eliminated (Schur complement); the bounded quadratic in the
     expression is solved by coordinate descent; the pose follows.
     """
-    (px, py), r = system.pose, system.residual
+    r = system.residual
     h_pp, g_p = normal_pose(system, w)
     diagonal = np.einsum("nii->ni", h_pp)  # a view, no sum
     diagonal += damping[:, None] * diagonal + 1e-9
-    n_expression = len(basis)
+    n, n_expression = state.expression.shape
     if n_expression == 0:
         step = linalg.cholesky_solve(h_pp, g_p[:, :, None])[:, :, 0]
-        return _shorten(step, settings), np.zeros((len(w), 0))
-    ex, ey = along(system.shape[0], basis), along(system.shape[1], basis)
-    wex, wey = ex * w[:, None, :], ey * w[:, None, :]
-    h_ee = linalg.weighted_gram(wex, ex) + linalg.weighted_gram(wey, ey)
-    h_ep = linalg.weighted_gram(wex, px) + linalg.weighted_gram(wey, py)
-    g_e = (wex * r[:, None, :, 0]).sum(axis=-1) + (wey * r[:, None, :, 1]).sum(axis=-1)
+        return _shorten(step, settings), np.zeros((n, 0))
+    h_ee = np.zeros((n, n_expression, n_expression))
+    h_ep = np.zeros((n, n_expression, 6))
+    g_e = np.zeros((n, n_expression))
+    for part in parts:
+        rows, points = part.members, part.points
+        w_part = w[:, None, points]
+        block: Array | float = 0.0
+        across: Array | float = 0.0
+        pull: Array | float = 0.0
+        for axis, pose in enumerate(system.pose):
+            d = along(np.ascontiguousarray(system.shape[axis][:, points]), part.basis)
+            weighted = d * w_part
+            block = block + linalg.weighted_gram(weighted, d)
+            across = across + linalg.weighted_gram(
+                weighted, np.ascontiguousarray(pose[:, :, points])
+            )
+            pull = pull + (weighted * r[:, None, points, axis]).sum(axis=-1)
+        h_ee[:, rows[:, None], rows[None, :]] = block
+        h_ep[:, rows] = across
+        g_e[:, rows] = pull
     g_e -= prior * state.expression
     own = np.einsum("nii->ni", h_ee)
     own += damping[:, None] * own + prior

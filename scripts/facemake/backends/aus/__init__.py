@@ -1,0 +1,52 @@
+"""Action unit estimators: the registry, and what each of them gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemake.backends import Backend
+
+INTENSITY_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
+"""Action units with an intensity, in OpenFace's order."""
+
+OCCURRENCE_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
+"""Action units with an occurrence, in OpenFace's order."""
+
+AU_COLUMNS = tuple(f"AU{n:02d}_r" for n in INTENSITY_AUS) + tuple(
+    f"AU{n:02d}_c" for n in OCCURRENCE_AUS
+)
+"""Columns of the table: intensities 0-5, then occurrences 0 or 1."""
+
+
+class AuEstimator(Protocol):
+    """Estimates action units of one track from its localized expressions, in two passes."""
+
+    def look(self, coefficients: NDArray[np.float64]) -> None:
+        """See (n, K) coefficients of fitted frames, to learn the track's neutral."""
+        ...
+
+    def estimate(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 35) values of AU_COLUMNS for (n, K) coefficients; rows of NaN stay NaN."""
+        ...
+
+
+class AuModule(Protocol):
+    """What a backend's module offers."""
+
+    def create(self, names: Sequence[str]) -> AuEstimator:
+        """An estimator for one track whose coefficients have these names."""
+        ...
+
+
+AU_ESTIMATORS: dict[str, Backend] = {
+    "proxy": Backend(
+        module="facemake.backends.aus.proxy",
+        models=(),
+        stack="core",
+        use="the default: a rule on the localized expressions, named a proxy wherever it is shown",
+    ),
+}

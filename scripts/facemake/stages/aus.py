@@ -1,0 +1,69 @@
+"""Action units of every fitted frame, relative to each track's own neutral."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from facemake.backends.aus import AU_COLUMNS, AU_ESTIMATORS, AuEstimator
+from facemake.provenance import Recipe
+from facemake.shards import ShardRun
+from facemake.tables import TableReader, coefficient_schema
+
+UNIT = "proxy: _r intensity 0-5, _c occurrence 0 or 1"
+_KEY = ("sample", "frame", "track", "status")
+
+
+def aus(plan: Path, expressions: Path, output: Path, recipe: Recipe) -> None:
+    """Write the action units of a shard: the rows of the expressions, null where those are.
+
+    Args:
+        plan: the shard's plan file.
+        expressions: its expressions table.
+        output: `aus/{shard}.parquet`.
+        recipe: of the stage `aus`.
+    """
+    backend = AU_ESTIMATORS[recipe.backend or "proxy"].load()
+    schema = coefficient_schema(AU_COLUMNS, UNIT)
+    with (
+        ShardRun(recipe, plan, [expressions], {"aus": output}) as run,
+        TableReader(expressions) as reader,
+    ):
+        names = [name for name in reader.schema.names if name not in _KEY]
+        for sample, part in run.pending():
+            writer = part.table("aus", schema)
+            estimators: dict[int, AuEstimator] = {}
+            for _, track, values in _chunks(reader, sample.sample, names):
+                for number in np.unique(track).tolist():
+                    one = estimators.setdefault(number, backend.create(names))
+                    one.look(values[track == number])
+            for table, track, values in _chunks(reader, sample.sample, names):
+                out = np.full((len(track), len(AU_COLUMNS)), np.nan)
+                for number in np.unique(track).tolist():
+                    out[track == number] = estimators[number].estimate(values[track == number])
+                rounded, missing = out.astype(np.float32), np.isnan(out)
+                writer.append_columns(
+                    sample.sample,
+                    {
+                        "frame": table.column("frame"),
+                        "track": table.column("track"),
+                        **{
+                            name: pa.array(rounded[:, k], mask=missing[:, k])
+                            for k, name in enumerate(AU_COLUMNS)
+                        },
+                        "status": table.column("status"),
+                    },
+                )
+
+
+def _chunks(
+    reader: TableReader, sample: str, names: list[str]
+) -> Iterator[tuple[pa.Table, NDArray[np.int16], NDArray[np.float64]]]:
+    """The table, (n,) tracks and (n, K) coefficients of a sample's rows, a row group at a time."""
+    for table in reader.groups(sample):
+        values = [table.column(name).to_numpy().astype(np.float64, copy=False) for name in names]
+        yield table, table.column("track").to_numpy(), np.stack(values, axis=1)

@@ -1,0 +1,284 @@
+"""Fit the face model to the landmarks: who each track is, then pose and expression per frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from facemake import schemes
+from facemake.backends.fit import load
+from facemake.backends.fit.fitter import Fitter, FrameFits
+from facemake.backends.fit.identity import MAX_FRAMES, Identity
+from facemake.backends.fit.model import LinearFaceModel
+from facemake.geometry import Camera
+from facemake.provenance import Recipe
+from facemake.samples import Sample
+from facemake.shards import Part, ShardRun, decodable_samples
+from facemake.status import FrameStatus
+from facemake.tables import TableReader
+
+Array = NDArray[np.float64]
+
+_FACE_SIDE = 3.0
+"""Where the size of a picture is not known, it is taken to be this many times the face's."""
+
+
+def fit(
+    plan: Path, probe: Path, landmarks: Path, output: Path, identity: Path, recipe: Recipe
+) -> None:
+    """Write the fit and the identity table of a shard.
+
+    The fit has the rows of the landmarks. A row whose landmarks are not `ok` keeps its status; one
+    that cannot be fitted plausibly gets `not_converged`; both are null otherwise. Pictures of a
+    folder that stand alone are fitted each on its own, and their rows in the identity table have no
+    coefficients.
+
+    Args:
+        plan: the shard's plan file.
+        probe: its probe table.
+        landmarks: its landmarks table.
+        output: `fit/{shard}.parquet`.
+        identity: `identity/{shard}.parquet`, a row a track.
+        recipe: of the stage `fit`.
+    """
+    model = load(recipe.settings["model"])
+    outputs = {"fit": output, "identity": identity}
+    with ShardRun(recipe, plan, [landmarks], outputs) as run, TableReader(landmarks) as reader:
+        known = decodable_samples(probe)
+        alone = _pictures_stand_alone(reader.metadata)
+        for sample, part in run.pending():
+            row = known.get(sample.sample)
+            if row is None:
+                part.table("fit")
+                part.table("identity")
+                continue
+            fitting = _Fitting(model, float(recipe.settings["fov"]), row, alone)
+            _fit_sample(sample, part, reader, fitting)
+
+
+def _pictures_stand_alone(metadata: dict[str, Any]) -> bool:
+    detect = metadata.get("upstream", {}).get("detect", {})
+    settings = detect.get("settings", {}).get("track", {})
+    return bool(settings.get("image_folders", "pictures") == "pictures")
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """How the faces of one sample are fitted."""
+
+    model: LinearFaceModel
+    fov: float
+    probe: dict[str, Any]
+    pictures_stand_alone: bool
+
+    @property
+    def alone(self) -> bool:
+        """Whether each frame is a picture of its own."""
+        return self.pictures_stand_alone and self.probe["kind"] != "video"
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height, px; None for a folder of pictures of several sizes."""
+        width, height = self.probe["width"], self.probe["height"]
+        return (int(width), int(height)) if width and height else None
+
+    def fitter(self) -> Fitter:
+        """For the whole sample, where its pictures have one size."""
+        assert self.size is not None
+        return Fitter(self.model, Camera.from_fov(*self.size, self.fov), size=self.size)
+
+
+def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitting) -> None:
+    table, identities = part.table("fit"), part.table("identity")
+    seen: set[int] = set()
+    people: dict[int, Identity] = {}
+    errors: dict[int, list[float]] = {}
+    fitter = fitting.fitter() if fitting.size is not None else None
+    if fitter is not None and not fitting.alone:
+        candidates: dict[int, _Candidates] = {}
+        for rows in _chunks(reader, sample.sample):
+            for track in np.unique(rows.track).tolist():
+                one = candidates.setdefault(track, _Candidates())
+                one.add(rows.points[rows.usable & (rows.track == track)])
+        people = {track: fitter.fit_identity(c.points()) for track, c in candidates.items()}
+    for rows in _chunks(reader, sample.sample):
+        fits = _empty(len(rows.frame), fitting.model)
+        for track in np.unique(rows.track).tolist():
+            seen.add(track)
+            where = np.flatnonzero(rows.usable & (rows.track == track))
+            if not len(where):
+                continue
+            points = rows.points[where]
+            if fitter is None:
+                found = _fit_of_unknown_size(points, fitting)
+            elif fitting.alone:
+                found = fitter.fit_pictures(points)
+            else:
+                found = fitter.fit_frames(points, people[track])
+            _place(fits, where, found)
+            if track not in people:
+                errors.setdefault(track, []).extend(found.error_px[found.ok].tolist())
+        _write(table, sample.sample, rows, fits)
+    for track in sorted(seen):
+        identities.append(**_identity_row(sample.sample, track, people.get(track), errors))
+
+
+def _identity_row(
+    sample: str, track: int, person: Identity | None, errors: dict[int, list[float]]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"sample": sample, "track": track}
+    if person is None:
+        values = errors.get(track, [])
+        error = float(np.sqrt(np.mean(np.square(values)))) if values else None
+        row |= {"identity": None, "n_frames": len(values), "error_px": error}
+    else:
+        known = person.n_frames > 0
+        row |= {
+            "identity": person.coefficients.astype(np.float32) if known else None,
+            "n_frames": person.n_frames,
+            "error_px": person.error_px if known else None,
+        }
+    status = FrameStatus.OK if row["n_frames"] else FrameStatus.NOT_CONVERGED
+    return {**row, "status": str(status)}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Some rows of the landmarks table, as arrays."""
+
+    frame: NDArray[np.int32]
+    track: NDArray[np.int16]
+    status: list[str]
+    points: Array
+    """(n, 68, 2) px; NaN where there are none."""
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """(n,) rows whose landmarks are ok."""
+        return np.array([s == FrameStatus.OK for s in self.status])
+
+
+def _chunks(reader: TableReader, sample: str) -> Iterator[_Rows]:
+    """The rows of a sample, a row group at a time."""
+    columns = ["frame", "track", "status", "scheme", "points"]
+    for table in reader.groups(sample, columns):
+        n = table.num_rows
+        column = table.column("points").combine_chunks()
+        points = np.full((n, schemes.N_POINTS[schemes.IBUG68], 2), np.nan)
+        there = np.flatnonzero(~column.is_null().to_numpy(zero_copy_only=False))
+        if len(there):
+            scheme = table.column("scheme")[int(there[0])].as_py()
+            flat = column.flatten().to_numpy(zero_copy_only=False)
+            found = flat.reshape(len(there), schemes.N_POINTS[scheme], 2).astype(np.float64)
+            points[there] = schemes.convert(found, scheme, schemes.IBUG68)
+        yield _Rows(
+            frame=table.column("frame").to_numpy(),
+            track=table.column("track").to_numpy(),
+            status=table.column("status").to_pylist(),
+            points=points,
+        )
+
+
+@dataclass
+class _Candidates:
+    """Frames of a track for its identity: evenly spread, few, the same however they arrive.
+
+    Every `step`-th frame is kept; when too many are held, every other is let go and the step
+    doubles.
+    """
+
+    step: int = 1
+    count: int = 0
+    held: list[Array] = field(default_factory=list)
+
+    def add(self, points: Array) -> None:
+        """See (n, 68, 2) points of the track's next frames."""
+        for one in points:
+            if self.count % self.step == 0:
+                self.held.append(one)
+                if len(self.held) >= 4 * MAX_FRAMES:
+                    self.held = self.held[::2]
+                    self.step *= 2
+            self.count += 1
+
+    def points(self) -> Array:
+        """(m, 68, 2), m below 4 * MAX_FRAMES."""
+        return np.stack(self.held) if self.held else np.empty((0, 68, 2))
+
+
+def _fit_of_unknown_size(points: Array, fitting: _Fitting) -> FrameFits:
+    """Pictures of several sizes: each as if its camera looked at the middle of the face.
+
+    The landmarks table does not say how large each picture is, so the picture is taken to be
+    `_FACE_SIDE` times as large as the face. Turn and expression hardly notice; the distance tz is
+    only as good as that guess.
+    """
+    found = []
+    for one in points:
+        low, high = one.min(axis=0), one.max(axis=0)
+        side = max(1.0, _FACE_SIDE * float((high - low).max()))
+        camera = Camera(
+            Camera.from_fov(round(side), round(side), fitting.fov).focal,
+            *(0.5 * (low + high)).tolist(),
+        )
+        found.append(Fitter(fitting.model, camera).fit_pictures(one[None]))
+    names = FrameFits.__dataclass_fields__
+    return FrameFits(**{k: np.concatenate([getattr(f, k) for f in found]) for k in names})
+
+
+def _empty(n: int, model: LinearFaceModel) -> FrameFits:
+    widths = {"translation": 3, "euler": 3, "expression": len(model.expression)}
+    widths |= {"canonical": 153, "global_params": 6, "local_params": 34}
+    return FrameFits(
+        ok=np.zeros(n, dtype=bool),
+        error_px=np.full(n, np.nan),
+        **{name: np.full((n, width), np.nan) for name, width in widths.items()},
+    )
+
+
+def _place(fits: FrameFits, where: NDArray[np.intp], found: FrameFits) -> None:
+    for name in FrameFits.__dataclass_fields__:
+        getattr(fits, name)[where] = getattr(found, name)
+
+
+def _write(table: Any, sample: str, rows: _Rows, fits: FrameFits) -> None:
+    failed = rows.usable & ~fits.ok
+    status = [
+        str(FrameStatus.NOT_CONVERGED) if bad else word
+        for bad, word in zip(failed.tolist(), rows.status, strict=True)
+    ]
+    numbers = {
+        **dict(zip(("tx", "ty", "tz"), fits.translation.T, strict=True)),
+        **dict(zip(("rx", "ry", "rz"), fits.euler.T, strict=True)),
+        "error_px": fits.error_px,
+    }
+    lists = ("expression", "global_params", "local_params", "canonical")
+    table.append_columns(
+        sample,
+        {
+            "frame": rows.frame,
+            "track": rows.track,
+            **{
+                name: pa.array(values.astype(np.float32), mask=~fits.ok)
+                for name, values in numbers.items()
+            },
+            **{name: _list_array(getattr(fits, name), fits.ok) for name in lists},
+            "status": status,
+        },
+    )
+
+
+def _list_array(values: Array, there: NDArray[np.bool_]) -> pa.Array:
+    """(n, k) values as n lists, null where `there` is False."""
+    offsets = np.concatenate([[0], np.cumsum(there * values.shape[1])]).astype(np.int32)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets),
+        pa.array(values[there].ravel().astype(np.float32)),
+        mask=pa.array(~there),
+    )
