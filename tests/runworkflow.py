@@ -1,0 +1,81 @@
+"""Runs of the real workflow for the tests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from conftest import ROOT
+
+# Files that are no results: links to look at, what a job said and cost, the machine's name.
+NO_RESULTS = ("report/", "logs/", "benchmarks/", ".orphans/")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of Snakemake gave."""
+
+    code: int
+    output: str
+    folder: Path
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+
+def study(folder: Path, samples: Sequence[tuple[str, Path]], **config: object) -> Path:
+    """A working directory with a sheet and a config of its own."""
+    (folder / "config").mkdir(parents=True, exist_ok=True)
+    lines = ["sample\tpath"] + [f"{name}\t{path}" for name, path in samples]
+    (folder / "config" / "samples.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    document = {"cache_dir": None, **config}
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    return folder
+
+
+def command(folder: Path, *arguments: str, cores: int = 2) -> list[str]:
+    """The command line of a run."""
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *("--directory", str(folder), "--cores", str(cores), *arguments),
+    ]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """A home of its own, so that no run sees another's profiles or caches."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "XDG"))}
+    return {**kept, "HOME": str(folder), "PYTHONPATH": ""}
+
+
+def run(folder: Path, *arguments: str, cores: int = 2) -> Run:
+    """Run the workflow in `folder`."""
+    done = subprocess.run(
+        command(folder, *arguments, cores=cores),
+        env=environment(folder),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    return Run(done.returncode, done.stdout, folder)
+
+
+def bytes_of(results: Path) -> dict[str, str]:
+    """Name -> SHA-256 of every result, links followed."""
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(results.rglob("*"))
+        if path.is_file()
+        and not path.name.startswith(".")
+        and not (name := path.relative_to(results).as_posix()).startswith(NO_RESULTS)
+        and not name.endswith(".json")
+    }
