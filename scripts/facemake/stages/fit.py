@@ -96,7 +96,7 @@ class _Fitting:
 
 def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitting) -> None:
     table, identities = part.table("fit"), part.table("identity")
-    seen: set[int] = set()
+    seen: dict[int, int] = {}  # track -> rows with landmarks
     people: dict[int, Identity] = {}
     errors: dict[int, list[float]] = {}
     fitter = fitting.fitter() if fitting.size is not None else None
@@ -110,8 +110,8 @@ def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitti
     for rows in _chunks(reader, sample.sample):
         fits = _empty(len(rows.frame), fitting.model)
         for track in np.unique(rows.track).tolist():
-            seen.add(track)
             where = np.flatnonzero(rows.usable & (rows.track == track))
+            seen[track] = seen.get(track, 0) + len(where)
             if not len(where):
                 continue
             points = rows.points[where]
@@ -126,20 +126,20 @@ def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitti
                 errors.setdefault(track, []).extend(found.error_px[found.ok].tolist())
         _write(table, sample.sample, rows, fits)
     for track in sorted(seen):
-        identities.append(**_identity_row(sample.sample, track, people.get(track), errors))
+        row = _identity_row(people.get(track), errors.get(track, []))
+        if not seen[track]:
+            row["status"] = str(FrameStatus.NO_FACE)
+        identities.append(sample=sample.sample, track=track, **row)
 
 
-def _identity_row(
-    sample: str, track: int, person: Identity | None, errors: dict[int, list[float]]
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"sample": sample, "track": track}
+def _identity_row(person: Identity | None, errors: list[float]) -> dict[str, Any]:
+    """A row of the identity table, from a person or from the errors of pictures that stand alone."""
     if person is None:
-        values = errors.get(track, [])
-        error = float(np.sqrt(np.mean(np.square(values)))) if values else None
-        row |= {"identity": None, "n_frames": len(values), "error_px": error}
+        error = float(np.sqrt(np.mean(np.square(errors)))) if errors else None
+        row: dict[str, Any] = {"identity": None, "n_frames": len(errors), "error_px": error}
     else:
         known = person.n_frames > 0
-        row |= {
+        row = {
             "identity": person.coefficients.astype(np.float32) if known else None,
             "n_frames": person.n_frames,
             "error_px": person.error_px if known else None,

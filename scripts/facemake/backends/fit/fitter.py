@@ -32,6 +32,9 @@ BATCH = 128
 MIN_EYES_PX = 6.0
 """Outer eye distance, as seen from the front, below which points are a heap and not a face."""
 
+MAX_PIXEL = 1e6
+"""Coordinates beyond this belong to no picture."""
+
 MAX_ERROR_SHARE = 0.08
 """Root mean square error over the outer eye distance from which a frame is not converged."""
 
@@ -197,7 +200,8 @@ class Fitter:
         safe = np.where(finite[:, None, None], points, 0.0)
         inner = safe[:, schemes.IBUG68_TO_IBUG51]
         extent = inner.max(axis=1) - inner.min(axis=1)
-        usable: Mask = finite & (extent.max(axis=1) > MIN_EYES_PX) & (np.abs(safe).max() < 1e7)
+        usable: Mask = finite & (extent.max(axis=1) > MIN_EYES_PX)
+        usable &= np.abs(safe).max(axis=(1, 2)) < MAX_PIXEL
         if self.size is not None:
             width, height = self.size
             x, y = inner[..., 0], inner[..., 1]
