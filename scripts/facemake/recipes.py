@@ -59,12 +59,14 @@ def _section(*names: str) -> Callable[[Config], dict[str, Any]]:
     return settings
 
 
+FACE_MODEL = ("facemake_face_model_1",)
+
 STAGES: dict[str, Stage] = {
     "probe": Stage(),
     "detect": Stage(settings=_detect_settings, backend=_chosen("detect", DETECTORS)),
     "landmarks": Stage(settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)),
-    "fit": Stage(settings=_section("camera", "fit")),
-    "expressions": Stage(settings=_section("fit")),
+    "fit": Stage(settings=_section("camera", "fit"), models=FACE_MODEL),
+    "expressions": Stage(settings=_section("fit"), models=FACE_MODEL),
     "aus": Stage(),
     "embed": Stage(settings=_section("embed"), backend=_chosen("embed", EMBEDDERS)),
     "dataset": Stage(
