@@ -1,0 +1,66 @@
+# The report: a page a sample, written shard by shard, and the index of the run.
+#
+# Pages show what is there and decide nothing: they are no part of byte identity and not cached.
+from facemake.report.looks import fingerprint as report_looks
+
+
+rule report_pages:
+    input:
+        probe=f"{OUT}/probe/{{shard}}.parquet",
+        detections=f"{OUT}/detections/{{shard}}.parquet",
+        landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
+        faces=f"{OUT}/faces/{{shard}}.h5",
+        fit=f"{OUT}/fit/{{shard}}.parquet",
+        aus=f"{OUT}/aus/{{shard}}.parquet",
+        examples=f"{OUT}/dataset/{{shard}}.h5",
+        counts=f"{OUT}/counts/{{shard}}.parquet",
+    output:
+        pages=directory(f"{OUT}/report/samples/{{shard}}"),
+    params:
+        recipe=recipe("report"),
+        looks=report_looks(),
+        container=container("report"),
+        people=lambda wildcards: PLAN.people[wildcards.shard],
+    log:
+        f"{OUT}/logs/report_pages/{{shard}}.log",
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=60,
+    conda:
+        conda_file("report")
+    container:
+        container("report")
+    message:
+        "write the pages of {wildcards.shard}"
+    script:
+        "../scripts/report_pages.py"
+
+
+rule report:
+    input:
+        manifest=f"{OUT}/dataset/manifest.parquet",
+        probe=stage_tables("probe"),
+        pages=expand(f"{OUT}/report/samples/{{shard}}", shard=PLAN.shards),
+        # its recipe is in no other file that is read here
+        embeddings=stage_tables("embed", "embeddings")[:1],
+    output:
+        index=f"{OUT}/report/index.html",
+    params:
+        recipe=recipe("report"),
+        looks=report_looks(),
+        container=container("report"),
+    log:
+        f"{OUT}/logs/report.log",
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=60,
+    conda:
+        conda_file("report")
+    container:
+        container("report")
+    message:
+        "write the report"
+    script:
+        "../scripts/report.py"

@@ -1,0 +1,183 @@
+"""The contact sheet: small frames as they are, and what was found in them as lines over each.
+
+The overlay is SVG in frame pixels, so that the picture is not encoded twice and a reader can switch
+its layers on and off. A pixel's centre is at whole numbers: the picture spans from -0.5.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from facemake.geometry import Camera, rotation_from_euler
+from facemake.schemes import IBUG68, convert
+
+AXIS_MM = 70.0
+"""Length of a drawn head axis: about half a head."""
+
+_WIDEST_DOT = 2.2
+_COLUMNS = {
+    "detections": ("x", "y", "w", "h", "score"),
+    "landmarks": ("scheme", "points"),
+    "fit": ("tx", "ty", "tz", "rx", "ry", "rz"),
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A head axis as a line in frame pixels."""
+
+    name: str
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+
+@dataclass(frozen=True)
+class Face:
+    """What is drawn of a face, in frame pixels.
+
+    Attributes:
+        track: its number.
+        status: the frame's status for that track.
+        box: x, y, w, h; None where no face was found.
+        dots: SVG path, a line of no length a landmark.
+        dot: their diameter on the screen, px.
+        axes: x (image-right of the head), y (down), z (out of the face).
+    """
+
+    track: int
+    status: str
+    box: tuple[float, float, float, float] | None
+    dots: str
+    dot: float
+    axes: tuple[Axis, ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture of the contact sheet.
+
+    Attributes:
+        frame: its index.
+        width, height: of the whole frame, px.
+        picture: `data:` address of the JPEG.
+        faces: by track.
+    """
+
+    frame: int
+    width: float
+    height: float
+    picture: str
+    faces: tuple[Face, ...]
+
+
+def tiles(
+    sample: str,
+    faces: Path,
+    tables: Mapping[str, Path],
+    fov: float | None,
+    size: tuple[int, int] | None,
+) -> list[Tile]:
+    """The contact sheet of a sample; empty where it has no pictures.
+
+    Args:
+        sample: its name.
+        faces: the crops file of its shard, with `SAMPLE/contact/FRAME`.
+        tables: paths of `detections`, `landmarks` and `fit`, as far as there are.
+        fov: degrees along the longer side, as the fit had it; None: no axes are drawn.
+        size: width and height of every frame; None where they differ.
+    """
+    pictures = _pictures(faces, sample)
+    rows: dict[tuple[int, int], dict[str, Any]] = {}
+    for stage, path in tables.items():
+        for row in _rows(path, sample, sorted(pictures), _COLUMNS[stage]):
+            rows.setdefault((row["frame"], row["track"]), {}).update(row)
+    result = []
+    for frame, (jpeg, scale) in sorted(pictures.items()):
+        with Image.open(io.BytesIO(jpeg)) as image:
+            small = image.size
+        width, height = size or (round(small[0] / scale), round(small[1] / scale))
+        camera = Camera.from_fov(width, height, fov) if fov else None
+        found = sorted(key for key in rows if key[0] == frame)
+        result.append(
+            Tile(
+                frame=frame,
+                width=width,
+                height=height,
+                picture="data:image/jpeg;base64," + base64.b64encode(jpeg).decode(),
+                faces=tuple(_face(rows[key], key[1], camera, small[0] / width) for key in found),
+            )
+        )
+    return result
+
+
+def _pictures(faces: Path, sample: str) -> dict[int, tuple[bytes, float]]:
+    with h5py.File(faces, "r") as file:
+        contact = file.get(f"{sample}/contact")
+        if contact is None:
+            return {}
+        return {
+            int(name): (contact[name][()].tobytes(), float(contact[name].attrs["scale"]))
+            for name in contact
+        }
+
+
+def _rows(
+    path: Path, sample: str, frames: Sequence[int], columns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The rows of a few frames; row groups without them are not read."""
+    if not frames:
+        return []
+    table = pq.read_table(
+        path,
+        columns=["frame", "track", "status", *columns],
+        filters=[("sample", "==", sample), ("frame", "in", list(frames))],
+        use_threads=False,
+        partitioning=None,
+    )
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def _face(row: Mapping[str, Any], track: int, camera: Camera | None, scale: float) -> Face:
+    box = None
+    if row.get("x") is not None:
+        box = (row["x"], row["y"], row["w"], row["h"])
+    dots = ""
+    if row.get("points") is not None:
+        points = np.array(row["points"], np.float64).reshape(-1, 2)
+        dots = "".join(
+            f"M{x:.1f} {y:.1f}h0" for x, y in convert(points, row["scheme"], IBUG68).tolist()
+        )
+    width = box[2] * scale if box else 0.0
+    return Face(
+        track=track,
+        status=row["status"],
+        box=box,
+        dots=dots,
+        dot=round(min(max(width * 0.022, 0.7), _WIDEST_DOT), 2),
+        axes=_axes(row, camera) if camera and row.get("rx") is not None else (),
+    )
+
+
+def _axes(row: Mapping[str, Any], camera: Camera) -> tuple[Axis, ...]:
+    """The head's axes from the model's origin; z is drawn backwards, as the nose points."""
+    origin = np.array([row["tx"], row["ty"], row["tz"]])
+    rotation = rotation_from_euler([row["rx"], row["ry"], row["rz"]])
+    ends = origin + AXIS_MM * (rotation * np.array([1.0, 1.0, -1.0])).T
+    pixels = camera.project(np.vstack([origin, ends]))
+    if not np.isfinite(pixels).all():
+        return ()
+    (x1, y1), *tips = np.round(pixels, 1).tolist()
+    return tuple(Axis(name, x1, y1, x2, y2) for name, (x2, y2) in zip("xyz", tips, strict=True))

@@ -1,0 +1,92 @@
+"""Pages from templates: one Jinja2 environment, autoescape on, everything inline."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from facemake.report.looks import FOLDER
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """The templates with the filters that they use."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        number=number, percent=percent, seconds=seconds, count=count, link=link, bytes=file_size
+    )
+    made.globals["inline"] = inline
+    return made
+
+
+def page(template: str, **context: Any) -> str:
+    """A whole page as text."""
+    return environment().get_template(template).render(**context)
+
+
+def inline(name: str) -> Markup:
+    """The text of a style or script of ours, as it is."""
+    return Markup((FOLDER / name).read_text(encoding="utf-8"))  # noqa: S704 (our own file)
+
+
+def link(*parts: str) -> str:
+    """A relative link from path parts; each is percent-encoded, "." and ".." are not."""
+    return "/".join(quote(part, safe="") for part in parts)
+
+
+def number(value: float | None, decimals: int = 1) -> str:
+    """With a true minus sign; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:,.{decimals}f}"
+    if not any(c in text for c in "123456789"):
+        text = text.lstrip("-")
+    return text.replace(",", "\u202f").replace("-", "−")
+
+
+def count(value: float | None) -> str:
+    """A whole number, thousands set apart."""
+    return number(value, 0)
+
+
+def percent(part: float | None, whole: float | None = 1) -> str:
+    """`part` of `whole`; never rounded up to 100 % or down to 0 %."""
+    if part is None or not whole:
+        return "–"
+    share = 100 * part / whole
+    if 0 < share < 0.1:
+        return "< 0.1 %"
+    if 99.9 < share < 100:
+        return "> 99.9 %"
+    return f"{share:.1f}".removesuffix(".0") + " %"
+
+
+def seconds(value: float | None) -> str:
+    """A duration: `18.9 s`, `3 min 05 s`, `1 h 02 min`."""
+    if value is None:
+        return "–"
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def file_size(value: int) -> str:
+    """Bytes as kB, MB or GB (powers of ten)."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value} B"

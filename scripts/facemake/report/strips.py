@@ -1,0 +1,242 @@
+"""The strips of a sample page: which quantity is drawn where, on which scale, with which words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from facemake.report import charts
+from facemake.report.charts import Scale
+from facemake.report.series import Floats, Series
+from facemake.report.timecourse import TimeCourse
+from facemake.report.words import AU_NAMES
+from facemake.status import FrameStatus
+
+AU_SCALE = Scale(0.0, 5.0)
+_PRESENT = 0.5
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One quantity over time, ready to be drawn.
+
+    Attributes:
+        key: its column.
+        name, hint: what it is, and how to read its sign.
+        unit: "" where it has none.
+        decimals: of its numbers.
+        scale: its vertical axis.
+        line, band: paths (`charts.curve`).
+        gaps, doubt: paths over the time without a value, and with values of frames whose status
+            is not ok.
+        present: path of the time where an action unit is present; "" for none.
+        low, high, mean: of all values; None where there is none.
+        present_share: share of the frames with the unit; None where that is not said.
+        values: what the page's cursor reads: a number a bin, or [lowest, highest], None in a gap.
+    """
+
+    key: str
+    name: str
+    hint: str
+    unit: str
+    decimals: int
+    scale: Scale
+    line: str
+    band: str
+    gaps: str
+    doubt: str
+    present: str
+    low: float | None
+    high: float | None
+    mean: float | None
+    present_share: float | None
+    values: list[Any]
+
+    @property
+    def zero(self) -> float | None:
+        """Where zero is, 0-100 from the top; None where it is at an end or outside."""
+        return self.scale.y(0.0) if self.scale.low < 0 < self.scale.high else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Strips that belong together.
+
+    Attributes:
+        key: for the page's script and links.
+        title, note: above them.
+        strips: from top to bottom; empty: nothing was measured.
+        absent: why there is nothing; "" where there is.
+    """
+
+    key: str
+    title: str
+    note: str
+    strips: list[Strip] = field(default_factory=list)
+    absent: str = ""
+
+
+_POSE = (
+    ("rx", "Pitch", "up: nose down"),
+    ("ry", "Yaw", "up: nose to the image’s left"),
+    ("rz", "Roll", "up: clockwise in the image"),
+)
+_PLACE = (
+    ("tx", "Right", "camera x"),
+    ("ty", "Down", "camera y"),
+    ("tz", "Distance", "camera z"),
+)
+
+
+def groups(course: TimeCourse) -> list[Group]:
+    """All strips of a sample, by group."""
+    no_fit = "No fit table was given, so head pose and position are not known."
+    fit = "fit" in course.missing
+    pose = _same_scale(course, _POSE, "°", 1, least=10.0)
+    place = [
+        _strip(
+            course, key, name, hint, "mm", 0, charts.nice_scale(_limits(course, [key]), least=20.0)
+        )
+        for key, name, hint in _PLACE
+        if key in course.series
+    ]
+    quality = [
+        _strip(course, key, name, hint, unit, decimals, scale)
+        for key, name, hint, unit, decimals, scale in (
+            ("score", "Detection", "the detector’s score", "", 2, Scale(0.0, 1.0)),
+            ("confidence", "Landmarks", "the network’s presence", "", 2, Scale(0.0, 1.0)),
+            (
+                "error_px",
+                "Fit error",
+                "root mean square, reprojected",
+                "px",
+                1,
+                charts.nice_scale(_limits(course, ["error_px"]), least=2.0, zero=True),
+            ),
+        )
+        if key in course.series
+    ]
+    units = _action_units(course)
+    return [
+        Group(
+            "pose",
+            "Head pose",
+            "Degrees, one scale for the three. Zero: the head looks straight into the lens.",
+            pose,
+            no_fit if fit else _nothing(pose),
+        ),
+        Group(
+            "place",
+            "Head position",
+            "Millimetres in camera axes; they rest on the assumed field of view.",
+            place,
+            no_fit if fit else _nothing(place),
+        ),
+        Group(
+            "aus",
+            "Action units",
+            "Intensity 0–5; the bar under a curve marks the frames where the unit is present. "
+            "These values are a proxy from facial movement, not the work of a FACS coder.",
+            units,
+            "No table of action units was given." if "aus" in course.missing else _nothing(units),
+        ),
+        Group(
+            "quality",
+            "Quality",
+            "How sure each step was.",
+            quality,
+            _nothing(quality),
+        ),
+    ]
+
+
+def _nothing(strips: Sequence[Strip]) -> str:
+    if any(strip.mean is not None or strip.present_share is not None for strip in strips):
+        return ""
+    return "Nothing was measured in this sample."
+
+
+def _limits(course: TimeCourse, keys: Sequence[str]) -> tuple[float, float] | None:
+    found = [course.series[k].limits for k in keys if k in course.series]
+    there = [limits for limits in found if limits is not None]
+    if not there:
+        return None
+    return min(low for low, _ in there), max(high for _, high in there)
+
+
+def _same_scale(
+    course: TimeCourse,
+    rows: Sequence[tuple[str, str, str]],
+    unit: str,
+    decimals: int,
+    *,
+    least: float,
+) -> list[Strip]:
+    low, high = _limits(course, [key for key, _, _ in rows]) or (0.0, 0.0)
+    scale = charts.nice_scale((min(low, 0.0), max(high, 0.0)), least=least)
+    return [
+        _strip(course, key, name, hint, unit, decimals, scale)
+        for key, name, hint in rows
+        if key in course.series
+    ]
+
+
+def _action_units(course: TimeCourse) -> list[Strip]:
+    codes = sorted({name[:-2] for name in (*course.series, *course.occurrence) if name[:2] == "AU"})
+    return [_strip(course, code, code, AU_NAMES.get(code, ""), "", 2, AU_SCALE) for code in codes]
+
+
+def _strip(
+    course: TimeCourse, key: str, name: str, hint: str, unit: str, decimals: int, scale: Scale
+) -> Strip:
+    axis = course.axis
+    series = course.series.get(f"{key}_r" if key.startswith("AU") else key)
+    presence = course.occurrence.get(f"{key}_c")
+    drawn = series if series is not None else Series(axis)
+    line, band = charts.curve(axis, drawn, scale)
+    there = np.isfinite((series or presence or drawn).low)
+    doubtful = there & ~_sure(course)
+    limits = drawn.limits
+    return Strip(
+        key=key,
+        name=name,
+        hint=hint,
+        unit=unit,
+        decimals=decimals,
+        scale=scale,
+        line=line,
+        band=band,
+        gaps=charts.gaps(axis, there),
+        doubt=charts.marks(axis, doubtful, 0.0, charts.HEIGHT),
+        present=charts.marks(axis, presence.high > _PRESENT, 88.0, 12.0) if presence else "",
+        low=limits[0] if limits else None,
+        high=limits[1] if limits else None,
+        mean=drawn.mean if limits else None,
+        present_share=presence.mean if presence and presence.count else None,
+        values=_values(drawn, decimals, exact=axis.exact),
+    )
+
+
+def _sure(course: TimeCourse) -> Any:
+    """(n_bins,) whether some frame of the bin has status ok."""
+    main = course.main
+    if main is None or main.states is None:
+        return np.zeros(course.axis.n_bins, bool)
+    return main.states.counts[main.states.names.index(FrameStatus.OK)] > 0
+
+
+def _values(series: Series, decimals: int, *, exact: bool) -> list[Any]:
+    low, high = _rounded(series.low, decimals), _rounded(series.high, decimals)
+    if exact:
+        return low
+    return [None if a is None else a if a == b else [a, b] for a, b in zip(low, high, strict=True)]
+
+
+def _rounded(values: Floats, decimals: int) -> list[float | int | None]:
+    return [
+        None if v != v else (int(v) if v == int(v) else v)
+        for v in np.round(values, decimals).tolist()
+    ]

@@ -1,0 +1,103 @@
+"""What the report says in words of the closed lists and names of the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from facemake.dataset.quality import REASONS
+
+AU_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "AU01": "inner brow raiser",
+        "AU02": "outer brow raiser",
+        "AU04": "brow lowerer",
+        "AU05": "upper lid raiser",
+        "AU06": "cheek raiser",
+        "AU07": "lid tightener",
+        "AU09": "nose wrinkler",
+        "AU10": "upper lip raiser",
+        "AU11": "nasolabial deepener",
+        "AU12": "lip corner puller",
+        "AU14": "dimpler",
+        "AU15": "lip corner depressor",
+        "AU17": "chin raiser",
+        "AU20": "lip stretcher",
+        "AU23": "lip tightener",
+        "AU24": "lip pressor",
+        "AU25": "lips part",
+        "AU26": "jaw drop",
+        "AU28": "lip suck",
+        "AU43": "eyes closed",
+        "AU45": "blink",
+    }
+)
+"""Ekman and Friesen's words for the action units."""
+
+FRAME_STATUS: Mapping[str, str] = MappingProxyType(
+    {
+        "ok": "measured",
+        "no_face": "no face",
+        "lost": "lost: inside a track, not seen",
+        "low_confidence": "low landmark confidence",
+        "not_converged": "fit not converged",
+        "decode_error": "frame cannot be decoded",
+    }
+)
+
+SAMPLE_STATUS: Mapping[str, str] = MappingProxyType(
+    {
+        "ok": "processed",
+        "no_face": "no face was found in any frame",
+        "unreadable": "the file cannot be read",
+        "truncated": "the recording is cut short; the frames that are there are used",
+        "no_video_stream": "the file holds no video stream",
+        "no_images": "the folder holds no image",
+        "no_permission": "the file may not be read by this user",
+        "excluded": "left out by the sample sheet",
+    }
+)
+
+STAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "probe": ("Probe", "decodes every recording once: frames, time stamps, codec"),
+        "detect": ("Detect", "finds every face in every frame and joins them to tracks"),
+        "landmarks": (
+            "Landmarks",
+            "places landmarks on each tracked face and cuts its aligned crop",
+        ),
+        "fit": ("Fit", "fits a 3D face: identity a track, head pose and expression a frame"),
+        "expressions": ("Expressions", "splits expressions into movements of one region each"),
+        "aus": ("Action units", "estimates intensity and occurrence of action units"),
+        "embed": ("Embed", "identity vectors of the best frames of each track"),
+        "dataset": ("Dataset", "writes the examples of the training set, filtered by quality"),
+    }
+)
+"""Stage -> its title and what it does, in the order in which they run."""
+
+MEDIA_KIND: Mapping[str, str] = MappingProxyType(
+    {"video": "video", "image": "picture", "images": "folder of pictures"}
+)
+
+
+def rejection(reason: str) -> str:
+    """Why a face is no example."""
+    return REASONS.get(reason, plain(reason))
+
+
+def plain(name: str) -> str:
+    """A column's or reason's name as words: `low_quality` -> `low quality`."""
+    return name.replace("_", " ").strip()
+
+
+def setting(value: object) -> str:
+    """A setting's value as a person would write it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{plain(str(k))} {setting(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(setting(v) for v in value)
+    return str(value)

@@ -1,0 +1,262 @@
+"""The index of a run: what went in, what came of it, what made it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from facemake.models import registry
+from facemake.provenance import Recipe
+from facemake.report import render, words
+from facemake.report.counts import Counts, read_counts
+from facemake.runtime.atomic import write_text
+from facemake.shards import read_metadata
+from facemake.stages.report_pages import PAGES, page_folders
+from facemake.status import DECODABLE, SampleStatus
+
+FIRST_ROWS = 100
+"""Rows of the table that stand in the page itself; its script draws them all, page by page."""
+
+_COLUMNS = (
+    ("Sample", False),
+    ("Status", False),
+    ("Subject", False),
+    ("Split", False),
+    ("Frames", True),
+    ("With face", True),
+    ("Examples", True),
+    ("Duration", True),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sample in the index; numbers are None where nothing says."""
+
+    sample: str
+    status: str
+    reason: str
+    subject: str
+    split: str
+    frames: int | None
+    with_face: int | None
+    kept: int | None
+    duration: float | None
+    folder: str | None
+
+    @property
+    def href(self) -> str | None:
+        """Link to its page; None where there is none."""
+        return render.link(PAGES, self.folder, f"{self.sample}.html") if self.folder else None
+
+
+def report(
+    manifest: Path,
+    probe: Iterable[Path],
+    pages: Iterable[Path],
+    made: Sequence[Path],
+    output: Path,
+    recipe: Recipe,
+) -> None:
+    """Write the index page.
+
+    Args:
+        manifest: `dataset/manifest.parquet`, a row a sample.
+        probe: the probe tables, for durations.
+        pages: the folders of sample pages; a sample with a page in them gets a link.
+        made: files whose recipes, with those of all that came before, are shown.
+        output: `report/index.html`; the folders lie in `report/samples/`.
+        recipe: of the stage `report`.
+    """
+    counts = read_counts(manifest)
+    durations = _durations(probe)
+    folders = page_folders(pages)
+    rows = [_row(c, durations.get(c.sample), folders.get(c.sample)) for c in counts.values()]
+    recipes = _recipes(made)
+    write_text(output, _index(rows, counts.values(), recipes, recipe.version))
+
+
+def _durations(tables: Iterable[Path]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for path in tables:
+        table = pq.ParquetFile(path).read(["sample", "duration"], use_threads=False)
+        pairs = zip(*(table.column(c).to_pylist() for c in ("sample", "duration")), strict=True)
+        found.update((name, value) for name, value in pairs if value is not None)
+    return found
+
+
+def _row(counts: Counts, duration: float | None, folder: str | None) -> Row:
+    return Row(
+        sample=counts.sample,
+        status=counts.status,
+        reason=counts.reason,
+        subject=counts.subject,
+        split=counts.split,
+        frames=counts.frames,
+        with_face=counts.with_face,
+        kept=counts.kept,
+        duration=duration,
+        folder=folder,
+    )
+
+
+def _recipes(made: Sequence[Path]) -> list[Recipe]:
+    """The recipes of these files and of what they were made from, in the order of the chain."""
+    found: dict[str, Recipe] = {}
+    for path in made:
+        document = read_metadata(path)
+        recipes = {**document["upstream"], document["recipe"]["stage"]: document["recipe"]}
+        found.update((stage, Recipe.from_dict(row)) for stage, row in recipes.items())
+    return [found[stage] for stage in words.STAGES if stage in found]
+
+
+def _index(
+    rows: Sequence[Row], counts: Iterable[Counts], recipes: Sequence[Recipe], version: str
+) -> str:
+    totals = {
+        name: sum(getattr(c, name) for c in counts)
+        for name in ("frames", "with_face", "fitted", "considered", "kept")
+    }
+    rejected: Counter[str] = Counter()
+    for one in counts:
+        rejected.update(one.rejected)
+    tally = Counter(row.status for row in rows)
+    statuses = {str(s): tally[s] for s in SampleStatus if tally[s]}
+    splits = Counter(row.split for row in rows if row.split)
+    return render.page(
+        "index.html",
+        version=version,
+        lead=_lead(rows, statuses, totals),
+        rows=rows,
+        first_rows=FIRST_ROWS,
+        columns=_COLUMNS,
+        usable=sum(n for s, n in statuses.items() if s in DECODABLE),
+        totals=totals,
+        duration=sum(row.duration or 0.0 for row in rows),
+        subjects=len({row.subject for row in rows if row.subject}),
+        splits=dict(sorted(splits.items())),
+        statuses=statuses,
+        sample_words={str(s): words.plain(s) for s in SampleStatus},
+        left_out=totals["considered"] - totals["kept"],
+        frame_bars=[
+            ("decoded", totals["frames"], ""),
+            ("with the main face", totals["with_face"], ""),
+        ],
+        face_bars=[
+            ("kept as examples", totals["kept"], "s-ok"),
+            *((words.rejection(k), n, "s-lost") for k, n in rejected.most_common()),
+        ],
+        stages=[_stage(r) for r in recipes],
+        models=_models(recipes),
+        embeddings=any(r.stage == "embed" for r in recipes),
+        pages=PAGES,
+        data=_data(rows),
+    )
+
+
+def _lead(rows: Sequence[Row], statuses: Mapping[str, int], totals: Mapping[str, int]) -> str:
+    """What ran, in a sentence or two."""
+    if not rows:
+        return "The manifest names no sample."
+    good = statuses.get(SampleStatus.OK, 0) + statuses.get(SampleStatus.TRUNCATED, 0)
+    none = statuses.get(SampleStatus.NO_FACE, 0)
+    left = statuses.get(SampleStatus.EXCLUDED, 0)
+    failed = len(rows) - good - none - left
+    n_rows = render.count(len(rows))
+    parts = [f"{render.count(good)} of {n_rows} {_plural('sample', len(rows))} gave measurements"]
+    if none:
+        parts.append(f"{render.count(none)} {'has' if none == 1 else 'have'} no face in any frame")
+    if failed:
+        parts.append(f"{render.count(failed)} could not be read")
+    if left:
+        parts.append(f"{render.count(left)} {'was' if left == 1 else 'were'} left out by the sheet")
+    share = render.percent(totals["with_face"], totals["frames"])
+    return (
+        f"{_listed(parts)}. A face was found in {share} of "
+        f"{render.count(totals['frames'])} frames; {render.count(totals['kept'])} examples went "
+        "into the training set."
+    )
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _stage(recipe: Recipe) -> dict[str, Any]:
+    title, does = words.STAGES[recipe.stage]
+    return {
+        "title": title,
+        "does": does,
+        "backend": recipe.backend,
+        "settings": list(_flat(recipe.settings)),
+        "models": [model["name"] for model in recipe.models],
+        "version": recipe.version,
+        "code": recipe.code,
+    }
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in settings.items():
+        name = f"{prefix}{words.plain(key)}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}: ")
+        else:
+            yield name, words.setting(value)
+
+
+def _models(recipes: Sequence[Recipe]) -> list[dict[str, str]]:
+    """Each model once, with its licence as the tables say and its citation as we know it."""
+    known = registry()
+    found: dict[str, dict[str, Any]] = {}
+    for recipe in recipes:
+        for model in recipe.models:
+            row = found.setdefault(model["sha256"], {**model, "stages": []})
+            row["stages"].append(words.STAGES[recipe.stage][0])
+    result = []
+    for row in found.values():
+        entry = known.get(row["name"])
+        ours = asdict(entry) if entry is not None and entry.sha256 == row["sha256"] else {}
+        result.append(
+            {
+                "name": row["name"],
+                "sha256": row["sha256"],
+                "licence": row["licence"],
+                "used_by": ", ".join(row["stages"]),
+                "task": ours.get("task", ""),
+                "citation": ours.get("citation", ""),
+            }
+        )
+    return result
+
+
+def _data(rows: Sequence[Row]) -> dict[str, Any]:
+    """The table for the page's script, without names of its columns: it may be long."""
+    folders = {name: i for i, name in enumerate(dict.fromkeys(r.folder for r in rows if r.folder))}
+    return {
+        "pages": PAGES,
+        "folders": list(folders),
+        "rows": [
+            [
+                r.sample,
+                r.status,
+                r.reason,
+                r.subject,
+                r.split,
+                r.frames,
+                r.with_face,
+                r.kept,
+                None if r.duration is None else round(r.duration, 2),
+                folders[r.folder] if r.folder else -1,
+            ]
+            for r in rows
+        ],
+    }

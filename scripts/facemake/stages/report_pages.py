@@ -1,0 +1,319 @@
+"""A page a sample: what it is, what was found in it, what became of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from facemake.provenance import Recipe
+from facemake.report import charts, contact, render, strips, words
+from facemake.report.charts import Histogram
+from facemake.report.counts import Counts, read_counts
+from facemake.report.timecourse import TimeCourse, time_course
+from facemake.runtime.progress import Progress
+from facemake.samples import Sample, read_shard
+from facemake.shards import read_metadata
+from facemake.status import DECODABLE, SampleStatus
+from facemake.tables import TableReader
+
+PAGES = "samples"
+"""The folder of the pages beside the index; in it a folder a shard, in that a page a sample."""
+
+QUALITY_BINS = 25
+_NAMES_AT_ONCE = 65536
+_TABLED_FACES = 12
+"""Pictures with no more faces than this get a table of numbers in place of curves."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files of a shard that its pages are made from.
+
+    Attributes:
+        probe: its probe table.
+        detections, landmarks, fit, aus: its frame tables; None: the stage did not run.
+        faces: its crops file, with the small frames.
+        examples: its part of the training set.
+        counts: a row a sample, as the manifest has it.
+    """
+
+    probe: Path
+    detections: Path | None = None
+    landmarks: Path | None = None
+    faces: Path | None = None
+    fit: Path | None = None
+    aus: Path | None = None
+    examples: Path | None = None
+    counts: Path | None = None
+
+    @property
+    def frame_tables(self) -> dict[str, Path]:
+        """Stage -> path of what there is, with one row a frame and track."""
+        every = {
+            "detections": self.detections,
+            "landmarks": self.landmarks,
+            "fit": self.fit,
+            "aus": self.aus,
+        }
+        return {name: path for name, path in every.items() if path is not None}
+
+
+def report_pages(plan: Path, sources: Sources, output: Path, recipe: Recipe) -> None:
+    """Write `output/SAMPLE.html` for each sample of a shard.
+
+    Args:
+        plan: the shard's plan file.
+        sources: the shard's files.
+        output: a folder; what was in it is replaced.
+        recipe: of the stage `report`.
+    """
+    samples = read_shard(plan)
+    progress = Progress("report_pages", plan.stem, len(samples))
+    beside = output.with_name(f".{output.name}.part")
+    for folder in (beside, output):
+        if folder.exists():
+            shutil.rmtree(folder)
+    beside.mkdir(parents=True)
+    with ExitStack() as stack:
+        probe = stack.enter_context(TableReader(sources.probe))
+        tables = {
+            name: stack.enter_context(TableReader(path))
+            for name, path in sources.frame_tables.items()
+        }
+        counts = read_counts(sources.counts) if sources.counts else {}
+        quality = _quality(sources.examples) if sources.examples else None
+        for sample in samples:
+            row = probe.read(sample.sample).to_pylist()[0]
+            text = _page(sample, row, sources, tables, counts.get(sample.sample), quality, recipe)
+            (beside / f"{sample.sample}.html").write_text(text, encoding="utf-8")
+            progress.sample()
+    beside.rename(output)
+    progress.end()
+
+
+def page_folders(folders: Iterable[Path]) -> dict[str, str]:
+    """Sample -> name of the folder that holds its page."""
+    return {path.stem: folder.name for folder in folders for path in folder.glob("*.html")}
+
+
+def _page(
+    sample: Sample,
+    probe: Mapping[str, Any],
+    sources: Sources,
+    tables: Mapping[str, TableReader],
+    counts: Counts | None,
+    quality: Mapping[str, Histogram] | None,
+    recipe: Recipe,
+) -> str:
+    course = None
+    if probe["status"] in DECODABLE and "detections" in tables:
+        alone = probe["kind"] != "video" and not _pictures_in_time(tables["detections"])
+        course = time_course(sample.sample, tables, alone=alone)
+        course = course if course.axis.n_frames else None
+    status, reason = _verdict(probe, counts, course)
+    settings = _settings(sources.examples) if sources.examples else {}
+    return render.page(
+        "page.html",
+        sample=sample,
+        probe=probe,
+        status=status,
+        status_words=words.SAMPLE_STATUS[status],
+        reason=reason,
+        index=render.link("..", "..", "index.html"),
+        facts=_facts(sample, probe),
+        counts=counts,
+        example_rows=_example_rows(counts),
+        min_quality=settings.get("min_quality"),
+        histogram=quality.get(sample.sample) if quality is not None else None,
+        has_dataset=quality is not None,
+        version=recipe.version,
+        **(_drawn(sample, probe, sources, tables, course) if course else {"course": None}),
+    )
+
+
+def _example_rows(counts: Counts | None) -> list[tuple[str, int, str]]:
+    """Name, number and colour of each bar: kept, then left out, the largest first."""
+    if counts is None or not counts.considered:
+        return []
+    rejected = sorted(counts.rejected.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        ("kept", counts.kept, "s-ok"),
+        *((words.rejection(reason), n, "s-lost") for reason, n in rejected),
+    ]
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """The settings of the stage that wrote a file."""
+    settings: dict[str, Any] = read_metadata(path).get("recipe", {}).get("settings", {})
+    return settings
+
+
+def _pictures_in_time(detections: TableReader) -> bool:
+    settings = detections.metadata["recipe"]["settings"]
+    return bool(settings.get("track", {}).get("image_folders") == "sequence")
+
+
+def _verdict(
+    probe: Mapping[str, Any], counts: Counts | None, course: TimeCourse | None
+) -> tuple[str, str]:
+    """The manifest's status where there is one, else the probe's; both with their reason."""
+    if counts is not None:
+        return counts.status, counts.reason
+    status, reason = probe["status"], probe["reason"]
+    if course and status == SampleStatus.OK and not any(t.seen for t in course.tracks.values()):
+        return SampleStatus.NO_FACE, reason
+    return status, reason
+
+
+def _facts(sample: Sample, probe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is known of the recording, in words."""
+    video = probe["kind"] == "video"
+    facts: list[tuple[str, str | None]] = [
+        ("Subject", sample.subject),
+        ("Kind", words.MEDIA_KIND.get(probe["kind"], probe["kind"])),
+        ("Codec" if video else "Format", probe["codec"]),
+        (
+            "Size",
+            f"{probe['width']} × {probe['height']} px"
+            if probe["width"]
+            else "differs from picture to picture"
+            if probe["n_frames"]
+            else None,
+        ),
+        ("Rotation", f"{probe['rotation']}°, turned upright" if probe["rotation"] else None),
+        ("Frames" if video else "Pictures", render.count(probe["n_frames"])),
+        ("Duration", render.seconds(probe["duration"]) if probe["duration"] is not None else None),
+        (
+            "Frame rate",
+            f"{probe['fps']:.2f} /s" + (", variable" if probe["vfr"] else ", constant")
+            if probe["fps"]
+            else None,
+        ),
+        ("From", f"{sample.start:g} s" if sample.start is not None else None),
+        ("To", f"{sample.end:g} s" if sample.end is not None else None),
+        ("Split asked for", sample.split),
+    ]
+    return [(name, value) for name, value in facts if value and value != "–"]
+
+
+def _drawn(
+    sample: Sample,
+    probe: Mapping[str, Any],
+    sources: Sources,
+    tables: Mapping[str, TableReader],
+    course: TimeCourse,
+) -> dict[str, Any]:
+    axis = course.axis
+    drawn_paths = {k: v for k, v in sources.frame_tables.items() if k != "aus"}
+    settings = tables["fit"].metadata["recipe"]["settings"] if "fit" in tables else {}
+    size = (probe["width"], probe["height"]) if probe["width"] else None
+    tiles = (
+        contact.tiles(sample.sample, sources.faces, drawn_paths, settings.get("fov"), size)
+        if sources.faces
+        else None
+    )
+    main = course.main
+    single = axis.n_frames == 1
+    groups = [] if single else strips.groups(course)
+    faces = _faces(sample.sample, tables, course) if not axis.in_time else None
+    shown = sorted(t for t in course.tracks if course.tracks[t].states is not None)
+    return {
+        "course": course,
+        "axis": axis,
+        "single": single,
+        "tiles": tiles,
+        "fov": settings.get("fov"),
+        "main": main,
+        "totals": main.counts if main else {},
+        "ribbon": charts.ribbon(axis, main.states) if main and main.states else {},
+        "ribbons": {
+            t: charts.ribbon(axis, s) for t in shown if (s := course.tracks[t].states) is not None
+        },
+        "status_words_of": words.FRAME_STATUS,
+        "ticks": charts.time_ticks(axis),
+        "groups": groups,
+        "faces": faces,
+        "au_names": [
+            (code, words.AU_NAMES.get(code, ""))
+            for code in sorted({name[:-2] for name in (*course.series, *course.occurrence)})
+            if code.startswith("AU")
+        ],
+        "clock": charts.clock_text,
+        "tile_at": {t.frame: _share(course, t.frame) for t in tiles or ()},
+        "cursor": _cursor(course, groups),
+    }
+
+
+def _share(course: TimeCourse, frame: int) -> float:
+    """Where a frame is drawn, 0-100 % of the axis."""
+    axis = course.axis
+    return round(100 * axis.share(float(axis.centers[axis.bin_of[frame]])), 2)
+
+
+def _cursor(course: TimeCourse, groups: list[strips.Group]) -> dict[str, Any]:
+    """What the page's script needs to read the strips under the cursor."""
+    axis = course.axis
+    states = course.main.states if course.main else None
+    common = (
+        np.where(states.counts.any(axis=0), states.counts.argmax(axis=0), -1).tolist()
+        if states
+        else []
+    )
+    return {
+        "edges": [round(100 * axis.share(e), 3) for e in axis.edges.tolist()],
+        "times": [round(t, 3) for t in axis.edges[:-1].tolist()] if axis.in_time else None,
+        "frames": axis.first.tolist(),
+        "status": common,
+        "words": [words.FRAME_STATUS[s] for s in states.names] if states else [],
+        "picture": not axis.in_time,
+        "exact": axis.exact,
+        "values": {strip.key: strip.values for group in groups for strip in group.strips},
+        "units": {
+            strip.key: [strip.unit, strip.decimals] for group in groups for strip in group.strips
+        },
+    }
+
+
+def _faces(
+    sample: str, tables: Mapping[str, TableReader], course: TimeCourse
+) -> list[dict[str, Any]] | None:
+    """Every face of a few pictures with its numbers; None where they are too many for a table."""
+    if sum(t.seen for t in course.tracks.values()) > _TABLED_FACES:
+        return None
+    wanted = {
+        "detections": ["x", "y", "w", "h", "score"],
+        "landmarks": ["confidence"],
+        "fit": ["rx", "ry", "rz", "error_px"],
+        "aus": [n for n in tables["aus"].schema.names if n[:2] == "AU"] if "aus" in tables else [],
+    }
+    rows: dict[tuple[int, int], dict[str, Any]] = {}
+    for stage, reader in tables.items():
+        columns = ["frame", "track", "status", *wanted[stage]]
+        for table in reader.groups(sample, columns):
+            for row in table.to_pylist():
+                rows.setdefault((row["frame"], row["track"]), {}).update(row)
+    return [row for _, row in sorted(rows.items()) if row.get("x") is not None]
+
+
+def _quality(examples: Path) -> dict[str, Histogram]:
+    """Sample -> histogram of its examples' quality scores, read a piece at a time."""
+    counts: dict[str, Any] = {}
+    with h5py.File(examples, "r") as file:
+        if "metadata/video_names" not in file or "metadata/quality_scores" not in file:
+            return {}
+        names, scores = file["metadata/video_names"], file["metadata/quality_scores"]
+        for start in range(0, len(names), _NAMES_AT_ONCE):
+            piece = slice(start, start + _NAMES_AT_ONCE)
+            who = np.array([n.decode("utf-8", "replace") for n in names[piece]], dtype=object)
+            bins = np.clip((scores[piece] * QUALITY_BINS).astype(int), 0, QUALITY_BINS - 1)
+            for name in dict.fromkeys(who.tolist()):
+                counts.setdefault(name, np.zeros(QUALITY_BINS, int))
+                counts[name] += np.bincount(bins[who == name], minlength=QUALITY_BINS)
+    return {name: Histogram(0.0, 1.0, tuple(n.tolist())) for name, n in counts.items()}
