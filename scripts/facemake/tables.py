@@ -49,6 +49,29 @@ def _status() -> pa.Field:
     return _field("status", pa.string(), nullable=False)
 
 
+REJECTIONS = ("landmarks", "fit", "aus", "confidence", "pose", "quality", "surplus")
+"""Why a face is no example of the training set (`facemake.dataset.quality.REASONS`, in words)."""
+
+
+def _counts() -> list[pa.Field]:
+    """What `counts` and `manifest` say of a sample."""
+    numbers = {
+        "n_frames": "decoded frames",
+        "n_face": "frames in which the main face was seen",
+        "n_tracks": "faces through time",
+        "n_fitted": "faces, of any track, that the model was fitted to and converged",
+        "n_considered": "faces, of any track, in the frames of dataset.frame_step",
+        "n_kept": "examples of the training set",
+        **{f"rejected_{reason}": "faces considered and not kept" for reason in REJECTIONS},
+    }
+    return [
+        _field("kind", pa.string()),
+        *(_field(name, pa.int32(), unit, nullable=False) for name, unit in numbers.items()),
+        _status(),
+        _field("reason", pa.string(), nullable=False),
+    ]
+
+
 SCHEMAS: dict[str, pa.Schema] = {
     "probe": pa.schema(
         [
@@ -108,6 +131,20 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field("n_frames", pa.int32(), "frames that the identity was fitted to"),
             _field("error_px", _f4, "px, root mean square reprojection error"),
             _status(),
+        ]
+    ),
+    "counts": pa.schema(
+        [
+            _field("sample", pa.string(), nullable=False),
+            *_counts(),
+        ]
+    ),
+    "manifest": pa.schema(
+        [
+            _field("sample", pa.string(), nullable=False),
+            _field("subject", pa.string(), nullable=False),
+            _field("split", pa.string(), nullable=False),
+            *_counts(),
         ]
     ),
     "embeddings": _keyed(
