@@ -16,8 +16,6 @@ rule dataset:
         people=lambda wildcards: PLAN.people[wildcards.shard],
     log:
         f"{OUT}/logs/dataset/{{shard}}.log",
-    benchmark:
-        f"{OUT}/benchmarks/dataset/{{shard}}.tsv"
     cache: CACHE
     threads: 1
     resources:
@@ -44,8 +42,6 @@ rule merge_dataset:
         shards=PLAN.shards,
     log:
         f"{OUT}/logs/merge_dataset.log",
-    benchmark:
-        f"{OUT}/benchmarks/merge_dataset.tsv"
     cache: CACHE
     threads: 1
     resources:
@@ -70,10 +66,9 @@ rule manifest:
         recipe=recipe("manifest"),
         container=container("manifest"),
         shards=PLAN.shards,
+        people=PLAN.people,
     log:
         f"{OUT}/logs/manifest.log",
-    benchmark:
-        f"{OUT}/benchmarks/manifest.tsv"
     cache: CACHE
     threads: 1
     resources:
@@ -89,9 +84,35 @@ rule manifest:
         "../scripts/manifest.py"
 
 
+# Fails where too many samples gave nothing: after the manifest, which stays. It names the machine,
+# so it is neither cached nor compared.
+rule verdict:
+    input:
+        manifest=f"{OUT}/dataset/manifest.parquet",
+    output:
+        f"{OUT}/dataset/manifest.json",
+    params:
+        max_failed_fraction=PLAN.config["max_failed_fraction"],
+    log:
+        f"{OUT}/logs/verdict.log",
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=10,
+    conda:
+        conda_file("manifest")
+    container:
+        container("manifest")
+    message:
+        "judge the run"
+    script:
+        "../scripts/verdict.py"
+
+
 rule training_set:
     input:
         f"{OUT}/dataset/training_data.h5",
         f"{OUT}/dataset/manifest.parquet",
+        f"{OUT}/dataset/manifest.json",
     message:
         "the training set is complete"

@@ -14,13 +14,11 @@ from facemake.backends import Backend
 class Embedder(Protocol):
     """Turns one face of one picture into a vector; each has the chip that it was trained on."""
 
-    def __call__(
-        self, rgb: NDArray[np.uint8], ibug68: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
+    def __call__(self, rgb: NDArray[np.uint8], ibug68: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed the face with these landmarks.
 
         Args:
-            rgb: (H, W, 3) uint8 frame.
+            rgb: (H, W, 3) uint8 frame, C-contiguous.
             ibug68: (68, 2) pixels of the frame.
 
         Returns:
@@ -43,7 +41,7 @@ class EmbedderBackend(Backend):
 EMBEDDERS: dict[str, EmbedderBackend] = {
     "dlib": EmbedderBackend(
         module="facemake.backends.embed.dlib_resnet",
-        models=("dlib_face_recognition_resnet_v1",),
+        models=("dlib_face_recognition_resnet_v1", "dlib_5_point_predictor"),
         stack="dlib",
         use="the default: 128-d, 60 ms a face on one core",
         dimension=128,

@@ -1,0 +1,52 @@
+"""dlib's 128-d ResNet (King 2017, `dlib_face_recognition_resnet_model_v1`) on dlib's own chip.
+
+The network was trained on 150-px chips that dlib cuts by the eye corners and the base of the nose,
+as its 5-point predictor finds them; on another chip its distances lose much of their meaning. The
+predictor wants a box like that of dlib's own detector. A square around our 68 landmarks is one: of
+41 faces of six recordings the vectors are 0.027 from those of dlib's own whole path (its detector,
+5 points, chip), in L2 after normalisation, which is as far as dlib's path is from itself when its
+detector sees the picture at another scale. Measured beside it on the same faces:
+
+* the detector's box (BlazeFace) instead of the square: 0.028, but another detector has other boxes;
+* the tight box of the landmarks: 0.034;
+* the chip cut by our 68 landmarks directly: 0.090, with same-person distances a little larger.
+
+The raw vectors have a norm of about 1.4; these have 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dlib
+import numpy as np
+from numpy.typing import NDArray
+
+from facemake.models import model_path
+
+
+class DlibEmbedder:
+    """dlib's network and its 5-point predictor; the same bits for the same picture, always."""
+
+    def __init__(self) -> None:
+        # dlib-bin is built without type stubs
+        network: Any = dlib.face_recognition_model_v1  # type: ignore[attr-defined, unused-ignore]
+        predictor: Any = dlib.shape_predictor  # type: ignore[attr-defined, unused-ignore]
+        self._network = network(str(model_path("dlib_face_recognition_resnet_v1")))
+        self._predictor = predictor(str(model_path("dlib_5_point_predictor")))
+
+    def __call__(self, rgb: NDArray[np.uint8], ibug68: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed the face with these landmarks; see `Embedder`."""
+        low, high = ibug68.min(axis=0).astype(float), ibug68.max(axis=0).astype(float)
+        centre = (low + high) / 2
+        half = float(np.sqrt((high[0] - low[0]) * (high[1] - low[1]))) / 2
+        sides = [round(float(v)) for v in (*(centre - half), *(centre + half))]
+        rectangle: Any = dlib.rectangle  # type: ignore[attr-defined, unused-ignore]
+        face = self._predictor(rgb, rectangle(*sides))
+        raw = np.array(self._network.compute_face_descriptor(rgb, face), np.float64)
+        return np.asarray(raw / np.sqrt((raw * raw).sum()), np.float32)
+
+
+def create() -> DlibEmbedder:
+    """What the registry calls."""
+    return DlibEmbedder()

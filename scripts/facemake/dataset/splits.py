@@ -1,0 +1,46 @@
+"""Which split a sample is in: by its subject, so that nobody is in two splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from facemake.samples import Sample
+
+
+def split_of(sample: Sample, shares: Mapping[str, float]) -> str:
+    """The split of a sample: the sheet's where it says one, else by a hash of its subject.
+
+    The hash is a number in [0, 1), and the splits in alphabetical order cut that line by their
+    shares. It hangs on the subject's name alone (which is the sample's own name where the sheet
+    has no subjects), so a sample that is added or taken away moves no other one, and the same
+    subject is in the same split in every data set with these shares. Real shares come near the
+    asked ones only where there are many subjects.
+
+    Args:
+        sample: one row of the plan.
+        shares: split -> share; they sum to 1.
+    """
+    if sample.split:
+        return sample.split
+    digest = hashlib.sha256(f"split\0{sample.subject}".encode("utf-8", "surrogateescape")).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64
+    edge = 0.0
+    chosen = ""
+    for name in sorted(shares):
+        if shares[name] <= 0:
+            continue
+        chosen = name
+        edge += shares[name]
+        if point < edge:
+            break
+    return chosen
+
+
+def subject_of(sample: Sample, track: int) -> str:
+    """Who is in a track: the sheet's subject is the main face; any other is somebody else.
+
+    A track apart from 0 is named `SAMPLE#TRACK`. It is in the split of its recording; whether that
+    person is also in another recording, the sheet cannot say.
+    """
+    return sample.subject if track == 0 else f"{sample.sample}#{track}"
