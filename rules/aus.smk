@@ -9,8 +9,6 @@ rule aus:
         container=container("aus"),
     log:
         f"{OUT}/logs/aus/{{shard}}.log",
-    benchmark:
-        f"{OUT}/benchmarks/aus/{{shard}}.tsv"
     cache: CACHE
     threads: 1
     resources:

@@ -9,8 +9,6 @@ rule detect:
         container=container("detect"),
     log:
         f"{OUT}/logs/detect/{{shard}}.log",
-    benchmark:
-        f"{OUT}/benchmarks/detect/{{shard}}.tsv"
     cache: CACHE
     threads: 1
     resources:

@@ -12,8 +12,6 @@ rule embed:
         container=container("embed"),
     log:
         f"{OUT}/logs/embed/{{shard}}.log",
-    benchmark:
-        f"{OUT}/benchmarks/embed/{{shard}}.tsv"
     cache: CACHE
     threads: 1
     resources:

@@ -9,8 +9,6 @@ rule expressions:
         container=container("expressions"),
     log:
         f"{OUT}/logs/expressions/{{shard}}.log",
-    benchmark:
-        f"{OUT}/benchmarks/expressions/{{shard}}.tsv"
     cache: CACHE
     threads: 1
     resources:

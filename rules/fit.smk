@@ -11,8 +11,6 @@ rule fit:
         container=container("fit"),
     log:
         f"{OUT}/logs/fit/{{shard}}.log",
-    benchmark:
-        f"{OUT}/benchmarks/fit/{{shard}}.tsv"
     cache: CACHE
     threads: 1
     resources:

@@ -11,8 +11,6 @@ rule landmarks:
         container=container("landmarks"),
     log:
         f"{OUT}/logs/landmarks/{{shard}}.log",
-    benchmark:
-        f"{OUT}/benchmarks/landmarks/{{shard}}.tsv"
     cache: CACHE
     threads: 1
     resources:

@@ -12,8 +12,6 @@ rule probe:
         samples=lambda wildcards: PLAN.media[wildcards.shard],
     log:
         f"{OUT}/logs/probe/{{shard}}.log",
-    benchmark:
-        f"{OUT}/benchmarks/probe/{{shard}}.tsv"
     cache: CACHE
     threads: 1
     resources:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,8 +45,17 @@ def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
         file = logging.FileHandler(log, mode="w", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(file)
+    start = time.monotonic()
     try:
         yield
+        # Snakemake's own benchmark files and its artifact cache exclude each other
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        logger.info(
+            "%.1f s, %.1f s of CPU, at most %.0f MB",
+            time.monotonic() - start,
+            used.ru_utime + used.ru_stime,
+            used.ru_maxrss / 1024,
+        )
     except FacemakeError as error:
         logger.error("%s", error)
         sys.exit(1)
