@@ -58,6 +58,17 @@ def test_euler_angles_come_back() -> None:
         assert np.allclose(g.rotation_from_euler_xyz(single), g.rotation_from_euler(single))
 
 
+def test_angles_have_the_same_bits_wherever_the_arrays_lie() -> None:
+    rng = np.random.default_rng(8)
+    rotation = g.rotation_from_euler(rng.uniform(-1.4, 1.4, size=(150, 3)))
+    first = g.euler_from_rotation(rotation)
+    for _ in range(50):
+        junk = np.empty(rng.integers(1, 5000))
+        start = int(rng.integers(0, 149))
+        again = g.euler_from_rotation(rotation[start:].copy())
+        assert np.array_equal(again, first[start:]), junk.size
+
+
 def test_the_cayley_map_is_a_rotation_near_the_exponential() -> None:
     small = g.rotation_from_vector([0.02, 0, 0])
     assert np.allclose(small, g.rotation_from_euler([0.02, 0, 0]), atol=1e-6)

@@ -15,6 +15,7 @@ Nothing here calls BLAS or LAPACK with the exception of `similarity3d`: results 
 the number of BLAS threads, nor on how many items a call holds.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,9 +59,9 @@ def euler_from_rotation(rotation: ArrayLike) -> Array:
         is determined, and what is returned is one of the valid answers.
     """
     r = np.asarray(rotation, dtype=np.float64)
-    pitch = np.arctan2(r[..., 2, 1], r[..., 2, 2])
-    yaw = np.arctan2(-r[..., 2, 0], np.sqrt(r[..., 2, 1] ** 2 + r[..., 2, 2] ** 2))
-    roll = np.arctan2(r[..., 1, 0], r[..., 0, 0])
+    pitch = _atan2(r[..., 2, 1], r[..., 2, 2])
+    yaw = _atan2(-r[..., 2, 0], np.sqrt(r[..., 2, 1] ** 2 + r[..., 2, 2] ** 2))
+    roll = _atan2(r[..., 1, 0], r[..., 0, 0])
     return np.stack([pitch, yaw, roll], axis=-1)
 
 
@@ -84,9 +85,9 @@ def rotation_from_euler_xyz(angles: ArrayLike) -> Array:
 def euler_xyz_from_rotation(rotation: ArrayLike) -> Array:
     """(rx, ry, rz) of OpenFace's `Rx @ Ry @ Rz`; the inverse of rotation_from_euler_xyz."""
     r = np.asarray(rotation, dtype=np.float64)
-    rx = np.arctan2(-r[..., 1, 2], r[..., 2, 2])
-    ry = np.arctan2(r[..., 0, 2], np.sqrt(r[..., 1, 2] ** 2 + r[..., 2, 2] ** 2))
-    rz = np.arctan2(-r[..., 0, 1], r[..., 0, 0])
+    rx = _atan2(-r[..., 1, 2], r[..., 2, 2])
+    ry = _atan2(r[..., 0, 2], np.sqrt(r[..., 1, 2] ** 2 + r[..., 2, 2] ** 2))
+    rz = _atan2(-r[..., 0, 1], r[..., 0, 0])
     return np.stack([rx, ry, rz], axis=-1)
 
 
@@ -282,6 +283,16 @@ def nearest_scaled_rotation(linear: ArrayLike) -> tuple[Array, Array]:
     )
     # The least-squares scale is the mean singular value of P, trace / 2.
     return 0.5 * trace, np.stack([q0, q1, q2], axis=-2)
+
+
+def _atan2(y: Array, x: Array) -> Array:
+    """`atan2` of each pair, by the C library.
+
+    Not numpy.arctan2: on processors with AVX-512 the last bit of what NumPy 1.26 gives for a
+    strided array depends on where the array happens to lie in memory.
+    """
+    flat = [math.atan2(a, b) for a, b in zip(y.ravel().tolist(), x.ravel().tolist(), strict=True)]
+    return np.array(flat, dtype=np.float64).reshape(y.shape)
 
 
 def _stack(rows: list[list[Any]]) -> Array:

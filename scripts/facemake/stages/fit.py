@@ -133,7 +133,7 @@ def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitti
 
 
 def _identity_row(person: Identity | None, errors: list[float]) -> dict[str, Any]:
-    """A row of the identity table, from a person or from the errors of pictures that stand alone."""
+    """A row of the identity table: a person, or the errors of pictures that stand alone."""
     if person is None:
         error = float(np.sqrt(np.mean(np.square(errors)))) if errors else None
         row: dict[str, Any] = {"identity": None, "n_frames": len(errors), "error_px": error}

@@ -351,13 +351,12 @@ def _jaw_weight() -> Array:
 
 
 def _jaw_opening(mean: Array) -> Array:
-    """A turn of the lower jaw by 0.3 rad about an axis behind and below the ears.
+    """A turn of the lower jaw by 0.3 rad about an axis through the ears, level with their canals.
 
-    The condyles slide forward as the jaw opens, so its centre of rotation lies near the mastoid
-    and not in the joint (Grant, J. Dent. Res. 52, 1973). Linear in the
-    coefficient; the corners follow in part and are drawn inwards.
+    The condyles also slide forward as the jaw opens wide, which a linear model of one coefficient
+    leaves out (Grant, J. Dent. Res. 52, 1973). The corners follow in part and are drawn inwards.
     """
-    pivot = np.array([0.0, 28.0, 70.0])
+    pivot = np.array([0.0, -14.0, 75.0])
     arm = mean - pivot
     turn = 0.3 * np.stack([np.zeros(68), -arm[:, 2], arm[:, 1]], axis=1)
     shape = _jaw_weight()[:, None] * turn

@@ -30,6 +30,9 @@ PAD = 16
 FACE_UNIT = 89.0
 """mm between an adult's outer eye corners: the unit of a face's size in pixels."""
 
+FLOOR = 0.1
+"""A cost that is as good as none: one point wrong by a third of sigma."""
+
 
 @dataclass(frozen=True)
 class SolverSettings:
@@ -42,7 +45,8 @@ class SolverSettings:
     (Huber 1981); slightly more, since part of the error is the model's, which is not an outlier."""
     iterations: int = 14
     tolerance: float = 1e-4
-    """A frame is at rest when a step lowers its cost by less than this share."""
+    """A frame is at rest when a step lowers its cost by less than this share of it, or of
+    `FLOOR` where the points fit the model without any error."""
     sweeps: int = 6
     """Passes of the coordinate descent in one iteration."""
     rotation_step: float = 0.5
@@ -137,7 +141,7 @@ def solve(
                 new_residual, trial.expression, weights, inverse_sigma, prior, settings.huber
             )
             better = active & (new_cost <= cost)  # False for NaN
-            small = better & (cost - new_cost <= settings.tolerance * cost)
+            small = better & (cost - new_cost <= settings.tolerance * (cost + FLOOR))
             state = _choose(better, trial, state)
             residual = np.where(better[:, None, None], new_residual, residual)
             cost = np.where(better, new_cost, cost)

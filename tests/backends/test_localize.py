@@ -1,0 +1,86 @@
+"""Localized expressions of models that are not localized themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facemake.backends.fit import builtin
+from facemake.backends.fit.localize import Localizer
+from makefaces import ict
+
+MODEL = builtin.load_builtin()
+NAMES = MODEL.expression_names
+
+
+def test_the_builtin_model_gives_its_own_coefficients() -> None:
+    values = np.random.default_rng(0).uniform(0, 1, (5, len(NAMES)))
+    values[2] = np.nan
+    localizer = Localizer(MODEL, MODEL)
+    assert localizer.names == NAMES
+    assert np.array_equal(localizer(values), values, equal_nan=True)
+    with pytest.raises(ValueError, match="has 40 coefficients"):
+        localizer(values[:, :3])
+
+
+def test_a_mixture_of_movements_is_taken_apart() -> None:
+    """A model whose expressions are sums of ours, under other names, gives ours back."""
+    smile = (NAMES.index("lip_corner_pull_l"), NAMES.index("lip_corner_pull_r"))
+    frown = (NAMES.index("brow_lower_l"), NAMES.index("brow_lower_r"))
+    mixed = replace(
+        MODEL,
+        expression=np.stack([MODEL.expression[list(smile + frown)].sum(axis=0)]),
+        expression_sd=np.ones(1),
+        expression_lower=np.zeros(1),
+        expression_upper=np.ones(1),
+        expression_names=("smirk",),
+        expression_regions=("",),
+        pdm=None,
+    )
+    found = Localizer(mixed, MODEL)(np.array([[0.0], [0.5], [1.0], [np.nan]]))
+    assert np.abs(found[0]).max() == 0
+    assert found[1, [*smile, *frown]] == pytest.approx(0.5, abs=0.1)
+    assert found[2, [*smile, *frown]] == pytest.approx(1.0, abs=0.1)
+    others = np.delete(found[2], [*smile, *frown])
+    assert others.max() < 0.15 and found[:3].min() >= 0
+    assert np.isnan(found[3]).all()
+
+
+def test_batches_make_no_difference() -> None:
+    mixed = replace(MODEL, expression_names=tuple(f"x{i}" for i in range(40)))
+    values = np.random.default_rng(1).uniform(0, 1, (37, 40))
+    localizer = Localizer(mixed, MODEL)
+    whole = localizer(values)
+    assert np.array_equal(whole, np.concatenate([localizer(values[:1]), localizer(values[1:])]))
+
+
+def test_a_basis_must_be_localized() -> None:
+    loose = replace(MODEL, expression_regions=("",) * 40)
+    with pytest.raises(ValueError, match="not localized"):
+        Localizer(MODEL, loose)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("jawOpen", "jaw_open"),
+        ("eyeBlink_L", "eye_close_r"),
+        ("eyeBlink_R", "eye_close_l"),
+        ("mouthSmile_L", "lip_corner_pull_r"),
+        ("browDown_R", "brow_lower_l"),
+        ("browOuterUp_L", "brow_outer_raise_r"),
+        ("mouthPucker", "lips_pucker"),
+        ("mouthLeft", "mouth_shift_r"),
+    ],
+)
+def test_ict_blendshapes_land_on_their_names(shared: Path, theirs: str, ours: str) -> None:
+    model = ict(shared)
+    one = np.zeros((1, len(model.expression)))
+    one[0, model.expression_names.index(theirs)] = 1.0
+    found = Localizer(model, MODEL)(one)[0]
+    region = MODEL.expression_regions[NAMES.index(ours)]
+    same = [i for i, r in enumerate(MODEL.expression_regions) if r == region]
+    assert NAMES[same[int(found[same].argmax())]] == ours
