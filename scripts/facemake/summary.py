@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from facemake.errors import TableError
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from facemake.status import SampleStatus
-from facemake.tables import TableReader
 
 _MOST_NAMED = 50
 
@@ -22,12 +23,14 @@ def of_run(outdir: Path) -> str:
     rows: list[tuple[str, str, str]] = []
     for path in paths:
         try:
-            with TableReader(path) as reader:
-                for sample in reader.samples:
-                    for row in reader.read(sample, ["status", "reason"]).to_pylist():
-                        rows.append((sample, row["status"], row["reason"]))
-        except TableError as error:
-            rows.append((path.stem, SampleStatus.UNREADABLE, str(error)))
+            # whole: the row groups of the manifest hold many samples
+            with pq.ParquetFile(path) as file:
+                table = file.read(["sample", "status", "reason"], use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            rows.append((path.stem, SampleStatus.UNREADABLE, f"{path} cannot be read ({error})"))
+            continue
+        columns = [table[name].to_pylist() for name in ("sample", "status", "reason")]
+        rows += zip(*columns, strict=True)
     counts = Counter(status for _, status, _ in rows)
     lines = [
         f"{len(rows)} samples: "
