@@ -249,6 +249,10 @@ def _checked(frame: pd.DataFrame, origin: Path, base: Path, config: Mapping[str,
         raise ConfigError(
             "the sample sheet is refused:\n" + "\n".join(text for _, text in problems)
         )
+    # a subject's split holds for all of its samples, those without a word of their own included
+    samples = [
+        replace(s, split=split_of[s.subject][0]) if s.subject in split_of else s for s in samples
+    ]
     return Rows(samples, frozenset(folders))
 
 
