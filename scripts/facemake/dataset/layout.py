@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake import h5
-from facemake.alignment import CROP_SIZE
 from facemake.dataset.fhog import LENGTH as FHOG_LENGTH
 from facemake.errors import TableError
 
@@ -26,6 +25,9 @@ AU_NAMES = tuple(
     f"AU{number:02d}_r" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
 )
 """The action units of `au_intensities`, in order; also columns of the table `aus`."""
+
+CROP_SIZE = 112
+"""As `facemake.alignment.CROP_SIZE`: that module imports OpenCV, of which this stage has no need."""
 
 _TEXT = h5py.string_dtype("utf-8")
 _BYTES_AT_ONCE = 4 << 20

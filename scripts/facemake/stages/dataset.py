@@ -23,7 +23,6 @@ from facemake.dataset.motion import Motion
 from facemake.dataset.rows import Source, equals, lists, numbers, side_by_side
 from facemake.dataset.splits import split_of, subject_of
 from facemake.errors import TableError
-from facemake.media import Kind
 from facemake.provenance import Recipe, digest
 from facemake.samples import Sample
 from facemake.schemes import IBUG68, N_POINTS, subset
@@ -125,7 +124,7 @@ def _do_sample(
     census = Census()
     file = part.h5("examples")
     if probe["status"] in DECODABLE:
-        _judge_sample(sample.sample, census, tables, probe["kind"] == Kind.VIDEO, settings)
+        _judge_sample(sample.sample, census, tables, probe["kind"] == "video", settings)
         census.close(settings.max_per_track)
         _write_examples(sample.sample, census, tables, crops, file)
         run.progress.frame(probe["n_frames"] or 0)
@@ -215,7 +214,6 @@ def _judge_sample(
         rows = np.flatnonzero(seen & (frames % settings.frame_step == 0))
         if not len(rows):
             continue
-        intensities = np.stack([numbers(table["aus"], name)[rows] for name in AU_NAMES], axis=1)
         angles = np.stack([numbers(fitted, name)[rows] for name in ("rx", "ry", "rz")], axis=1)
         params = lists(fitted, "global_params", 6)[rows]
         evidence = quality.Evidence(
@@ -224,7 +222,7 @@ def _judge_sample(
             fitted=np.isfinite(params).all(axis=1) & np.isfinite(angles).all(axis=1),
             converged=converged[rows],
             angles=angles,
-            labelled=np.isfinite(intensities).any(axis=1),
+            labelled=np.isfinite(_intensities(table["aus"])[rows]).any(axis=1),
             width=numbers(found, "w")[rows],
             points=points[rows],
             motion=moved[rows],
@@ -273,7 +271,7 @@ def _write_examples(
         end = start + len(rows)
         where = store.find(keys[rows])
         affine = store.affine(where)
-        content = _content({name: piece.take(rows) for name, piece in table.items()}, affine)
+        content = _content(table, rows, affine)
         content["metadata/frame_indices"] = frames_kept[start:end]
         content["metadata/track"] = tracks_kept[start:end]
         content["metadata/quality_scores"] = scores[kept][start:end]
@@ -289,24 +287,31 @@ def _write_examples(
         start = end
 
 
-def _content(table: Mapping[str, pa.Table], affine: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """The small data sets of some examples: tables and affines of the same n rows."""
-    found, fitted = table["detections"], table["fit"]
-    x, y, w, h = (numbers(found, name) for name in "xywh")
-    points = _ibug68(table["landmarks"])
-    params = lists(fitted, "global_params", 6)
+def _content(
+    table: Mapping[str, pa.Table], rows: NDArray[np.int64], affine: NDArray[np.float32]
+) -> dict[str, NDArray[Any]]:
+    """The small data sets of the examples in n rows of the tables, with their n affines."""
+    found, marked, fitted = table["detections"], table["landmarks"], table["fit"]
+    x, y, w, h = (numbers(found, name)[rows] for name in "xywh")
+    points = _ibug68(marked)[rows]
+    params = lists(fitted, "global_params", 6)[rows]
     return {
         "landmarks": landmarks_in_crop(affine, points),
         "global_params": global_params_in_crop(affine, params),
-        "local_params": lists(fitted, "local_params", 34),
-        "au_intensities": np.stack([numbers(table["aus"], name) for name in AU_NAMES], axis=1),
+        "local_params": lists(fitted, "local_params", 34)[rows],
+        "au_intensities": _intensities(table["aus"])[rows],
         "bboxes": np.stack([x, y, x + w, y + h], axis=1),
         "affine": affine,
         "frame/landmarks": points,
         "frame/global_params": params,
-        "metadata/times": numbers(found, "time"),
-        "metadata/confidence": numbers(table["landmarks"], "confidence"),
+        "metadata/times": numbers(found, "time")[rows],
+        "metadata/confidence": numbers(marked, "confidence")[rows],
     }
+
+
+def _intensities(table: pa.Table) -> NDArray[np.float32]:
+    """(n, 17); NaN where an action unit was not estimated."""
+    return np.stack([numbers(table, name) for name in AU_NAMES], axis=1)
 
 
 def _key(frames: NDArray[np.int32], tracks: NDArray[np.int16]) -> NDArray[np.int64]:
@@ -349,7 +354,7 @@ class _Crops:
         if last - first + 1 == len(rows):
             values: NDArray[Any] = dataset[first : last + 1]
             return values
-        if last - first < 2 * _CROPS_AT_ONCE:
+        if last - first < 2 * len(rows) + 16:
             # one read of a little more is faster than a selection of scattered rows
             values = dataset[first : last + 1][rows - first]
             return values
