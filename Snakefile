@@ -39,7 +39,7 @@ rule all:
     default_target: True
     input:
         rules.training_set.input,
-        rules.report.input,
+        rules.report.output,
         stage_tables("expressions"),
         stage_tables("embed", "embeddings"),
 

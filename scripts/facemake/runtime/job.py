@@ -49,12 +49,11 @@ def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
     try:
         yield
         # Snakemake's own benchmark files and its artifact cache exclude each other
-        used = resource.getrusage(resource.RUSAGE_SELF)
         logger.info(
             "%.1f s, %.1f s of CPU, at most %.0f MB",
             time.monotonic() - start,
-            used.ru_utime + used.ru_stime,
-            used.ru_maxrss / 1024,
+            time.process_time(),
+            _peak_memory() / 1e6,
         )
     except FacemakeError as error:
         logger.error("%s", error)
@@ -62,3 +61,16 @@ def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
     except Exception:
         logger.exception("this is a bug of facemake, or a fault of the machine (disk, memory)")
         sys.exit(1)
+
+
+def _peak_memory() -> int:
+    """Largest resident set of this process, in bytes."""
+    try:
+        # getrusage counts what the process had of its parent's memory before it became Python
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
