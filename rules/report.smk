@@ -16,21 +16,21 @@ rule report_pages:
         counts=f"{OUT}/counts/{{shard}}.parquet",
     output:
         pages=directory(f"{OUT}/report/samples/{{shard}}"),
+    log:
+        f"{OUT}/logs/report_pages/{{shard}}.log",
+    conda:
+        conda_file("report")
+    container:
+        container("report")
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=60,
     params:
         recipe=recipe("report"),
         looks=report_looks(),
         container=container("report"),
         people=lambda wildcards: PLAN.people[wildcards.shard],
-    log:
-        f"{OUT}/logs/report_pages/{{shard}}.log",
-    threads: 1
-    resources:
-        mem_mb=memory(1000),
-        runtime=60,
-    conda:
-        conda_file("report")
-    container:
-        container("report")
     message:
         "write the pages of {wildcards.shard}"
     script:
@@ -46,20 +46,20 @@ rule report:
         embeddings=stage_tables("embed", "embeddings")[:1],
     output:
         index=f"{OUT}/report/index.html",
-    params:
-        recipe=recipe("report"),
-        looks=report_looks(),
-        container=container("report"),
     log:
         f"{OUT}/logs/report.log",
-    threads: 1
-    resources:
-        mem_mb=memory(1000),
-        runtime=60,
     conda:
         conda_file("report")
     container:
         container("report")
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=60,
+    params:
+        recipe=recipe("report"),
+        looks=report_looks(),
+        container=container("report"),
     message:
         "write the report"
     script:

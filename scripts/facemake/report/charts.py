@@ -57,7 +57,7 @@ def nice_scale(limits: tuple[float, float] | None, *, least: float, zero: bool =
     if high - low < least:
         middle = (low + high) / 2
         low, high = (0.0, least) if zero else (middle - least / 2, middle + least / 2)
-    step = nice_step(high - low, 3)
+    step = nice_step(high - low, 6)
     return Scale(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step)
 
 

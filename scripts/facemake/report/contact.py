@@ -28,7 +28,7 @@ _WIDEST_DOT = 2.2
 _COLUMNS = {
     "detections": ("x", "y", "w", "h", "score"),
     "landmarks": ("scheme", "points"),
-    "fit": ("tx", "ty", "tz", "rx", "ry", "rz"),
+    "fit": ("tx", "ty", "tz", "rx", "ry", "rz", "global_params"),
 }
 
 
@@ -95,8 +95,9 @@ def tiles(
         sample: its name.
         faces: the crops file of its shard, with `SAMPLE/contact/FRAME`.
         tables: paths of `detections`, `landmarks` and `fit`, as far as there are.
-        fov: degrees along the longer side, as the fit had it; None: no axes are drawn.
-        size: width and height of every frame; None where they differ.
+        fov: degrees along the longer side, as the fit had it.
+        size: width and height of every frame; None where they differ: the fit then has no camera
+            that all its frames share, and axes are drawn by its scaled-orthographic parameters.
     """
     pictures = _pictures(faces, sample)
     rows: dict[tuple[int, int], dict[str, Any]] = {}
@@ -108,7 +109,7 @@ def tiles(
         with Image.open(io.BytesIO(jpeg)) as image:
             small = image.size
         width, height = size or (round(small[0] / scale), round(small[1] / scale))
-        camera = Camera.from_fov(width, height, fov) if fov else None
+        camera = Camera.from_fov(*size, fov) if fov and size else None
         found = sorted(key for key in rows if key[0] == frame)
         result.append(
             Tile(
@@ -167,16 +168,20 @@ def _face(row: Mapping[str, Any], track: int, camera: Camera | None, scale: floa
         box=box,
         dots=dots,
         dot=round(min(max(width * 0.022, 0.7), _WIDEST_DOT), 2),
-        axes=_axes(row, camera) if camera and row.get("rx") is not None else (),
+        axes=_axes(row, camera) if row.get("rx") is not None else (),
     )
 
 
-def _axes(row: Mapping[str, Any], camera: Camera) -> tuple[Axis, ...]:
+def _axes(row: Mapping[str, Any], camera: Camera | None) -> tuple[Axis, ...]:
     """The head's axes from the model's origin; z is drawn backwards, as the nose points."""
-    origin = np.array([row["tx"], row["ty"], row["tz"]])
     rotation = rotation_from_euler([row["rx"], row["ry"], row["rz"]])
-    ends = origin + AXIS_MM * (rotation * np.array([1.0, 1.0, -1.0])).T
-    pixels = camera.project(np.vstack([origin, ends]))
+    ends = AXIS_MM * (rotation * np.array([1.0, 1.0, -1.0])).T
+    points = np.vstack([np.zeros(3), ends])
+    if camera is not None:
+        pixels = camera.project(points + np.array([row["tx"], row["ty"], row["tz"]]))
+    else:
+        scale, _, _, _, tx, ty = row.get("global_params") or [np.nan] * 6
+        pixels = scale * points[:, :2] + np.array([tx, ty])
     if not np.isfinite(pixels).all():
         return ()
     (x1, y1), *tips = np.round(pixels, 1).tolist()

@@ -66,10 +66,10 @@ def percent(part: float | None, whole: float | None = 1) -> str:
         return "–"
     share = 100 * part / whole
     if 0 < share < 0.1:
-        return "< 0.1 %"
+        return "<\u202f0.1\u202f%"
     if 99.9 < share < 100:
-        return "> 99.9 %"
-    return f"{share:.1f}".removesuffix(".0") + " %"
+        return ">\u202f99.9\u202f%"
+    return f"{share:.1f}".removesuffix(".0") + "\u202f%"
 
 
 def seconds(value: float | None) -> str:

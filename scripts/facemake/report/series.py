@@ -9,7 +9,7 @@ nothing is interpolated.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ class Timeline:
         first: (n_bins,) lowest frame of each bin, -1 for a bin without a frame.
         breaks: (n_bins,) True where a curve may not go on from the bin before.
         exact: whether each bin is one frame.
+        alone: the frames are pictures that have nothing to do with each other.
     """
 
     in_time: bool
@@ -48,6 +49,7 @@ class Timeline:
     first: Ints
     breaks: NDArray[np.bool_]
     exact: bool
+    alone: bool = False
 
     @property
     def n_bins(self) -> int:
@@ -115,8 +117,10 @@ def _by_number(n: int, alone: bool) -> Timeline:
             first=np.arange(n),
             breaks=breaks,
             exact=True,
+            alone=alone,
         )
-    return _binned(False, np.linspace(0, n, BINS + 1), np.arange(n) * BINS // n)
+    axis = _binned(False, np.linspace(0, n, BINS + 1), np.arange(n) * BINS // n)
+    return replace(axis, alone=alone)
 
 
 def _binned(in_time: bool, edges: Floats, bin_of: Ints) -> Timeline:

@@ -186,7 +186,7 @@ def _same_scale(
 
 def _action_units(course: TimeCourse) -> list[Strip]:
     codes = sorted({name[:-2] for name in (*course.series, *course.occurrence) if name[:2] == "AU"})
-    return [_strip(course, code, code, AU_NAMES.get(code, ""), "", 2, AU_SCALE) for code in codes]
+    return [_strip(course, code, code, AU_NAMES.get(code, ""), "", 1, AU_SCALE) for code in codes]
 
 
 def _strip(

@@ -16,9 +16,9 @@
   const percent = (s) => {
     if (s === null) return "–";
     const p = 100 * s;
-    if (p > 0 && p < 0.1) return "< 0.1 %";
-    if (p > 99.9 && p < 100) return "> 99.9 %";
-    return p.toFixed(1).replace(".0", "") + " %";
+    if (p > 0 && p < 0.1) return "<\u202f0.1\u202f%";
+    if (p > 99.9 && p < 100) return ">\u202f99.9\u202f%";
+    return p.toFixed(1).replace(".0", "") + "\u202f%";
   };
   const seconds = (t) => {
     if (t === null) return "–";

@@ -75,6 +75,20 @@ STAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Stage -> its title and what it does, in the order in which they run."""
 
+_SETTINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "fov": ("field of view", "°"),
+        "max_gap": ("largest gap", " frames"),
+        "min_frames": ("shortest track", " frames"),
+        "min_spacing": ("spacing", " s"),
+        "frame_step": ("every n-th frame", ""),
+        "start_score": ("score to start", ""),
+        "min_score": ("score to go on", ""),
+        "main": ("main face", ""),
+    }
+)
+"""Key of the config -> its words and unit, where the key alone does not say."""
+
 MEDIA_KIND: Mapping[str, str] = MappingProxyType(
     {"video": "video", "image": "picture", "images": "folder of pictures"}
 )
@@ -90,14 +104,18 @@ def plain(name: str) -> str:
     return name.replace("_", " ").strip()
 
 
-def setting(value: object) -> str:
-    """A setting's value as a person would write it."""
+def setting_name(key: str) -> str:
+    """A setting's key in words."""
+    return _SETTINGS.get(key, (plain(key), ""))[0]
+
+
+def setting(key: str, value: object) -> str:
+    """A setting's value as a person would write it, with its unit."""
     if value is None:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{plain(str(k))} {setting(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(setting(v) for v in value)
-    return str(value)
+        return ", ".join(setting(key, v) for v in value)
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text + _SETTINGS.get(key, ("", ""))[1]

@@ -206,11 +206,11 @@ def _stage(recipe: Recipe) -> dict[str, Any]:
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     for key, value in settings.items():
-        name = f"{prefix}{words.plain(key)}"
+        name = f"{prefix}{words.setting_name(key)}"
         if isinstance(value, Mapping):
             yield from _flat(value, f"{name}: ")
         else:
-            yield name, words.setting(value)
+            yield name, words.setting(key, value)
 
 
 def _models(recipes: Sequence[Recipe]) -> list[dict[str, str]]:

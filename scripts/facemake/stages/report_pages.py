@@ -29,7 +29,8 @@ PAGES = "samples"
 QUALITY_BINS = 25
 _NAMES_AT_ONCE = 65536
 _TABLED_FACES = 12
-"""Pictures with no more faces than this get a table of numbers in place of curves."""
+_TABLED_PICTURES = 40
+"""Pictures that stand alone, no more than this and with no more faces, get a table of numbers."""
 
 
 @dataclass(frozen=True)
@@ -221,13 +222,14 @@ def _drawn(
     )
     main = course.main
     single = axis.n_frames == 1
-    groups = [] if single else strips.groups(course)
-    faces = _faces(sample.sample, tables, course) if not axis.in_time else None
+    faces = _faces(sample.sample, tables, course) if axis.alone or single else None
+    groups = [] if faces is not None else strips.groups(course)
     shown = sorted(t for t in course.tracks if course.tracks[t].states is not None)
     return {
         "course": course,
         "axis": axis,
         "single": single,
+        "tabled": faces is not None,
         "tiles": tiles,
         "fov": settings.get("fov"),
         "main": main,
@@ -284,8 +286,9 @@ def _cursor(course: TimeCourse, groups: list[strips.Group]) -> dict[str, Any]:
 def _faces(
     sample: str, tables: Mapping[str, TableReader], course: TimeCourse
 ) -> list[dict[str, Any]] | None:
-    """Every face of a few pictures with its numbers; None where they are too many for a table."""
-    if sum(t.seen for t in course.tracks.values()) > _TABLED_FACES:
+    """Every face of a few pictures with its numbers; None where there are too many for a table."""
+    seen = sum(track.seen for track in course.tracks.values())
+    if seen > _TABLED_FACES or course.axis.n_frames > _TABLED_PICTURES:
         return None
     wanted = {
         "detections": ["x", "y", "w", "h", "score"],
