@@ -1,0 +1,242 @@
+"""The stages fit, expressions and aus on tables."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from facemake import schemes
+from facemake.backends.aus import AU_COLUMNS
+from facemake.backends.fit import builtin
+from facemake.provenance import Recipe
+from facemake.samples import Sample, shard_text
+from facemake.stages.aus import aus
+from facemake.stages.expressions import expressions
+from facemake.stages.fit import _Candidates, fit
+from facemake.tables import SCHEMAS, TableReader, TableWriter
+from makefaces import SIZE, seen
+
+MODEL = builtin.load_builtin()
+NAMES = MODEL.expression_names
+FOLDER = "pictures"  # its name says that its frames stand alone
+
+
+def recipe(stage: str, settings: dict[str, Any]) -> Recipe:
+    return Recipe(stage=stage, backend=None, settings=settings, models=(), code="0")
+
+
+FIT = recipe("fit", {"model": "builtin", "fov": 30})
+
+
+def movie(n: int, seed: int = 0) -> np.ndarray:
+    """A person who turns, blinks and smiles: (n, 478, 2) FaceMesh points, NaN but for ours."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(n) / 12
+    angles = np.stack([8 * np.sin(t), 25 * np.sin(t / 3), 5 * np.cos(t)], axis=1)
+    values = np.zeros((n, len(NAMES)))
+    smile = np.clip(np.sin(t / 2), 0, 1)
+    for side in "lr":
+        values[:, NAMES.index(f"lip_corner_pull_{side}")] = smile
+        values[:, NAMES.index(f"eye_close_{side}")] = (np.arange(n) % 30 < 3) * 0.9
+    person = rng.normal(size=len(MODEL.identity)) * 0.7
+    points = seen(MODEL, angles, values, identity=person, noise=0.3, rng=rng).points
+    full = np.zeros((n, 478, 2))
+    full[:, schemes.MEDIAPIPE478_TO_IBUG68] = points
+    return full
+
+
+def write_inputs(
+    folder: Path, samples: dict[str, list[tuple[int, np.ndarray | None, str]]], size: bool = True
+) -> tuple[Path, Path, Path]:
+    """Plan, probe and landmarks tables; a row is (track, points, status), a frame each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plan, probe, landmarks = (folder / n for n in ("s.tsv", "probe.parquet", "lm.parquet"))
+    plan.write_text(shard_text(Sample(n, folder / n, n, sha256=n) for n in samples))
+    detect = {"settings": {"track": {"image_folders": "pictures"}}}
+    about = {"recipe": {"stage": "landmarks"}, "lineage": "x", "upstream": {"detect": detect}}
+    with TableWriter(probe, SCHEMAS["probe"], about) as writer:
+        for name, rows in samples.items():
+            writer.append(
+                sample=name,
+                kind="images" if name == FOLDER else "video",
+                width=SIZE[0] if size else None,
+                height=SIZE[1] if size else None,
+                n_frames=len(rows),
+                status="ok" if rows else "unreadable",
+                reason="",
+            )
+    with TableWriter(landmarks, SCHEMAS["landmarks"], about) as writer:
+        for name, rows in samples.items():
+            frames: dict[int, int] = {}
+            for track, points, status in rows:
+                frame = frames[track] = frames.get(track, -1) + 1
+                writer.append(
+                    sample=name,
+                    frame=frame,
+                    track=track,
+                    time=frame / 25,
+                    scheme="mediapipe478",
+                    points=None if points is None else points.ravel().astype(np.float32),
+                    confidence=None if points is None else 1.0,
+                    status=status,
+                )
+    return plan, probe, landmarks
+
+
+def run(folder: Path, inputs: tuple[Path, Path, Path]) -> dict[str, Path]:
+    out = {n: folder / f"{n}.parquet" for n in ("fit", "identity", "expressions", "aus")}
+    plan, probe, landmarks = inputs
+    fit(plan, probe, landmarks, out["fit"], out["identity"], FIT)
+    expressions(plan, out["fit"], out["expressions"], recipe("expressions", {"model": "builtin"}))
+    aus(plan, out["expressions"], out["aus"], recipe("aus", {}))
+    return out
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def rows_of(points: np.ndarray, track: int = 0) -> list[tuple[int, np.ndarray | None, str]]:
+    return [(track, p, "ok") for p in points]
+
+
+def test_a_shard_of_good_and_bad_frames(tmp_path: Path) -> None:
+    rows = rows_of(movie(700))  # more than a row group
+    rows[5] = (0, None, "no_face")
+    rows[6] = (0, None, "lost")
+    rows[7] = (0, rows[7][1], "low_confidence")
+    broken = np.array(rows[8][1])
+    broken[:] = 100.0
+    rows[8] = (0, broken, "ok")
+    samples = {"a": rows, "gone": [], "b": [(0, None, "no_face")] * 3}
+    out = run(tmp_path, write_inputs(tmp_path / "in", samples))
+    table = pd.read_parquet(out["fit"])
+    assert table.groupby("sample").size().to_dict() == {"a": 700, "b": 3}
+    assert table.frame[:700].tolist() == list(range(700))
+    status = table.status[:10].tolist()
+    assert status[5:9] == ["no_face", "lost", "low_confidence", "not_converged"]
+    good = table[table.status == "ok"]
+    assert len(good) == 696
+    numbers = ["tx", "ty", "tz", "rx", "ry", "rz", "error_px"]
+    lists = {"expression": 40, "global_params": 6, "local_params": 34, "canonical": 153}
+    assert np.isfinite(good[numbers].to_numpy()).all()
+    for name, length in lists.items():
+        assert (good[name].map(len) == length).all()
+    rest = table[table.status != "ok"]
+    assert rest[[*numbers, *lists]].isna().all().all(), "no value is a silent zero"
+
+    people = pd.read_parquet(out["identity"]).set_index("sample")
+    assert people.status.to_dict() == {"a": "ok", "b": "no_face"}
+    assert people.n_frames["a"] == 60 and len(people.identity["a"]) == 36
+    assert people.identity["b"] is None and np.isnan(people.error_px["b"])
+
+    local = pd.read_parquet(out["expressions"])
+    assert [c for c in local if c not in ("sample", "frame", "track", "status")] == list(NAMES)
+    assert np.array_equal(np.stack(good.expression), local.loc[good.index, list(NAMES)])
+    assert local.loc[rest.index, list(NAMES)].isna().all().all()
+    assert local.status.tolist() == table.status.tolist()
+
+    units = pd.read_parquet(out["aus"])
+    assert list(units.columns) == ["sample", "frame", "track", *AU_COLUMNS, "status"]
+    known = units.loc[good.index, list(AU_COLUMNS)]
+    assert np.isfinite(known.to_numpy()).all()
+    assert known.filter(like="_r").max().max() <= 5 and known.min().min() >= 0
+    assert set(np.unique(known.filter(like="_c"))) <= {0.0, 1.0}
+    assert units.loc[rest.index, list(AU_COLUMNS)].isna().all().all()
+    # What was played is what is found.
+    t = np.arange(700)
+    smile = np.clip(np.sin(t / 24), 0, 1)[good.index]
+    assert np.corrcoef(smile, known.AU12_r)[0, 1] > 0.95
+    blink = (t % 30 < 3)[good.index]
+    assert known.AU45_c[blink].mean() > 0.95 and known.AU45_c[~blink].mean() < 0.02
+
+
+def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    samples = {"a": rows_of(movie(40)), "b": rows_of(movie(30, seed=1))}
+    digests = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        out = run(tmp_path / name, write_inputs(tmp_path / name / "in", samples))
+        digests.append([hashlib.sha256(p.read_bytes()).hexdigest() for p in out.values()])
+    assert digests[0] == digests[1]
+
+
+def test_a_sample_does_not_depend_on_its_shard(tmp_path: Path) -> None:
+    alone = run(tmp_path, write_inputs(tmp_path / "1", {"b": rows_of(movie(30, seed=1))}))
+    one = {n: pd.read_parquet(p) for n, p in alone.items()}
+    (tmp_path / "two").mkdir()
+    both = {"a": rows_of(movie(600)), "b": rows_of(movie(30, seed=1))}
+    packed = run(tmp_path / "two", write_inputs(tmp_path / "2", both))
+    for name, path in packed.items():
+        table = pd.read_parquet(path)
+        pd.testing.assert_frame_equal(
+            table[table["sample"] == "b"].reset_index(drop=True), one[name], check_exact=True
+        )
+
+
+def test_tracks_have_identities_of_their_own(tmp_path: Path) -> None:
+    first, second = movie(40), movie(40, seed=5)
+    rows = [r for pair in zip(rows_of(first), rows_of(second, 1), strict=True) for r in pair]
+    out = run(tmp_path, write_inputs(tmp_path / "in", {"a": rows}))
+    people = pd.read_parquet(out["identity"])
+    assert people.track.tolist() == [0, 1] and people.n_frames.tolist() == [40, 40]
+    assert np.abs(people.identity[0] - people.identity[1]).max() > 0.5
+    table = pd.read_parquet(out["fit"])
+    assert table.track.tolist() == [0, 1] * 40
+    single = run(tmp_path, write_inputs(tmp_path / "in1", {"a": rows_of(second)}))
+    alone = pd.read_parquet(single["fit"])
+    two = table[table.track == 1].reset_index(drop=True)
+    pd.testing.assert_frame_equal(two.drop(columns="track"), alone.drop(columns="track"))
+
+
+@pytest.mark.parametrize("size", [True, False])
+def test_pictures_of_a_folder_stand_alone(tmp_path: Path, size: bool) -> None:
+    rows = rows_of(np.concatenate([movie(3), movie(3, seed=2)]))
+    out = run(tmp_path, write_inputs(tmp_path / "in", {FOLDER: rows}, size))
+    table = pd.read_parquet(out["fit"])
+    assert table.status.tolist() == ["ok"] * 6
+    people = pd.read_parquet(out["identity"])
+    assert people.identity[0] is None and people.n_frames[0] == 6
+    alone = run(tmp_path, write_inputs(tmp_path / "in1", {FOLDER: rows[4:5]}, size))
+    other = pd.read_parquet(alone["fit"]).drop(columns="frame")
+    same = table[4:5].reset_index(drop=True).drop(columns="frame")
+    pd.testing.assert_frame_equal(same, other, check_exact=True)
+    assert pd.read_parquet(out["aus"]).AU12_r.notna().all()
+
+
+def test_the_candidates_of_an_identity_are_few_and_spread() -> None:
+    whole, pieces = _Candidates(), _Candidates()
+    points = np.arange(100_000.0)[:, None, None] * np.ones((1, 68, 2))
+    whole.add(points)
+    for start in range(0, 100_000, 777):
+        pieces.add(points[start : start + 777])
+    held = whole.points()[:, 0, 0]
+    assert np.array_equal(held, pieces.points()[:, 0, 0])
+    assert 120 <= len(held) <= 240
+    assert len(set(np.diff(held).tolist())) == 1 and held[0] == 0 and held[-1] > 99_000
+    assert _Candidates().points().shape == (0, 68, 2)
+
+
+def test_the_tables_say_what_made_them(tmp_path: Path) -> None:
+    out = run(tmp_path, write_inputs(tmp_path / "in", {"a": rows_of(movie(20))}))
+    with TableReader(out["fit"]) as reader:
+        assert reader.metadata["units"]["tx"] == "mm, camera axes"
+        assert reader.metadata["recipe"]["settings"] == {"model": "builtin", "fov": 30}
+    with TableReader(out["aus"]) as reader:
+        assert "proxy" in reader.metadata["units"]["AU12_r"]
+
+
+def test_a_wider_camera_brings_the_head_nearer(tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path / "in", {"a": rows_of(movie(20))})
+    near, far = tmp_path / "near.parquet", tmp_path / "far.parquet"
+    wide = replace(FIT, settings={"model": "builtin", "fov": 60})
+    fit(*inputs, far, tmp_path / "i1.parquet", FIT)
+    fit(*inputs, near, tmp_path / "i2.parquet", wide)
+    assert pd.read_parquet(near).tz.mean() < 0.6 * pd.read_parquet(far).tz.mean()
