@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 
 Pixels = npt.NDArray[np.uint8]
@@ -107,10 +109,19 @@ def write_video(
     return path
 
 
-def write_audio(path: Path, seconds: float = 0.5) -> Path:
-    """A file with sound and no picture."""
+def write_audio(path: Path, seconds: float = 0.5, cover: bool = False) -> Path:
+    """A file with sound and no video, though maybe with a picture on its cover."""
     with av.open(str(path), "w") as container:
-        _write_silence(container, container.add_stream("aac", rate=16000), seconds)
+        sound = container.add_stream("aac", rate=16000)
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuvj420p"
+            picture.disposition = Disposition.attached_pic
+            frame = VideoFrame.from_ndarray(pattern(), format="rgb24")
+            frame.pts = 0
+            container.mux(picture.encode(frame))
+            container.mux(picture.encode(None))
+        _write_silence(container, sound, seconds)
     return path
 
 
@@ -126,6 +137,27 @@ def truncate(path: Path, keep: float) -> Path:
     """Cuts a file down to this part of its bytes."""
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
+    return path
+
+
+def edit_list(path: Path, edits: list[tuple[int, int]]) -> Path:
+    """Replaces the edit list of an MP4 of one stream, its moov behind its mdat.
+
+    Arguments:
+        edits: the pieces that are presented, one after the other: their duration in ms, and the
+            stamp in the stream's own ticks where each begins.
+    """
+    data = path.read_bytes()
+    at = data.index(b"elst") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    rows = b"".join(struct.pack(">iiI", *edit, 0x10000) for edit in edits)
+    box = struct.pack(">I4sII", 16 + len(rows), b"elst", 0, len(edits)) + rows
+    out = bytearray(data[:at] + box + data[at + size :])
+    for name in (b"moov", b"trak", b"edts"):
+        start = data.rindex(name, 0, at) - 4
+        grown = int.from_bytes(data[start : start + 4], "big") + len(box) - size
+        out[start : start + 4] = grown.to_bytes(4, "big")
+    path.write_bytes(out)
     return path
 
 

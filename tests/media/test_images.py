@@ -94,10 +94,15 @@ def test_exif_orientation(tmp_path: Path, value: int) -> None:
     )
 
 
-def test_damaged_exif_is_no_reason_to_lose_a_picture(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0XX*\0\0\0\0\0", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0II*\0"]
+)
+def test_damaged_exif_is_no_reason_to_lose_a_picture(tmp_path: Path, exif: bytes) -> None:
     path = tmp_path / "a.jpg"
-    Image.fromarray(pattern()).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f\x01\x02")
-    (frame,) = frames(path)
+    Image.fromarray(pattern()).save(path, exif=exif)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (frame,) = frames(path)
     assert frame.status is FrameStatus.OK and frame.rgb.shape == (48, 64, 3)
 
 
@@ -183,14 +188,21 @@ def test_a_broken_picture_is_one_frame(tmp_path: Path) -> None:
         _ = got[1].rgb
 
 
-@pytest.mark.parametrize("progressive", [False, True])
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.bmp", "a.gif"])
-def test_a_picture_cut_anywhere_never_passes(tmp_path: Path, name: str, progressive: bool) -> None:
-    if progressive and name != "a.jpg":
-        pytest.skip("only JPEG is progressive")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.jpg", {}),
+        ("a.jpg", {"progressive": True}),
+        ("a.png", {}),
+        ("a.webp", {}),
+        ("a.tif", {}),
+        ("a.bmp", {}),
+        ("a.gif", {}),
+    ],
+)
+def test_a_picture_cut_anywhere_never_passes(tmp_path: Path, name: str, options: dict) -> None:
     path = tmp_path / name
-    extra = {"progressive": True} if progressive else {}
-    Image.fromarray(noise(0, 160, 120)).save(path, **extra)
+    Image.fromarray(noise(0, 160, 120)).save(path, **options)
     data = path.read_bytes()
     assert frames(path)[0].status is FrameStatus.OK
     whole = frames(path)[0].rgb
@@ -203,11 +215,11 @@ def test_a_picture_cut_anywhere_never_passes(tmp_path: Path, name: str, progress
 
 
 def test_sizes(tmp_path: Path) -> None:
-    Image.new("L", (12_000, 9_000), 7).save(tmp_path / "wide.png")
+    Image.new("L", (12_000, 7_500), 7).save(tmp_path / "wide.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (frame,) = frames(tmp_path / "wide.png")
-    assert (frame.width, frame.height) == (12_000, 9_000)
+    assert (frame.width, frame.height) == (12_000, 7_500)
     png(tmp_path / "bomb.png", np.zeros((4, 4), np.uint8), 8, size=(60_000, 60_000))
     (frame,) = frames(tmp_path / "bomb.png")
     assert frame.status is FrameStatus.DECODE_ERROR and "refused" in str(frame.error)

@@ -91,25 +91,27 @@ def read_picture(path: Path) -> tuple[Pixels, Orientation, str]:
         MediaError: `unreadable` or `no_permission`, with the reason.
         OSError: the disk or the network fails.
     """
-    with _loaded(path) as image:
-        orientation = _orientation(image)
-        return orientation.apply(_rgb(image, path)), orientation, (image.format or "").lower()
+    with warnings.catch_warnings():
+        # Damaged EXIF data, and large pictures: they are welcome up to Pillow's refusal, at 179
+        # million pixels.
+        warnings.simplefilter("ignore")
+        with _loaded(path) as image:
+            orientation = _orientation(image)
+            pixels = orientation.apply(_rgb(image, path))
+            return pixels, orientation, (image.format or "").lower()
 
 
 def _loaded(path: Path) -> Image.Image:
     """The whole picture decoded, every error of its data put into words."""
     try:
         start = head(path)
-        with warnings.catch_warnings():
-            # Large pictures are welcome up to Pillow's refusal, at 179 million pixels.
-            warnings.simplefilter("ignore")
-            image = Image.open(path, formats=FORMATS)
-            try:
-                image.load()
-            except BaseException:
-                image.close()
-                raise
-            return image
+        image = Image.open(path, formats=FORMATS)
+        try:
+            image.load()
+        except BaseException:
+            image.close()
+            raise
+        return image
     except FileNotFoundError as error:
         raise _unreadable(f"{path.name} is a link to nothing") from error
     except UnidentifiedImageError as error:

@@ -43,6 +43,7 @@ _SCALING = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 # Where a key frame is known to start afresh, and stamps and index are known to be sound.
 _SEEKABLE_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg"})
 _SEEKABLE_FORMATS = frozenset({"mov", "matroska"})
+_PLAYLISTS = frozenset({"hls", "concat", "dash"})
 # Where the header tells the duration, and not libav's guess by what it has read.
 _TELL_DURATION = frozenset({"matroska", "flv", "asf"})
 _TOLERANCE = 0.5
@@ -133,6 +134,9 @@ class VideoMedia(Media):
             raise self._unreadable(_cannot_open(error, head(self.path))) from error
         self._container, self._used = container, False
         self._formats = frozenset(container.format.name.split(","))
+        if self._formats & _PLAYLISTS:
+            self.close()
+            raise self._unreadable("is a list of other files: name the recordings themselves")
         videos = [
             stream
             for stream in container.streams.video
