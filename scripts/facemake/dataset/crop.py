@@ -44,10 +44,11 @@ def global_params_in_crop(
     """
     linear = affine[:, :, :2].astype(np.float64)
     wide = params.astype(np.float64)
-    scale = np.hypot(linear[:, 0, 0], linear[:, 1, 0])
-    angles = np.zeros((len(wide), 3))
-    angles[:, 2] = np.arctan2(linear[:, 1, 0], linear[:, 0, 0])
-    turned = compose(rotation_from_euler_xyz(angles), rotation_from_euler_xyz(wide[:, 1:4]))
+    scale = np.sqrt(linear[:, 0, 0] ** 2 + linear[:, 1, 0] ** 2)
+    turn = np.zeros((len(wide), 3, 3))
+    turn[:, :2, :2] = linear / scale[:, None, None]
+    turn[:, 2, 2] = 1.0
+    turned = compose(turn, rotation_from_euler_xyz(wide[:, 1:4]))
     shift = apply_affine(affine, wide[:, None, 4:6])[:, 0]
     parts = [(scale * wide[:, 0])[:, None], euler_xyz_from_rotation(turned), shift]
     out: NDArray[np.float32] = np.concatenate(parts, axis=1).astype(np.float32)

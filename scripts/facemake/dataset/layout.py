@@ -27,7 +27,7 @@ AU_NAMES = tuple(
 """The action units of `au_intensities`, in order; also columns of the table `aus`."""
 
 CROP_SIZE = 112
-"""As `facemake.alignment.CROP_SIZE`: that module imports OpenCV, of which this stage has no need."""
+"""As `facemake.alignment.CROP_SIZE`; that module imports OpenCV, which this stage can spare."""
 
 _TEXT = h5py.string_dtype("utf-8")
 _BYTES_AT_ONCE = 4 << 20

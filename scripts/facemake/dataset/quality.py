@@ -115,7 +115,8 @@ def score(evidence: Evidence) -> NDArray[np.float32]:
     total = sum(WEIGHTS.values())
     product = np.ones(len(evidence.width))
     for name, weight in WEIGHTS.items():
-        product *= found[name] ** (weight / total)
+        # by the C library: the last bit of numpy.power can depend on where an array lies
+        product *= [value ** (weight / total) for value in found[name].tolist()]
     return np.nan_to_num(product, nan=0.0).astype(np.float32)
 
 

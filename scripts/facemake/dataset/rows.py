@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from facemake.errors import TableError
 from facemake.tables import TableReader
 
-
 ROWS_AT_ONCE = 128
 """What is computed from rows is held for so many of them; more gains no speed."""
 

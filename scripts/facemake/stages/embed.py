@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,11 +100,12 @@ def face_quality(
     Returns:
         (n,) float32; 0 where a part is not known.
     """
-    turned = angles.astype(np.float64)
+    turned = angles[:, :2].astype(np.float64).tolist()
     parts = [
         score.astype(np.float64),
         confidence.astype(np.float64),
-        np.cos(turned[:, 0]) * np.cos(turned[:, 1]),
+        # by the C library: the same bits wherever the arrays lie
+        np.array([math.cos(pitch) * math.cos(yaw) for pitch, yaw in turned]),
         np.sqrt(np.maximum(box[:, 0].astype(np.float64) * box[:, 1], 0.0)) / FULL_SIZE,
     ]
     product = np.ones(len(turned))
