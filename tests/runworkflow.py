@@ -52,7 +52,7 @@ def command(folder: Path, *arguments: str, cores: int = 2) -> list[str]:
 def environment(folder: Path) -> dict[str, str]:
     """A home of its own, so that no run sees another's profiles or caches."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "XDG"))}
-    return {**kept, "HOME": str(folder), "PYTHONPATH": ""}
+    return {**kept, "HOME": str(folder), "PYTHONPATH": str(ROOT / "scripts")}
 
 
 def run(folder: Path, *arguments: str, cores: int = 2) -> Run:

@@ -42,10 +42,14 @@ def _detect_settings(config: Config) -> dict[str, Any]:
     }
 
 
-def _chosen(section: str, rows: Mapping[str, Backend]) -> Callable[[Config], tuple[str, Backend]]:
-    def choose(config: Config) -> tuple[str, Backend]:
+def _chosen(
+    section: str, rows: Mapping[str, Backend]
+) -> Callable[[Config], tuple[str, Backend] | None]:
+    """The row that the config names; None where it says `off`."""
+
+    def choose(config: Config) -> tuple[str, Backend] | None:
         name = config[section]["backend"]
-        return name, rows[name]
+        return None if name == "off" else (name, rows[name])
 
     return choose
 
