@@ -38,7 +38,7 @@ FRAME_STATUS: Mapping[str, str] = MappingProxyType(
     {
         "ok": "measured",
         "no_face": "no face",
-        "lost": "lost: inside a track, not seen",
+        "lost": "lost from sight",
         "low_confidence": "low landmark confidence",
         "not_converged": "fit not converged",
         "decode_error": "frame cannot be decoded",

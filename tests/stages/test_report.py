@@ -1,0 +1,598 @@
+"""The report: pages and index on made tables, and on real ones where the recordings are there."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from facemake import h5, settings, tables
+from facemake.backends.aus import AU_COLUMNS
+from facemake.geometry import Camera
+from facemake.models import registry
+from facemake.provenance import Recipe
+from facemake.recipes import recipe
+from facemake.report import charts, contact, render
+from facemake.report.series import BINS, EXACT_FRAMES, Series, States, timeline
+from facemake.samples import Sample, shard_text
+from facemake.stages.report import report
+from facemake.stages.report_pages import Sources, report_pages
+from facemake.tables import SCHEMAS, TableWriter, coefficient_schema
+
+REPORT = Recipe("report", None, {}, (), "c0de")
+HOSTILE = "<img src=x onerror=alert(1)> & \"quoted\" 'one' %41 ünï 顔"
+VOID = frozenset({"meta", "link", "img", "input", "br"})
+LARGEST_PAGE = 1_500_000
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its elements, its text, what it would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.scripts: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self._open, f"left open: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open and self._open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] in ("script", "style"):
+            self.scripts.append(data)
+        else:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def all(self, tag: str, kind: str = "") -> list[dict[str, str | None]]:
+        """The attributes of the elements of a tag and class."""
+        return (
+            [a for t, a in self.elements if t == tag and kind in (a.get("class") or "").split(" ")]
+            if kind
+            else [a for t, a in self.elements if t == tag]
+        )
+
+
+def metadata(stage: str, settings: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    made = Recipe(stage, None, settings or {}, (), "c0de")
+    return {"recipe": made.to_dict(), "lineage": "0" * 64, "upstream": more}
+
+
+class Shard:
+    """A made shard: every table of its samples."""
+
+    def __init__(self, folder: Path, name: str = "pack") -> None:
+        self.folder, self.name = folder, name
+        self.samples: list[Sample] = []
+        self.probe: list[dict[str, Any]] = []
+        self.rows: dict[str, dict[str, dict[str, Any]]] = {}
+        self.scores: dict[str, list[float]] = {}
+        self.pictures: dict[str, dict[int, bytes]] = {}
+
+    def video(
+        self,
+        sample: str,
+        times: np.ndarray,
+        gap: np.ndarray | None = None,
+        status: str = "lost",
+        kind: str = "video",
+        **columns: np.ndarray,
+    ) -> None:
+        """A sample whose face is there but in `gap`, looking straight unless `columns` say more."""
+        n = len(times)
+        gap = np.zeros(n, bool) if gap is None else gap
+        words = np.where(gap, status, "ok").tolist()
+
+        def some(values: Any) -> pa.Array:
+            return pa.array(np.broadcast_to(np.float32(values), n), mask=gap)
+
+        key = {"frame": np.arange(n), "track": np.zeros(n, np.int16), "status": words}
+        clock = {"time": pa.array(times, mask=np.isnan(times))}
+        box = {"x": some(40), "y": some(20), "w": some(30), "h": some(40), "score": some(0.9)}
+        pose = {"rx": 0, "ry": 0, "rz": 0, "tx": 0, "ty": 0, "tz": 700, "error_px": 1, **columns}
+        units = dict.fromkeys(AU_COLUMNS, 1)
+        self.rows[sample] = {
+            "detections": {**key, **clock, **box},
+            "landmarks": {
+                **key,
+                **clock,
+                "scheme": ["ibug68"] * n,
+                "confidence": some(0.99),
+                "points": [None if g else [50.0, 40.0] * 68 for g in gap.tolist()],
+            },
+            "fit": {**key, **{k: some(v) for k, v in pose.items()}},
+            "aus": {**key, **{k: some(v) for k, v in units.items()}},
+        }
+        self._sample(sample, kind=kind, n_frames=n, width=160, height=90)
+
+    def broken(self, sample: str, status: str, reason: str) -> None:
+        self._sample(sample, status=status, reason=reason)
+
+    def _sample(self, sample: str, **probe: Any) -> None:
+        self.samples.append(
+            Sample(sample, Path("/none"), subject=f"who {sample}", excluded="status" in probe)
+        )
+        self.probe.append({"sample": sample, "status": "ok", "reason": "", **probe})
+
+    def write(self) -> Sources:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.plan.write_text(shard_text(self.samples), encoding="utf-8")
+        with TableWriter(self.folder / "probe.parquet", SCHEMAS["probe"], metadata("probe")) as out:
+            for row in self.probe:
+                out.append(**row)
+        aus = coefficient_schema(AU_COLUMNS, "")
+        for stage in ("detections", "landmarks", "fit", "aus"):
+            made = metadata(stage, {"fov": 30.0} if stage == "fit" else None)
+            path = self.folder / f"{stage}.parquet"
+            with TableWriter(path, SCHEMAS.get(stage, aus), made) as out:
+                for sample, rows in self.rows.items():
+                    out.append_columns(sample, rows[stage])
+        with h5.create(self.folder / "faces.h5") as file:
+            h5.write_metadata(file, metadata("landmarks"))
+            for sample, pictures in self.pictures.items():
+                for frame, jpeg in pictures.items():
+                    data = np.frombuffer(jpeg, np.uint8)
+                    made = file.create_dataset(f"{sample}/contact/{frame:08d}", data=data)
+                    made.attrs["scale"] = 0.5
+        with h5.create(self.folder / "dataset.h5") as file:
+            h5.write_metadata(file, metadata("dataset", {"min_quality": 0.5}))
+            names = [name for name, scores in self.scores.items() for _ in scores]
+            group = file.create_group("metadata")
+            group.create_dataset("video_names", data=names, dtype=h5py.string_dtype())
+            scores = [score for scores in self.scores.values() for score in scores]
+            group.create_dataset("quality_scores", data=np.array(scores, np.float32))
+        return Sources(
+            self.folder / "probe.parquet",
+            *(self.folder / f"{t}.parquet" for t in ("detections", "landmarks")),
+            self.folder / "faces.h5",
+            *(self.folder / f"{t}.parquet" for t in ("fit", "aus")),
+            examples=self.folder / "dataset.h5",
+        )
+
+    @property
+    def plan(self) -> Path:
+        return self.folder / f"{self.name}.tsv"
+
+    def pages(self, sources: Sources | None = None, to: str = "pages") -> dict[str, str]:
+        """Sample -> its page."""
+        folder = self.folder / to / self.name
+        report_pages(self.plan, sources or self.write(), folder, REPORT)
+        return {p.stem: p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.html"))}
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Shard:
+    return Shard(tmp_path / "shard")
+
+
+def seconds(n: int, fps: float = 25.0) -> np.ndarray:
+    return np.arange(n) / fps
+
+
+def picture(width: int = 80, height: int = 45) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def columns_of(path: str) -> list[float]:
+    """The x of every point of a path of `charts.curve`."""
+    return [float(x) for run in path.split("M")[1:] for x in re.split(r"[ L]", run)[::2]]
+
+
+def loads(page: Page) -> list[str]:
+    """What a browser would fetch to show the page."""
+    found = [
+        value
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ("src", "srcset", "poster", "data", "xlink:href") and value
+    ]
+    found += [a["href"] or "" for a in page.all("link")]
+    styles = "".join(page.scripts)
+    return found + re.findall(r"url\(([^)]*)\)|@import\s+(\S+)", styles)
+
+
+# ---------------------------------------------------------------- pages
+
+
+def test_a_page_says_what_it_is_about(shard: Shard):
+    shard.video("clip", seconds(50), gap=np.arange(50) >= 40)
+    shard.pictures["clip"] = {5: picture(), 45: picture()}
+    page = Page(shard.pages()["clip"])
+    for words in ("clip", "who clip", "160 × 90 px", "AU12", "lip corner puller", "Pitch", "80 %"):
+        assert words in page.text, words
+    alts = [image["alt"] or "" for image in page.all("img")]
+    assert [alt.split(": ")[1] for alt in alts] == ["1 face found", "no face found"]
+    labelled = [a for a in page.all("svg") if a.get("role") == "img"]
+    assert len(labelled) > 20
+    assert all(a.get("aria-label") for a in labelled)
+
+
+def test_a_page_loads_nothing(shard: Shard):
+    shard.video("clip", seconds(20))
+    shard.pictures["clip"] = {3: picture()}
+    page = Page(shard.pages()["clip"])
+    wanted = loads(page)
+    assert any(address.startswith("data:image/jpeg;base64,") for address in wanted)
+    assert [a for a in wanted if not str(a).startswith(("data:", "('#hatch", "#"))] == []
+
+
+def test_a_hostile_name_stays_text(shard: Shard):
+    shard.video(HOSTILE, seconds(20))
+    shard.broken("</script><script>alert(2)", "excluded", "</style><script>alert(3)</script>")
+    shard.samples[-1] = replace(shard.samples[-1], sample="out", subject="<b>bold")
+    shard.probe[-1]["sample"] = "out"
+    pages = shard.pages()
+    page = Page(pages[HOSTILE])
+    assert HOSTILE in page.text
+    assert len(page.all("script")) == 2
+    assert not [a for _, a in page.elements if "onerror" in a]
+    out = Page(pages["out"])
+    assert "</style><script>alert(3)</script>" in out.text.lower()
+    assert not out.all("script")
+    assert not out.all("b")
+
+
+def test_a_gap_is_a_gap(shard: Shard):
+    n = 60
+    gap = (np.arange(n) >= 20) & (np.arange(n) < 30)
+    shard.video("clip", seconds(n), gap=gap, ry=np.linspace(-0.5, 0.5, n))
+    page = Page(shard.pages()["clip"])
+    lines = [a["d"] or "" for a in page.all("path", "line")]
+    yaw = next(line for line in lines if len(columns_of(line)) == n - 10)
+    assert yaw.count("M") == 2
+    left, right = 20 / n * 1000, 30 / n * 1000
+    assert not [x for x in columns_of(yaw) if left < x < right]
+    hatched = next(a["d"] for a in page.all("path", "gap") if a["d"])
+    assert hatched == charts.gaps(timeline(seconds(n)), ~gap)
+    cursor = json.loads(next(s for s in page.scripts if s.lstrip().startswith("{")))
+    assert cursor["values"]["ry"][19:31:11] == [
+        pytest.approx(-10.2, abs=0.1),
+        pytest.approx(0.5, abs=1),
+    ]
+    assert cursor["values"]["ry"][20:30] == [None] * 10
+
+
+def test_stages_that_did_not_run_are_named(shard: Shard):
+    shard.video("clip", seconds(20))
+    whole = shard.write()
+    page = Page(shard.pages(Sources(whole.probe, whole.detections))["clip"])
+    for words in (
+        "No fit table was given",
+        "No table of action units was given",
+        "No file of crops was given",
+        "No training set was given",
+    ):
+        assert words in page.text, words
+    assert "the detector’s score" in page.text
+    bare = Page(shard.pages(Sources(whole.probe))["clip"])
+    assert "no table of detections was given" in bare.text
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said"),
+    [
+        ("unreadable", "clip.mp4 is empty: copy it again", "Clip.mp4 is empty: copy it again."),
+        (
+            "excluded",
+            "consent was withdrawn",
+            "Left out by the sample sheet. Consent was withdrawn.",
+        ),
+        ("no_images", "", "The folder holds no image."),
+    ],
+)
+def test_a_sample_without_frames_says_why(shard: Shard, status: str, reason: str, said: str):
+    shard.video("good", seconds(10))
+    shard.broken("bad", status, reason)
+    page = Page(shard.pages()["bad"])
+    assert status in page.text
+    assert said in page.text
+    assert "Nothing to draw" in page.text
+    assert not page.all("svg")
+
+
+def test_no_face_at_all_is_said_once(shard: Shard):
+    shard.video("empty", seconds(20), gap=np.ones(20, bool), status="no_face")
+    page = Page(shard.pages()["empty"])
+    assert "no_face" in page.text
+    assert page.text.count("No face was found") == 2  # as the status, and in place of the curves
+    assert not page.all("path", "line")
+
+
+def test_a_long_video_makes_no_larger_a_page(shard: Shard):
+    sizes = []
+    rng = np.random.default_rng(0)
+    for n in (8 * EXACT_FRAMES, 32 * EXACT_FRAMES):
+        longer = Shard(shard.folder / str(n))
+        noise = {name: rng.standard_normal(n) for name in ("rx", "ry", "rz", "tx", "ty")}
+        longer.video("long", seconds(n), **noise)
+        longer.rows["long"]["landmarks"]["points"] = [None] * n
+        for name in AU_COLUMNS:
+            longer.rows["long"]["aus"][name] = (5 * rng.random(n)).astype(np.float32)
+        pages = longer.pages()
+        sizes.append(len(pages["long"].encode()))
+    assert max(sizes) < LARGEST_PAGE
+    assert sizes[1] < 1.02 * sizes[0]
+
+
+def test_a_page_is_the_same_each_time_and_replaces_the_old_one(shard: Shard):
+    shard.video("clip", seconds(30))
+    shard.pictures["clip"] = {3: picture()}
+    sources = shard.write()
+    first = shard.pages(sources)
+    stale = shard.folder / "pages" / shard.name / "gone.html"
+    stale.touch()
+    assert shard.pages(sources) == first
+    assert not stale.exists()
+    assert not list((shard.folder / "pages").glob(".*"))
+
+
+def test_quality_is_counted_a_sample(shard: Shard):
+    shard.video("a", seconds(10))
+    shard.video("b", seconds(10))
+    shard.scores = {"a": [0.99, 0.97, 0.61], "b": [1.0]}
+    pages = shard.pages()
+    assert "quality scores of 3 examples" in pages["a"]
+    assert "quality scores of 1 examples" in pages["b"]
+    bars = Page(pages["a"]).all("path")
+    tops = [a["d"] for a in bars if a["d"] and re.fullmatch(r"(M[\d.]+ 100V\S+?V100Z)+", a["d"])]
+    # 25 bins of 0.04: two scores in the last, one in the bin of 0.60
+    assert tops == ["M604 100V50h32V100ZM964 100V0h32V100Z"]
+
+
+def test_pictures_that_stand_alone_get_numbers(shard: Shard):
+    shard.video("folder", np.full(3, np.nan), gap=np.array([False, True, False]), kind="images")
+    page = Page(shard.pages()["folder"])
+    assert "Picture 2, face 0" in page.text
+    assert "Picture 1, face 0" not in page.text
+    assert not page.all("path", "line")
+
+
+def test_many_pictures_are_dots_that_no_line_joins(shard: Shard):
+    shard.video("folder", np.full(60, np.nan), kind="images")
+    page = Page(shard.pages()["folder"])
+    line = next(a["d"] for a in page.all("path", "line") if a["d"])
+    assert re.fullmatch(r"(M[\d.]+ [\d.]+h0){60}", line)
+
+
+# ---------------------------------------------------------------- curves
+
+
+def test_an_envelope_keeps_a_single_peak_and_a_single_lost_frame():
+    n = 100 * BINS
+    axis = timeline(seconds(n))
+    series = Series(axis)
+    values = np.zeros(n)
+    values[12345] = 3.0
+    series.add(np.arange(n), values)
+    assert series.limits == (0.0, 3.0)
+    assert np.flatnonzero(series.high == 3.0).tolist() == [12345 // 100]
+    states = States(axis, ("ok", "lost"))
+    words = ["ok"] * n
+    words[54321] = "lost"
+    states.add(np.arange(n), words)
+    path = charts.ribbon(axis, states)["lost"]
+    height = float(re.fullmatch(r"M\S+ \S+h\S+v(\S+?)h\S+Z", path).group(1))  # type: ignore[union-attr]
+    assert height >= 15
+
+
+def test_time_runs_by_the_stamps():
+    times = np.array([0.0, 0.04, 0.08, 2.0, 2.04])
+    axis = timeline(times)
+    series = Series(axis)
+    series.add(np.arange(5), np.arange(5.0))
+    # two seconds without a frame: no line across
+    assert series.runs() == [slice(0, 3), slice(3, 5)]
+    assert axis.share(axis.centers[3]) == pytest.approx(2.02 / 2.08)
+
+
+def test_frames_without_stamps_run_by_number():
+    axis = timeline(np.full(10, np.nan))
+    assert not axis.in_time
+    assert (axis.start, axis.end) == (0, 10)
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [
+        (999_999, 1_000_000, ">\u202f99.9\u202f%"),
+        (1, 1_000_000, "<\u202f0.1\u202f%"),
+        (0, 5, "0\u202f%"),
+        (0, 0, "–"),
+    ],
+)
+def test_a_percentage_does_not_round_to_all_or_nothing(part: int, whole: int, text: str):
+    assert render.percent(part, whole) == text
+
+
+# ---------------------------------------------------------------- contact sheet
+
+
+@pytest.mark.parametrize(
+    ("angle", "axis", "x", "y"),
+    [("rx", "z", 0, 1), ("ry", "z", -1, 0), ("rz", "x", 1, 1)],
+    ids=["pitch: nose down", "yaw: nose to the image's left", "roll: image-right eye lower"],
+)
+def test_head_axes_turn_as_the_head_does(shard: Shard, angle: str, axis: str, x: int, y: int):
+    shard.video("clip", seconds(4), **{angle: np.full(4, 0.4)})
+    shard.pictures["clip"] = {2: picture()}
+    sources = shard.write()
+    assert sources.faces
+    paths = {k: v for k, v in sources.frame_tables.items() if k != "aus"}
+    (tile,) = contact.tiles("clip", sources.faces, paths, 30.0, (160, 90))
+    (face,) = tile.faces
+    lines = {a.name: a for a in face.axes}
+    # the origin is straight ahead: in the middle of the picture
+    assert (lines["x"].x1, lines["x"].y1) == (79.5, 44.5)
+    turned = lines[axis]
+    assert np.sign(np.round([turned.x2 - turned.x1, turned.y2 - turned.y1])).tolist() == [x, y]
+    length = contact.AXIS_MM * Camera.from_fov(160, 90, 30.0).focal / 700
+    straight = next(a for a in face.axes if a.name == ("x" if angle == "rx" else "y"))
+    if angle != "rz":
+        reach = np.hypot(straight.x2 - straight.x1, straight.y2 - straight.y1)
+        assert reach == pytest.approx(length, abs=0.2)
+    assert face.box == (40, 20, 30, 40)
+    assert base64.b64decode(tile.picture.split(",")[1]) == picture()
+
+
+# ---------------------------------------------------------------- index
+
+
+def counts(sample: str, **more: Any) -> dict[str, Any]:
+    row = {field.name: 0 for field in SCHEMAS["manifest"]}
+    named = {"sample": sample, "subject": f"who {sample}", "split": "train", "kind": "video"}
+    return {**row, **named, "status": "ok", "reason": "", **more}
+
+
+def write_manifest(path: Path, rows: list[dict[str, Any]], **upstream: Any) -> Path:
+    document = json.dumps(metadata("manifest", **upstream))
+    schema = SCHEMAS["manifest"].with_metadata({tables.METADATA_KEY: document})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+    return path
+
+
+def index(folder: Path, rows: list[dict[str, Any]], pages: list[Path], **upstream: Any) -> str:
+    manifest = write_manifest(folder / "manifest.parquet", rows, **upstream)
+    output = folder / "report" / "index.html"
+    report(manifest, [], pages, [manifest], output, REPORT)
+    return output.read_text(encoding="utf-8")
+
+
+def test_the_index_counts_and_links(tmp_path: Path):
+    shard = Shard(tmp_path / "shard", "pack 1")
+    shard.video("clip", seconds(20))
+    shard.video(HOSTILE, seconds(20))
+    folder = tmp_path / "report" / "samples" / "pack 1"
+    sources = shard.write()
+    report_pages(shard.plan, sources, folder, REPORT)
+    rows = [
+        counts(HOSTILE, n_frames=20, n_face=20, n_considered=20, n_kept=20),
+        counts("bad", status="unreadable", reason="<script>alert(1)</script>"),
+        counts("clip", n_frames=20, n_face=10, n_considered=20, n_kept=13, rejected_pose=7),
+    ]
+    text = index(tmp_path, rows, [folder])
+    page = Page(text)
+    assert "2 of 3 samples gave measurements and 1 could not be read." in page.text
+    assert "A face was found in 75 % of 40 frames; 33 examples went" in page.text
+    assert "pitch, yaw or roll beyond 45 degrees" in page.text
+    assert len(page.all("script")) == 2
+    assert not [a for _, a in page.elements if "onerror" in a]
+    links = [a["href"] or "" for a in page.all("a") if (a["href"] or "").startswith("samples/")]
+    assert len(links) == 2
+    for link in links:
+        assert (tmp_path / "report" / unquote(link)).is_file()
+    data = json.loads(next(s for s in page.scripts if s.lstrip().startswith("{")))
+    assert [row[:2] for row in data["rows"]] == [[r["sample"], r["status"]] for r in rows]
+    assert [row[9] for row in data["rows"]] == [0, -1, 0]
+    assert [
+        a for a in loads(page) if not str(a).startswith("data:") and "#hatch" not in str(a)
+    ] == []
+
+
+def test_the_index_names_what_made_it(tmp_path: Path):
+    config = settings.filled({})
+    made = {stage: recipe(stage, config).to_dict() for stage in ("detect", "landmarks", "fit")}
+    page = Page(index(tmp_path, [counts("clip")], [], **made))
+    for name in ("blazeface_full_range", "facemesh_attention"):
+        assert registry()[name].sha256[:12] in page.text
+        assert registry()[name].citation in page.text
+    assert "field of view 30°" in page.text
+    assert "Apache-2.0" in page.text
+    assert "proxy" in page.text
+    assert "No identity vectors were read" in page.text
+    made["embed"] = recipe("embed", config).to_dict()
+    assert "Embeddings are biometric data" in index(tmp_path, [counts("clip")], [], **made)
+
+
+def test_a_model_that_is_not_ours_gets_no_citation_of_ours(tmp_path: Path):
+    model = {"name": "facemesh_attention", "sha256": "f" * 64, "licence": "its own"}
+    made = Recipe("landmarks", "mediapipe478", {}, (model,), "c0de").to_dict()
+    page = Page(index(tmp_path, [counts("clip")], [], landmarks=made))
+    assert "f" * 12 in page.text
+    assert registry()["facemesh_attention"].citation not in page.text
+
+
+def test_ten_thousand_samples_make_a_small_index(tmp_path: Path):
+    rows = [counts(f"sample {i:05d}", n_frames=i, n_face=i // 2) for i in range(10_000)]
+    text = index(tmp_path, rows, [])
+    assert len(text) < LARGEST_PAGE
+    page = Page(text)
+    assert len(page.all("tr")) < 200
+    data = json.loads(next(s for s in page.scripts if s.lstrip().startswith("{")))
+    assert [row[0] for row in data["rows"]] == [row["sample"] for row in rows]
+
+
+# ---------------------------------------------------------------- real recordings
+
+
+@pytest.mark.parametrize("name", ["multi_face.jpg", "face_noface.mov"])
+def test_a_real_recording(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    from facemake.stages.detect import detect
+    from facemake.stages.landmarks import landmarks
+    from facemake.stages.probe import probe
+
+    monkeypatch.chdir(tmp_path)
+    config = settings.filled({})
+    plan = tmp_path / "real.tsv"
+    plan.write_text(shard_text([Sample("real", shared / "data" / name, "someone")]))
+    sources = Sources(*(tmp_path / f for f in ("p.parquet", "d.parquet", "l.parquet", "f.h5")))
+    assert sources.detections and sources.landmarks and sources.faces
+    probe(plan, sources.probe, recipe("probe", config))
+    detect(plan, sources.probe, sources.detections, recipe("detect", config))
+    landmarks(
+        plan,
+        sources.probe,
+        sources.detections,
+        sources.landmarks,
+        sources.faces,
+        recipe("landmarks", config),
+    )
+    report_pages(plan, sources, tmp_path / "pages", REPORT)
+    text = (tmp_path / "pages" / "real.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert len(text) < LARGEST_PAGE
+    dots = page.all("path", "dots")
+    assert dots
+    assert all((a["d"] or "").count("h0") == 68 for a in dots)
+    if name == "multi_face.jpg":
+        assert len(page.all("rect", "box")) == 5
+    else:
+        assert len(page.all("img")) == contact_frames()
+        assert "variable" in page.text
+        assert "no face 97" in page.text
+
+
+def contact_frames() -> int:
+    from facemake.stages.landmarks import CONTACT_FRAMES
+
+    return CONTACT_FRAMES
