@@ -175,7 +175,7 @@ def _chunks(reader: TableReader, sample: str) -> Iterator[_Rows]:
         if len(there):
             scheme = table.column("scheme")[int(there[0])].as_py()
             flat = column.flatten().to_numpy(zero_copy_only=False)
-            found = flat.reshape(len(there), schemes.N_POINTS[scheme], 2).astype(np.float64)
+            found = flat.reshape(len(there), schemes.N_POINTS[scheme], 2)
             points[there] = schemes.convert(found, scheme, schemes.IBUG68)
         yield _Rows(
             frame=table.column("frame").to_numpy(),

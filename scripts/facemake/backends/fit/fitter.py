@@ -16,7 +16,8 @@ from facemake.backends.fit import identity as identities
 from facemake.backends.fit import linalg, pdm, pose, solver
 from facemake.backends.fit.identity import Identity
 from facemake.backends.fit.model import LinearFaceModel
-from facemake.backends.fit.solver import FACE_UNIT, PAD, SolverSettings, State
+from facemake.backends.fit.normal import State
+from facemake.backends.fit.solver import FACE_UNIT, PAD, SolverSettings
 from facemake.geometry import Camera
 
 Array = NDArray[np.float64]

@@ -1,13 +1,14 @@
 """Who the face is: one set of identity coefficients from many frames of a track."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake.backends.fit import linalg, solver
+from facemake.backends.fit import linalg, normal, solver
 from facemake.backends.fit.model import LinearFaceModel
-from facemake.backends.fit.solver import SolverSettings, State
+from facemake.backends.fit.normal import State
+from facemake.backends.fit.solver import SolverSettings
 from facemake.geometry import Camera
 
 Array = NDArray[np.float64]
@@ -16,7 +17,10 @@ Mask = NDArray[np.bool_]
 MAX_FRAMES = 60
 """Frames that an identity is fitted to at most; more of one recording tell little that is new."""
 
-_ROUNDS = 6
+_ROUNDS = 4
+_ITERATIONS = 6
+"""Of the solver in one round; the next round goes on where it stopped."""
+
 _EFFECTIVE_FRAMES = 10.0
 """Errors of neighbouring frames are not independent (the landmark network repeats its own): all
 frames together count at most as this many against the prior."""
@@ -138,7 +142,7 @@ def _round(
         model.expression_sd,
         state,
         sigma_px,
-        settings,
+        replace(settings, iterations=_ITERATIONS),
     ).state
     hessian, gradient = _reduced(points, base, state, sigma_px, model, weights, camera, settings)
     return hessian, gradient, state
@@ -154,42 +158,68 @@ def _reduced(
     camera: Camera,
     settings: SolverSettings,
 ) -> tuple[Array, Array]:
-    """(n, I, I) and (n, I): each frame's normal equations of the identity alone."""
+    """(n, I, I) and (n, I): each frame's normal equations of the identity alone.
+
+    First the expressions are eliminated, block by independent block, then the pose.
+    """
+    n, n_identity = len(points), len(model.identity)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        system = solver.linearise(points, base, model.expression, camera, state)
-        w = solver.robust_weights(system.residual, weights, 1.0 / sigma_px, settings.huber)
-        r = system.residual
-        n_expression = len(model.expression)
-        n, n_identity = len(r), len(model.identity)
-        h_ii = np.zeros((n, n_identity, n_identity))
-        h_iq = np.zeros((n, n_identity, 6 + n_expression))
-        h_qq = np.zeros((n, 6 + n_expression, 6 + n_expression))
-        g_i, g_q = np.zeros((n, n_identity)), np.zeros((n, 6 + n_expression))
-        for axis in (0, 1):
-            of_identity = solver.along(system.shape[axis], model.identity)
-            own = np.concatenate(
-                [system.pose[axis], solver.along(system.shape[axis], model.expression)], axis=1
-            )
-            weighted_identity = of_identity * w[:, None, :]
-            weighted_own = own * w[:, None, :]
-            h_ii += linalg.weighted_gram(weighted_identity, of_identity)
-            h_iq += linalg.weighted_gram(weighted_identity, own)
-            h_qq += linalg.weighted_gram(weighted_own, own)
-            g_i += (weighted_identity * r[:, None, :, axis]).sum(axis=-1)
-            g_q += (weighted_own * r[:, None, :, axis]).sum(axis=-1)
-        prior = 1.0 / model.expression_sd**2
-        g_q[:, 6:] -= prior * state.expression
-        at_lower = (state.expression <= model.expression_lower) & (g_q[:, 6:] <= 0)
-        at_upper = (state.expression >= model.expression_upper) & (g_q[:, 6:] >= 0)
-        free = np.concatenate([np.ones((n, 6), bool), ~(at_lower | at_upper)], axis=1)
-        h_qq = h_qq * (free[:, :, None] & free[:, None, :])
-        diagonal = np.einsum("nii->ni", h_qq)  # a view, no sum
-        diagonal += np.concatenate([np.full(6, 1e-9), prior])
-        h_iq, g_q = h_iq * free[:, None, :], g_q * free
-        solved = linalg.cholesky_solve(
-            h_qq, np.concatenate([h_iq.transpose(0, 2, 1), g_q[:, :, None]], axis=2)
+        system = normal.linearise(points, base, model.expression, camera, state)
+        w = normal.robust_weights(system.residual, weights, 1.0 / sigma_px, settings.huber)
+        common = tuple(
+            np.concatenate([normal.along(system.shape[axis], model.identity), pose], axis=1)
+            for axis, pose in enumerate(system.pose)
         )
-        back = np.ascontiguousarray(solved[:, :, :-1].transpose(0, 2, 1))
-        hessian = h_ii - linalg.weighted_gram(h_iq, back)
-        gradient = g_i - (h_iq * solved[:, None, :, -1]).sum(axis=-1)
-    return hessian, gradient
+        hessian = np.zeros((n, n_identity + 6, n_identity + 6))
+        gradient = np.zeros((n, n_identity + 6))
+        for axis, of_common in enumerate(common):
+            weighted = of_common * w[:, None, :]
+            hessian += linalg.weighted_gram(weighted, of_common)
+            gradient += (weighted * system.residual[:, None, :, axis]).sum(axis=-1)
+        for part in normal.blocks(model.expression):
+            own, across, pull = _normal_block(system, common, part, w)
+            values = state.expression[:, part.members]
+            prior = 1.0 / model.expression_sd[part.members] ** 2
+            pull = pull - prior * values
+            at_lower = (values <= model.expression_lower[part.members]) & (pull <= 0)
+            at_upper = (values >= model.expression_upper[part.members]) & (pull >= 0)
+            free = ~(at_lower | at_upper)
+            own = own * (free[:, :, None] & free[:, None, :])
+            diagonal = np.einsum("nii->ni", own)  # a view, no sum
+            diagonal += prior
+            _eliminate(hessian, gradient, own, across * free[:, :, None], pull * free)
+        pose_block = hessian[:, n_identity:, n_identity:].copy()
+        diagonal = np.einsum("nii->ni", pose_block)
+        diagonal += 1e-9
+        rest, pull = hessian[:, :n_identity, :n_identity].copy(), gradient[:, :n_identity].copy()
+        across = hessian[:, n_identity:, :n_identity].copy()
+        _eliminate(rest, pull, pose_block, across, gradient[:, n_identity:].copy())
+    return rest, pull
+
+
+def _normal_block(
+    system: normal.Linearised, common: tuple[Array, ...], part: normal.Block, w: Array
+) -> tuple[Array, Array, Array]:
+    """Of one block of e expressions: (n, e, e), its products with `common` (n, e, c), (n, e)."""
+    n, e, c = len(w), len(part.members), common[0].shape[1]
+    own, across, pull = np.zeros((n, e, e)), np.zeros((n, e, c)), np.zeros((n, e))
+    for axis, of_common in enumerate(common):
+        d = normal.along(np.ascontiguousarray(system.shape[axis][:, part.points]), part.basis)
+        weighted = d * w[:, None, part.points]
+        own += linalg.weighted_gram(weighted, d)
+        here = np.ascontiguousarray(of_common[:, :, part.points])
+        across += linalg.weighted_gram(weighted, here)
+        pull += (weighted * system.residual[:, None, part.points, axis]).sum(axis=-1)
+    return own, across, pull
+
+
+def _eliminate(hessian: Array, gradient: Array, own: Array, across: Array, pull: Array) -> None:
+    """Take variables with normal equations own (n, e, e), across (n, e, c), pull (n, e) out of
+    the c others', in place (Schur complement).
+    """
+    solved = linalg.cholesky_solve(own, np.concatenate([across, pull[:, :, None]], axis=2))
+    turned = np.ascontiguousarray(across.transpose(0, 2, 1))
+    back = np.ascontiguousarray(solved.transpose(0, 2, 1))
+    taken = linalg.weighted_gram(turned, back)
+    hessian -= taken[:, :, :-1]
+    gradient -= taken[:, :, -1]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facemake import schemes
-from facemake.backends.fit import linalg, solver
+from facemake.backends.fit import linalg, normal, solver
 from facemake.backends.fit.model import LinearFaceModel
 
 Array = NDArray[np.float64]
@@ -42,7 +42,7 @@ class Localizer:
         inner = basis.expression[:, schemes.IBUG68_TO_IBUG51].reshape(len(basis.expression), -1)
         self._target = np.ascontiguousarray(inner)
         gram = np.zeros((len(inner), len(inner)))
-        for part in solver.blocks(basis.expression):
+        for part in normal.blocks(basis.expression):
             at = part.members
             gram[np.ix_(at, at)] = (inner[at][:, None, :] * inner[at][None, :, :]).sum(axis=-1)
         gram[np.diag_indices_from(gram)] += (RIDGE_MM / basis.expression_sd) ** 2

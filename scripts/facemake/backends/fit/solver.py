@@ -12,13 +12,25 @@ SIAM J. 11, 1963). Everything keeps to the rules of `linalg`: a frame's bits dep
 and on nothing else.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facemake import geometry
 from facemake.backends.fit import linalg
+from facemake.backends.fit.normal import (
+    Block,
+    Linearised,
+    State,
+    along,
+    blocks,
+    linearise,
+    normal_pose,
+    residuals,
+    robust_weights,
+)
 from facemake.geometry import Camera
 
 Array = NDArray[np.float64]
@@ -53,18 +65,6 @@ class SolverSettings:
     """Largest change of the rotation in one iteration, radians."""
 
 
-@dataclass
-class State:
-    """Parameters of n frames."""
-
-    rotation: Array
-    """(n, 3, 3), model axes to camera axes."""
-    translation: Array
-    """(n, 3) mm, camera axes."""
-    expression: Array
-    """(n, E)."""
-
-
 @dataclass(frozen=True)
 class Solution:
     """What the solver found for n frames."""
@@ -76,18 +76,6 @@ class Solution:
     """(n,) the last step was small, and all is finite."""
     sigma_px: Array
     """(n,) the scale of the errors that was used."""
-
-
-@dataclass(frozen=True)
-class Linearised:
-    """The residuals of n frames and their derivatives at a state."""
-
-    residual: Array
-    """(n, L, 2)."""
-    pose: tuple[Array, Array]
-    """Of x and of y: (n, 6, L), derivative by rotation (a turn in camera axes) and translation."""
-    shape: tuple[Array, Array]
-    """Of x and of y: (n, L, 3), derivative by the position of the point in model axes."""
 
 
 def solve(
@@ -119,128 +107,124 @@ def solve(
     lower, upper = bounds
     parts = blocks(basis)
     prior = 1.0 / (sd * sd)
-    inverse_sigma = 1.0 / sigma_px
-    state = start
-    residual = _residual(points, base, basis, camera, state)
-    cost = _cost(residual, state.expression, weights, inverse_sigma, prior, settings.huber)
-    damping = np.full(len(points), 1e-3)
-    active = np.isfinite(cost)
-    at_rest = np.zeros(len(points), dtype=bool)
+    work = _Work.begin(points, base, start, sigma_px)
+    work.residual = residuals(points, base, basis, camera, start)
+    work.cost = _cost(work, weights, prior, settings.huber)
+    work.active = np.isfinite(work.cost)
+    result = _Work.begin(points, base, start, sigma_px)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         for _ in range(settings.iterations):
-            system = linearise(points, base, basis, camera, state)
-            w = robust_weights(system.residual, weights, inverse_sigma, settings.huber)
-            step, change = _step(system, parts, w, prior, bounds, state, damping, settings)
+            system = linearise(work.points, work.base, basis, camera, work.state)
+            w = robust_weights(system.residual, weights, work.inverse_sigma, settings.huber)
+            step, change = _step(
+                system, parts, w, prior, bounds, work.state, work.damping, settings
+            )
+            state = work.state
             trial = State(
                 geometry.compose(geometry.rotation_from_vector(step[:, :3]), state.rotation),
                 state.translation + step[:, 3:],
                 np.minimum(np.maximum(state.expression + change, lower), upper),
             )
-            new_residual = _residual(points, base, basis, camera, trial)
-            new_cost = _cost(
-                new_residual, trial.expression, weights, inverse_sigma, prior, settings.huber
+            work.judge(
+                trial,
+                residuals(work.points, work.base, basis, camera, trial),
+                lambda tried: _cost(tried, weights, prior, settings.huber),
+                settings.tolerance,
             )
-            better = active & (new_cost <= cost)  # False for NaN
-            small = better & (cost - new_cost <= settings.tolerance * (cost + FLOOR))
-            state = _choose(better, trial, state)
-            residual = np.where(better[:, None, None], new_residual, residual)
-            cost = np.where(better, new_cost, cost)
-            damping = np.where(better, np.maximum(damping * 0.2, 1e-9), damping * 10.0)
-            # No step however short lowers the cost any more: that is a minimum as well.
-            stuck = active & ~better & (damping > 1e3)
-            at_rest |= small | stuck
-            active &= ~at_rest
-            if not active.any():
+            if not work.active.any():
                 break
-    return Solution(state, residual, at_rest & np.isfinite(cost), sigma_px)
-
-
-def linearise(points: Array, base: Array, basis: Array, camera: Camera, state: State) -> Linearised:
-    """Residuals and derivatives of the projection at a state; arguments as in `solve`."""
-    shape = base + linalg.combine(state.expression, basis)
-    turned = geometry.rotate(state.rotation, shape)
-    seen = turned + state.translation[:, None, :]
-    depth = np.where(seen[..., 2] > 1.0, seen[..., 2], np.nan)  # mm; nearer is no face
-    scale = camera.focal / depth
-    x, y = seen[..., 0] / depth, seen[..., 1] / depth
-    projected = np.stack([camera.focal * x + camera.cx, camera.focal * y + camera.cy], axis=-1)
-    tx, ty, tz = turned[..., 0], turned[..., 1], turned[..., 2]
-    zero = np.zeros_like(scale)
-    # d(turned) = w x turned; du = scale (dX - x dZ), dv = scale (dY - y dZ).
-    pose_x = np.stack(
-        [-scale * x * ty, scale * (tz + x * tx), -scale * ty, scale, zero, -scale * x], axis=1
+            work = work.shrunk(result)
+    work.store(result)
+    return Solution(
+        result.state, result.residual, result.at_rest & np.isfinite(result.cost), sigma_px
     )
-    pose_y = np.stack(
-        [-scale * (tz + y * ty), scale * y * tx, scale * tx, zero, scale, -scale * y], axis=1
-    )
-    r = state.rotation[:, None, :, :]
-    shape_x = scale[..., None] * (r[:, :, 0] - x[..., None] * r[:, :, 2])
-    shape_y = scale[..., None] * (r[:, :, 1] - y[..., None] * r[:, :, 2])
-    return Linearised(points - projected, (pose_x, pose_y), (shape_x, shape_y))
 
 
-@dataclass(frozen=True)
-class Block:
-    """Expressions that share points with each other and with no other expression."""
+@dataclass
+class _Work:
+    """The frames that are still being solved, and what is known of them."""
 
-    members: NDArray[np.intp]
-    """(e,) indices of the expressions."""
-    points: NDArray[np.intp]
-    """(p,) indices of all points that they move."""
-    basis: Array
-    """(e, p, 3) mm."""
+    index: NDArray[np.intp]
+    points: Array
+    base: Array
+    state: State
+    inverse_sigma: Array
+    residual: Array
+    cost: Array
+    damping: Array
+    active: Mask
+    at_rest: Mask
 
+    @classmethod
+    def begin(cls, points: Array, base: Array, start: State, sigma_px: Array) -> "_Work":
+        n = len(points)
+        return cls(
+            index=np.arange(n),
+            points=points,
+            base=base,
+            state=State(start.rotation.copy(), start.translation.copy(), start.expression.copy()),
+            inverse_sigma=1.0 / sigma_px,
+            residual=np.full(points.shape, np.nan),
+            cost=np.full(n, np.nan),
+            damping=np.full(n, 1e-3),
+            active=np.ones(n, dtype=bool),
+            at_rest=np.zeros(n, dtype=bool),
+        )
 
-def blocks(basis: Array) -> list[Block]:
-    """The independent blocks of a basis (E, L, 3): one a region for localized models.
+    def judge(
+        self,
+        trial: State,
+        residual: Array,
+        cost_of: Callable[["_Work"], Array],
+        tolerance: float,
+    ) -> None:
+        """Take the trial where it lowers the cost, and see which frames are at rest."""
+        cost = cost_of(replace(self, state=trial, residual=residual))
+        better = self.active & (cost <= self.cost)  # False for NaN
+        small = better & (self.cost - cost <= tolerance * (self.cost + FLOOR))
+        self.state = _choose(better, trial, self.state)
+        self.residual = np.where(better[:, None, None], residual, self.residual)
+        self.cost = np.where(better, cost, self.cost)
+        self.damping = np.where(better, np.maximum(self.damping * 0.2, 1e-9), self.damping * 10.0)
+        # No step however short lowers the cost any more: that is a minimum as well.
+        stuck = self.active & ~better & (self.damping > 1e3)
+        self.at_rest |= small | stuck
+        self.active &= ~self.at_rest
 
-    What expressions of different regions do to the data never meets but in the pose, so their
-    derivatives and normal equations are zero outside the blocks and need not be computed.
-    """
-    moved = (basis != 0).any(axis=2)
-    rest = list(range(len(basis)))
-    found = []
-    while rest:
-        members = [rest.pop(0)]
-        points = moved[members[0]].copy()
-        grown = True
-        while grown:
-            joined = [k for k in rest if (moved[k] & points).any()]
-            grown = bool(joined)
-            for k in joined:
-                rest.remove(k)
-                members.append(k)
-                points |= moved[k]
-        index, where = np.array(sorted(members)), np.flatnonzero(points)
-        found.append(Block(index, where, np.ascontiguousarray(basis[np.ix_(index, where)])))
-    return found
+    def store(self, result: "_Work") -> None:
+        """Write what is known of these frames into the result of all frames."""
+        for name in ("residual", "cost", "at_rest"):
+            getattr(result, name)[self.index] = getattr(self, name)
+        for name in ("rotation", "translation", "expression"):
+            getattr(result.state, name)[self.index] = getattr(self.state, name)
 
+    def shrunk(self, result: "_Work") -> "_Work":
+        """Only the frames that move still, padded, once they are half as many; else all.
 
-def along(shape: Array, basis: Array) -> Array:
-    """Derivatives by coefficients, (n, E, L), from those by position (n, L, 3) and (E, L, 3)."""
-    out = shape[:, None, :, 0] * basis[None, :, :, 0]
-    term = np.empty_like(out)
-    for axis in (1, 2):
-        np.multiply(shape[:, None, :, axis], basis[None, :, :, axis], out=term)
-        out += term
-    return out
-
-
-def robust_weights(residual: Array, weights: Array, inverse_sigma: Array, huber: float) -> Array:
-    """(n, L) weights of iterated re-weighting, in units of 1 / px^2."""
-    size = np.sqrt(residual[..., 0] ** 2 + residual[..., 1] ** 2) * inverse_sigma[:, None]
-    bounded = np.where(size > huber, huber / np.maximum(size, huber), 1.0)
-    out: Array = weights * bounded * (inverse_sigma * inverse_sigma)[:, None]
-    return out
-
-
-def normal_pose(system: Linearised, w: Array) -> tuple[Array, Array]:
-    """(n, 6, 6) Hessian and (n, 6) gradient of the pose under weights (n, L)."""
-    (px, py), r = system.pose, system.residual
-    wx, wy = px * w[:, None, :], py * w[:, None, :]
-    hessian = linalg.weighted_gram(wx, px) + linalg.weighted_gram(wy, py)
-    gradient = (wx * r[:, None, :, 0]).sum(axis=-1) + (wy * r[:, None, :, 1]).sum(axis=-1)
-    return hessian, gradient
+        It saves time and changes nothing: a frame does not notice the others.
+        """
+        moving = np.flatnonzero(self.active)
+        count = -(-len(moving) // PAD) * PAD
+        if count * 2 > len(self.index):
+            return self
+        self.store(result)
+        keep = np.concatenate([moving, np.repeat(moving[-1:], count - len(moving))])
+        return _Work(
+            index=self.index[keep],
+            points=self.points[keep],
+            base=self.base[keep] if self.base.ndim == 3 else self.base,
+            state=State(
+                self.state.rotation[keep],
+                self.state.translation[keep],
+                self.state.expression[keep],
+            ),
+            inverse_sigma=self.inverse_sigma[keep],
+            residual=self.residual[keep],
+            cost=self.cost[keep],
+            damping=self.damping[keep],
+            active=self.active[keep],
+            at_rest=self.at_rest[keep],
+        )
 
 
 def _step(
@@ -316,28 +300,12 @@ def _shorten(step: Array, settings: SolverSettings) -> Array:
     return short
 
 
-def _residual(points: Array, base: Array, basis: Array, camera: Camera, state: State) -> Array:
-    shape = base + linalg.combine(state.expression, basis)
-    seen = geometry.rotate(state.rotation, shape) + state.translation[:, None, :]
-    depth = np.where(seen[..., 2] > 1.0, seen[..., 2], np.nan)
-    x, y = seen[..., 0] / depth, seen[..., 1] / depth
-    projected = np.stack([camera.focal * x + camera.cx, camera.focal * y + camera.cy], axis=-1)
-    residual: Array = points - projected
-    return residual
-
-
-def _cost(
-    residual: Array,
-    expression: Array,
-    weights: Array,
-    inverse_sigma: Array,
-    prior: Array,
-    huber: float,
-) -> Array:
+def _cost(work: _Work, weights: Array, prior: Array, huber: float) -> Array:
     """(n,) value of the function that is minimised; NaN where a residual is."""
-    size = np.sqrt(residual[..., 0] ** 2 + residual[..., 1] ** 2) * inverse_sigma[:, None]
+    r, e = work.residual, work.state.expression
+    size = np.sqrt(r[..., 0] ** 2 + r[..., 1] ** 2) * work.inverse_sigma[:, None]
     rho = np.where(size > huber, huber * (2.0 * size - huber), size * size)
-    penalty = (prior * expression * expression).sum(axis=-1)
+    penalty = (prior * e * e).sum(axis=-1)
     total: Array = (weights * rho).sum(axis=-1) + penalty
     return total
 
