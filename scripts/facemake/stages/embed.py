@@ -71,7 +71,8 @@ def embed(
             if sample.sample not in known:
                 continue
             chosen = choose(tables, sample.sample, most, spacing)
-            _embed_sample(sample, chosen, tables["landmarks"], embedder, writer)
+            if chosen:
+                _embed_sample(sample, chosen, tables["landmarks"], embedder, writer)
             run.progress.frame(known[sample.sample]["n_frames"])
         for table in tables.values():
             table.close()
