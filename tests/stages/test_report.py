@@ -133,6 +133,17 @@ class Shard:
         }
         self._sample(sample, kind=kind, n_frames=n, width=160, height=90)
 
+    def second_track(self, sample: str, first: int, last: int) -> None:
+        """Give a sample a second face, which does as the first one does, from frame to frame."""
+        for rows in self.rows[sample].values():
+            plain = {
+                k: v.to_pylist() if isinstance(v, pa.Array) else list(v) for k, v in rows.items()
+            }
+            keys = [(f, t) for f in range(len(plain["frame"])) for t in (0, 1)]
+            keys = [(f, t) for f, t in keys if not t or first <= f <= last]
+            rows |= {k: [v[f] for f, _ in keys] for k, v in plain.items()}
+            rows["track"] = [t for _, t in keys]
+
     def broken(self, sample: str, status: str, reason: str) -> None:
         self._sample(sample, status=status, reason=reason)
 
@@ -367,6 +378,19 @@ def test_quality_is_counted_a_sample(shard: Shard):
     tops = [a["d"] for a in bars if a["d"] and re.fullmatch(r"(M[\d.]+ 100V\S+?V100Z)+", a["d"])]
     # 25 bins of 0.04: two scores in the last, one in the bin of 0.60
     assert tops == ["M604 100V50h32V100ZM964 100V0h32V100Z"]
+
+
+def test_further_tracks_have_a_timeline_of_their_own(shard: Shard):
+    shard.video("clip", seconds(40))
+    shard.second_track("clip", 10, 29)
+    page = Page(shard.pages()["clip"])
+    assert "frames 10–29" in page.text
+    ribbons = [a["d"] for a in page.all("path", "st")]
+    whole, part = "M0 0h1000v100h-1000Z", "M250 0h500v100h-500Z"
+    assert ribbons == [whole, whole, part]  # the status of the main face, then a line a track
+    # the curves are the main face's: one value a frame
+    line = next(a["d"] or "" for a in page.all("path", "line"))
+    assert len(columns_of(line)) == 40
 
 
 def test_pictures_that_stand_alone_get_numbers(shard: Shard):
