@@ -17,6 +17,7 @@ from facemake.backends.fit.fields import REGION_POINTS, expression_fields
 from facemake.backends.fit.model import LinearFaceModel, load_model, make_model, save_model
 from facemake.errors import ModelError
 from facemake.geometry import rotation_from_euler
+from facemake.models import model
 from makefaces import ict
 
 MODEL = builtin.load_builtin()
@@ -106,6 +107,12 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
 def test_the_registry_loads_the_builtin_model() -> None:
     assert load("builtin").sha256 == MODEL.sha256
     assert set(FACE_MODELS) == {"builtin"}
+
+
+def test_the_registered_file_is_this_one() -> None:
+    row = model("facemake_face_model_1")
+    assert row.sha256 == MODEL.sha256
+    assert row.bytes == builtin.PATH.stat().st_size
 
 
 def test_the_committed_file_is_what_the_code_makes_of_its_mean() -> None:

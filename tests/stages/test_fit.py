@@ -14,6 +14,8 @@ import pytest
 from facemake import schemes
 from facemake.backends.aus import AU_COLUMNS
 from facemake.backends.fit import builtin
+from facemake.backends.fit.identity import MAX_FRAMES
+from facemake.errors import ModelError
 from facemake.provenance import Recipe
 from facemake.samples import Sample, shard_text
 from facemake.stages.aus import aus
@@ -134,7 +136,7 @@ def test_a_shard_of_good_and_bad_frames(tmp_path: Path) -> None:
 
     people = pd.read_parquet(out["identity"]).set_index("sample")
     assert people.status.to_dict() == {"a": "ok", "b": "no_face"}
-    assert people.n_frames["a"] == 60 and len(people.identity["a"]) == 36
+    assert people.n_frames["a"] == MAX_FRAMES and len(people.identity["a"]) == 36
     assert people.identity["b"] is None and np.isnan(people.error_px["b"])
 
     local = pd.read_parquet(out["expressions"])
@@ -186,7 +188,7 @@ def test_tracks_have_identities_of_their_own(tmp_path: Path) -> None:
     rows = [r for pair in zip(rows_of(first), rows_of(second, 1), strict=True) for r in pair]
     out = run(tmp_path, write_inputs(tmp_path / "in", {"a": rows}))
     people = pd.read_parquet(out["identity"])
-    assert people.track.tolist() == [0, 1] and people.n_frames.tolist() == [40, 40]
+    assert people.track.tolist() == [0, 1] and people.n_frames.tolist() == [MAX_FRAMES] * 2
     assert np.abs(people.identity[0] - people.identity[1]).max() > 0.5
     table = pd.read_parquet(out["fit"])
     assert table.track.tolist() == [0, 1] * 40
@@ -219,8 +221,8 @@ def test_the_candidates_of_an_identity_are_few_and_spread() -> None:
         pieces.add(points[start : start + 777])
     held = whole.points()[:, 0, 0]
     assert np.array_equal(held, pieces.points()[:, 0, 0])
-    assert 120 <= len(held) <= 240
-    assert len(set(np.diff(held).tolist())) == 1 and held[0] == 0 and held[-1] > 99_000
+    assert 2 * MAX_FRAMES <= len(held) <= 4 * MAX_FRAMES
+    assert len(set(np.diff(held).tolist())) == 1 and held[0] == 0 and held[-1] > 98_000
     assert _Candidates().points().shape == (0, 68, 2)
 
 
@@ -231,6 +233,15 @@ def test_the_tables_say_what_made_them(tmp_path: Path) -> None:
         assert reader.metadata["recipe"]["settings"] == {"model": "builtin", "fov": 30}
     with TableReader(out["aus"]) as reader:
         assert "proxy" in reader.metadata["units"]["AU12_r"]
+
+
+def test_a_model_that_the_recipe_does_not_name_is_refused(tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path / "in", {"a": rows_of(movie(3))})
+    other = {"name": "x", "sha256": "0" * 64, "licence": "MIT"}
+    with pytest.raises(ModelError, match="install facemake again"):
+        fit(*inputs, tmp_path / "f.parquet", tmp_path / "i.parquet", replace(FIT, models=(other,)))
+    right = {**other, "sha256": MODEL.sha256}
+    fit(*inputs, tmp_path / "f.parquet", tmp_path / "i.parquet", replace(FIT, models=(right,)))
 
 
 def test_a_wider_camera_brings_the_head_nearer(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from facemake.backends.aus import AU_COLUMNS, AU_ESTIMATORS, AuEstimator
+from facemake.backends.aus import AU_COLUMNS, AU_ESTIMATORS, AuEstimator, AuModule, proxy
 from facemake.provenance import Recipe
 from facemake.shards import ShardRun
 from facemake.tables import TableReader, coefficient_schema
@@ -27,7 +27,7 @@ def aus(plan: Path, expressions: Path, output: Path, recipe: Recipe) -> None:
         output: `aus/{shard}.parquet`.
         recipe: of the stage `aus`.
     """
-    backend = AU_ESTIMATORS[recipe.backend or "proxy"].load()
+    backend: AuModule = AU_ESTIMATORS[recipe.backend].load() if recipe.backend else proxy
     schema = coefficient_schema(AU_COLUMNS, UNIT)
     with (
         ShardRun(recipe, plan, [expressions], {"aus": output}) as run,

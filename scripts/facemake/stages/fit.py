@@ -16,6 +16,7 @@ from facemake.backends.fit import load
 from facemake.backends.fit.fitter import Fitter, FrameFits
 from facemake.backends.fit.identity import MAX_FRAMES, Identity
 from facemake.backends.fit.model import LinearFaceModel
+from facemake.errors import ModelError
 from facemake.geometry import Camera
 from facemake.provenance import Recipe
 from facemake.samples import Sample
@@ -48,6 +49,7 @@ def fit(
         recipe: of the stage `fit`.
     """
     model = load(recipe.settings["model"])
+    _check(model, recipe)
     outputs = {"fit": output, "identity": identity}
     with ShardRun(recipe, plan, [landmarks], outputs) as run, TableReader(landmarks) as reader:
         known = decodable_samples(probe)
@@ -60,6 +62,16 @@ def fit(
                 continue
             fitting = _Fitting(model, float(recipe.settings["fov"]), row, alone)
             _fit_sample(sample, part, reader, fitting)
+
+
+def _check(model: LinearFaceModel, recipe: Recipe) -> None:
+    """Refuse a model file that is not the one that the recipe, and so every table, will name."""
+    named = [row["sha256"] for row in recipe.models]
+    if named and model.sha256 not in named:
+        raise ModelError(
+            f"the face model {model.name} has SHA-256 {model.sha256[:12]}…, the registry says "
+            f"{named[0][:12]}…: install facemake again, or register the changed file"
+        )
 
 
 def _pictures_stand_alone(metadata: dict[str, Any]) -> bool:

