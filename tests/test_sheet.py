@@ -41,12 +41,12 @@ def test_a_good_sheet_is_read_with_its_defaults(folder: Path):
             "p\tpictures\t\t\t\t\t\t\n",
         )
     )
-    a, unicode_name, pictures = rows.samples
+    a, unicode_name, pictures = rows.rows
     assert (a.subject, a.start, a.end, a.split, a.excluded) == ("anna", 1.5, 3.0, "train", False)
-    assert a.path == folder / "clip.mp4"
+    assert a.path == str(folder / "clip.mp4")
     assert (unicode_name.excluded, unicode_name.reason) == (True, "blurred")
     assert unicode_name.subject == "Ünïcode näme 1"
-    assert rows.folders == {pictures.sample}
+    assert [rows.rows[i] for i in rows.folders] == [pictures]
 
 
 def test_all_bad_lines_are_told_at_once_with_line_and_cure(folder: Path):
@@ -124,7 +124,7 @@ def test_a_folder_gives_safe_unique_names(tmp_path: Path):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "pictures").mkdir()
     rows = read_samples(settings.filled({"input_dir": str(tmp_path)}))
-    got = {s.path.name: s.sample for s in rows.samples}
+    got = {Path(s.path).name: s.sample for s in rows.rows}
     assert got == {
         "a.mov": "a",
         "a.mp4": "a-2",

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from facemake.provenance import file_sha256
 
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 10.0
+_ROWS_A_QUERY = 900  # below SQLite's least limit of variables
 
 
 def private_folder(path: Path) -> Path:
@@ -30,6 +32,23 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+class FileState(NamedTuple):
+    """What tells that a file is still the one that was hashed.
+
+    The mode is in it because a file that became unreadable must not keep its hash.
+    """
+
+    size: int
+    mtime_ns: int
+    inode: int
+    mode: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> FileState:
+        """From what the system says of the file."""
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_mode)
+
+
 class HashMemo:
     """The memo, a SQLite file.
 
@@ -40,79 +59,72 @@ class HashMemo:
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, timeout=60)
         self._db.execute(
-            "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER,"
-            " mtime_ns INTEGER, inode INTEGER, sha256 TEXT) WITHOUT ROWID"
+            "CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, size INTEGER,"
+            " mtime_ns INTEGER, inode INTEGER, mode INTEGER, sha256 TEXT) WITHOUT ROWID"
         )
 
-    def sha256(self, paths: Sequence[Path], threads: int = 2) -> list[str | None]:
-        """The hash of each file, None for one that cannot be read.
+    def sha256(
+        self, paths: Sequence[str], states: Sequence[FileState | None], threads: int = 2
+    ) -> list[str | None]:
+        """The hash of each file, None for one that cannot be read (state None: not looked at).
 
         Hashing is said on the log while it goes on, and remembered file by file, so that an
         interrupted planning goes on where it stopped.
         """
-        stats = [_stat(path) for path in paths]
-        known = [self._known(path, stat) for path, stat in zip(paths, stats, strict=True)]
-        missing = [
-            i
-            for i, (sha, stat) in enumerate(zip(known, stats, strict=True))
-            if sha is None and stat is not None
-        ]
-        total = sum(stat.st_size for i in missing if (stat := stats[i]) is not None)
+        hashes = self._known(paths, states)
+        missing = [i for i, state in enumerate(states) if state and hashes[i] is None]
+        total = sum(state.size for i in missing if (state := states[i]))
         done, said = 0, time.monotonic()
         with ThreadPoolExecutor(threads) as pool:
-            for i, sha in zip(
-                missing, pool.map(_readable_sha256, [paths[i] for i in missing]), strict=True
-            ):
-                stat = stats[i]
-                assert stat is not None
-                known[i] = sha
-                done += stat.st_size
+            found = (
+                sha
+                # a future a file would hold 300,000 of them
+                for start in range(0, len(missing), _ROWS_A_QUERY)
+                for sha in pool.map(
+                    _readable_sha256, [paths[i] for i in missing[start : start + _ROWS_A_QUERY]]
+                )
+            )
+            for i, sha in zip(missing, found, strict=True):
+                state = states[i]
+                assert state is not None
+                hashes[i] = sha
+                done += state.size
                 if sha is not None:
                     self._db.execute(
-                        "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
-                        (_key(paths[i]), stat.st_size, stat.st_mtime_ns, stat.st_ino, sha),
+                        "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
+                        (os.fsencode(paths[i]), *state, sha),
                     )
                 if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
                     said = time.monotonic()
                     self._db.commit()
                     logger.info("hashing recordings: %.1f of %.1f GB", done / 1e9, total / 1e9)
         self._db.commit()
-        return known
+        return hashes
 
-    def _known(self, path: Path, stat: os.stat_result | None) -> str | None:
-        if stat is None:
-            return None
-        row = self._db.execute(
-            "SELECT size, mtime_ns, inode, sha256 FROM files WHERE path = ?", (_key(path),)
-        ).fetchone()
-        if row and row[:3] == (stat.st_size, stat.st_mtime_ns, stat.st_ino):
-            # a remembered hash does not make a file readable that is not any more
-            return row[3] if os.access(path, os.R_OK) else None
-        return None
+    def _known(self, paths: Sequence[str], states: Sequence[FileState | None]) -> list[str | None]:
+        hashes: list[str | None] = []
+        for start in range(0, len(paths), _ROWS_A_QUERY):
+            keys = [os.fsencode(path) for path in paths[start : start + _ROWS_A_QUERY]]
+            marks = ",".join("?" * len(keys))
+            rows = self._db.execute(f"SELECT * FROM files WHERE path IN ({marks})", keys)  # noqa: S608
+            known = {row[0]: row[1:] for row in rows}
+            for key, state in zip(keys, states[start : start + _ROWS_A_QUERY], strict=True):
+                row = known.get(key)
+                hashes.append(row[-1] if row and row[:-1] == state else None)
+        return hashes
 
     def close(self) -> None:
         """Close the database."""
         self._db.close()
 
 
-def _key(path: Path) -> bytes:
-    return os.fsencode(path)
-
-
-def _stat(path: Path) -> os.stat_result | None:
+def _readable_sha256(path: str) -> str | None:
     try:
-        return path.stat()
-    except OSError:
-        return None
-
-
-def _readable_sha256(path: Path) -> str | None:
-    try:
-        return file_sha256(path)
+        return file_sha256(Path(path))
     except OSError:
         return None
 
 
 def open_memo(folder: Path) -> closing[HashMemo]:
     """The memo of a private folder, as a context manager."""
-    return closing(HashMemo(private_folder(folder) / "hashes.sqlite"))
+    return closing(HashMemo(private_folder(folder) / "hashes-1.sqlite"))

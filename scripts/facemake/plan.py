@@ -19,7 +19,7 @@ from facemake.errors import ConfigError, FacemakeError
 from facemake.hashes import open_memo
 from facemake.provenance import digest
 from facemake.runtime.atomic import write_text
-from facemake.samples import WORK, Sample, plan_file, read_shard, samples_digest, shard_text
+from facemake.samples import WORK, PlanRow, plan_file, read_shard, samples_digest, shard_text
 
 LARGEST_UNPACKED = 500
 
@@ -132,11 +132,11 @@ def make(config: Mapping[str, Any], files: Sequence[Path] = (), work: Path = WOR
     return plan
 
 
-def _people(members: Sequence[Sample]) -> str:
+def _people(members: Sequence[PlanRow]) -> str:
     return digest([[m.sample, m.subject, m.split] for m in members])
 
 
-def _packs(samples: Sequence[Sample], shards: int | None) -> dict[str, list[Sample]]:
+def _packs(samples: Sequence[PlanRow], shards: int | None) -> dict[str, list[PlanRow]]:
     """Shard name -> its samples by name.
 
     A sample's pack hangs on its own name only, so a sample that comes or goes touches one pack.
@@ -151,7 +151,7 @@ def _packs(samples: Sequence[Sample], shards: int | None) -> dict[str, list[Samp
             )
         return {s.sample: [s] for s in sorted(samples, key=lambda s: s.sample)}
     digits = len(str(shards - 1))
-    packs: dict[int, list[Sample]] = {}
+    packs: dict[int, list[PlanRow]] = {}
     for sample in samples:
         name = hashlib.sha256(sample.sample.encode()).digest()
         packs.setdefault(int.from_bytes(name[:8], "big") % shards, []).append(sample)
