@@ -94,6 +94,7 @@ def report_pages(plan: Path, sources: Sources, output: Path, recipe: Recipe) -> 
             row = probe.read(sample.sample).to_pylist()[0]
             text = _page(sample, row, sources, tables, counts.get(sample.sample), quality, recipe)
             (beside / f"{sample.sample}.html").write_text(text, encoding="utf-8")
+            progress.frame(row["n_frames"] or 0)
             progress.sample()
     beside.rename(output)
     progress.end()
