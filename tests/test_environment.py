@@ -1,0 +1,170 @@
+"""The environment: complete, light, and the same in the lock, the package and the conda files."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+SITE = Path(sysconfig.get_path("platlib"))
+# conda-forge's name -> PyPI's
+CONDA_NAMES = {"matplotlib-base": "matplotlib", "python-flatbuffers": "flatbuffers"}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked() -> dict[str, str]:
+    text = (ROOT / "requirements" / "default.txt").read_text()
+    return {canonical(n): v for n, v in re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE)}
+
+
+def not_needed() -> set[str]:
+    lines = (ROOT / "requirements" / "not-needed.txt").read_text().splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+def test_what_is_installed_is_what_is_locked():
+    for name, version in locked().items():
+        try:
+            installed = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            assert name in ("pyreadline3", "colorama"), f"{name} is locked but not installed"
+            continue
+        assert installed == version, name
+
+
+def test_just_the_packages_that_mediapipe_declares_and_never_imports_are_missing():
+    missing = set()
+    for distribution in importlib.metadata.distributions():
+        for requirement in distribution.requires or ():
+            if "extra ==" in requirement or "platform_machine" in requirement:
+                continue
+            if "python_version" in requirement or "sys_platform" in requirement:
+                continue
+            name = re.match(r"[\w.-]+", requirement).group()
+            try:
+                importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                missing.add(canonical(name))
+    assert missing == not_needed()
+
+
+def test_there_is_one_opencv_and_it_is_headless():
+    names = {
+        d.metadata["Name"]
+        for d in importlib.metadata.distributions()
+        if "opencv" in d.metadata["Name"].lower()
+    }
+    assert names == {"opencv-contrib-python-headless"}
+
+
+def test_heavy_stacks_are_not_in_the_default_lock():
+    assert not {"torch", "tensorflow", "jax", "onnxruntime", "scipy"} & locked().keys()
+
+
+def test_the_package_pins_what_the_lock_pins():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in project["dependencies"]:
+        name, version = requirement.split("==")
+        assert locked()[canonical(name)] == version
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_conda_environments_pin_what_the_lock_pins(path: Path):
+    document = yaml.safe_load(path.read_text())
+    pinned = {}
+    for entry in document["dependencies"]:
+        if isinstance(entry, dict):
+            pinned.update(e.split("==") for e in entry["pip"] if not e.startswith("--"))
+        elif entry != "pip":
+            name, version = entry.split("=")
+            pinned[CONDA_NAMES.get(name, name)] = version
+    assert pinned.pop("python") == "3.11"
+    assert pinned
+    for name, version in pinned.items():
+        assert locked()[canonical(name)] == version, name
+
+
+def test_every_stage_has_its_environment_and_container():
+    for path in (ROOT / "rules").glob("*.smk"):
+        rules = re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]
+        for text in rules:
+            if "script:" in text and path.stem != "bundled_sample":
+                assert "conda:" in text and "container:" in text, text.split(":")[0]
+                for directive in ("log:", "message:", "resources:", "threads:"):
+                    assert directive in text, (text.split(":")[0], directive)
+
+
+def test_each_conda_environment_has_what_its_stages_import():
+    """Third-party modules that a stage's library code imports, against its stack's file."""
+    from facemake import provenance, recipes, settings
+
+    modules = {
+        "cv2": "opencv-contrib-python-headless",
+        "PIL": "pillow",
+        "yaml": "pyyaml",
+        "google": "protobuf",
+        "lap": "lapx",
+        "dlib": "dlib-bin",
+        "markupsafe": "jinja2",
+        "_dlib_pybind11": "dlib-bin",
+    }
+    config = settings.filled({})
+    for stage in recipes.STAGES:
+        chosen = recipes.STAGES[stage].backend(config)
+        pending = [f"facemake.stages.{stage}", "facemake.runtime.job"]
+        pending += [chosen[1].module] if chosen else []
+        seen: set[str] = set()
+        imported: set[str] = set()
+        while pending:
+            module = pending.pop()
+            if module not in seen:
+                seen.add(module)
+                pending.extend(provenance._imports(module))
+                for node in ast.walk(ast.parse(provenance._source(module).read_bytes())):
+                    if isinstance(node, ast.Import):
+                        imported |= {alias.name.split(".")[0] for alias in node.names}
+                    elif isinstance(node, ast.ImportFrom) and node.module:
+                        imported.add(node.module.split(".")[0])
+        third_party = imported - set(sys.stdlib_module_names) - {"facemake", "__future__"}
+        text = (ROOT / "envs" / f"{recipes.stack(stage, config)}.yaml").read_text()
+        have = {canonical(n) for n in re.findall(r"- ([\w.-]+?)(?:-base)?==?[\d.]", text)}
+        have |= {"matplotlib", "flatbuffers"} if "matplotlib" in text else set()
+        for name in third_party:
+            assert canonical(modules.get(name, name)) in have, f"{stage} imports {name}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ldd is Linux's")
+def test_no_library_is_missing_that_a_slim_machine_has_not():
+    """Every compiled file finds its libraries in the wheels or in a bare Debian's libc and gcc."""
+    base = re.compile(
+        r"^(statically|linux-vdso|ld-linux|lib(c|m|dl|rt|pthread|util|resolv|mvec|gcc_s|stdc\+\+|z)\.so)"
+    )
+    bad: dict[str, set[str]] = {}
+    compiled = [path for path in SITE.rglob("*.so*") if path.is_file()]
+    carried = {path.name for path in compiled}
+    for path in compiled:
+        output = subprocess.run(["ldd", str(path)], capture_output=True, text=True).stdout
+        for line in output.splitlines():
+            name = line.strip().split(" ")[0].rsplit("/", 1)[-1]
+            if name not in carried and not base.match(name) and not name.startswith("libpython"):
+                bad.setdefault(name, set()).add(path.name)
+    assert bad == {}
+
+
+def test_the_package_imports_nothing_heavy():
+    code = "import sys, facemake; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for heavy in ("numpy", "pandas", "mediapipe", "cv2", "pyarrow"):
+        assert f"'{heavy}'" not in done.stdout
