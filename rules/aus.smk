@@ -4,20 +4,20 @@ rule aus:
         expressions=f"{OUT}/expressions/{{shard}}.parquet",
     output:
         aus=f"{OUT}/aus/{{shard}}.parquet",
-    params:
-        recipe=recipe("aus"),
-        container=container("aus"),
     log:
         f"{OUT}/logs/aus/{{shard}}.log",
     cache: CACHE
-    threads: 1
-    resources:
-        mem_mb=memory(500),
-        runtime=60,
     conda:
         conda_file("aus")
     container:
         container("aus")
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=60,
+    params:
+        recipe=recipe("aus"),
+        container=container("aus"),
     message:
         "estimate action units in {wildcards.shard}"
     script:

@@ -7,14 +7,15 @@ import logging
 from facemake import plan as planning
 from facemake import summary
 from facemake.errors import FacemakeError
-from facemake.hashes import private_folder
 
 
 def _plan():
     if not workflow.is_main_process:
         return planning.load()
     logging.getLogger("facemake").setLevel(logging.INFO)
-    files = [Path(f) for f in dict.fromkeys(map(os.path.realpath, workflow.configfiles))]
+    files = [
+        Path(f) for f in dict.fromkeys(map(os.path.realpath, workflow.configfiles))
+    ]
     return planning.make(config, files)
 
 
@@ -24,12 +25,7 @@ except FacemakeError as error:
     raise WorkflowError(str(error)) from None
 
 OUT = PLAN.config["outdir"]
-CACHE_FOLDER = planning.cache_folder(PLAN.config)
-CACHE = CACHE_FOLDER is not None
-if CACHE and "SNAKEMAKE_OUTPUT_CACHE" not in os.environ:
-    os.environ["SNAKEMAKE_OUTPUT_CACHE"] = str(
-        private_folder(private_folder(CACHE_FOLDER) / "store")
-    )
+CACHE = planning.use_store(PLAN.config)
 
 
 wildcard_constraints:

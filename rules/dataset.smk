@@ -10,21 +10,21 @@ rule dataset:
     output:
         examples=f"{OUT}/dataset/{{shard}}.h5",
         counts=f"{OUT}/counts/{{shard}}.parquet",
-    params:
-        recipe=recipe("dataset"),
-        container=container("dataset"),
-        people=lambda wildcards: PLAN.people[wildcards.shard],
     log:
         f"{OUT}/logs/dataset/{{shard}}.log",
     cache: CACHE
-    threads: 1
-    resources:
-        mem_mb=memory(1000),
-        runtime=120,
     conda:
         conda_file("dataset")
     container:
         container("dataset")
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=120,
+    params:
+        recipe=recipe("dataset"),
+        container=container("dataset"),
+        people=lambda wildcards: PLAN.people[wildcards.shard],
     message:
         "write the examples of {wildcards.shard}"
     script:
@@ -36,21 +36,21 @@ rule merge_dataset:
         examples=expand(f"{OUT}/dataset/{{shard}}.h5", shard=PLAN.shards),
     output:
         f"{OUT}/dataset/training_data.h5",
-    params:
-        recipe=recipe("merge_dataset"),
-        container=container("merge_dataset"),
-        shards=PLAN.shards,
     log:
         f"{OUT}/logs/merge_dataset.log",
     cache: CACHE
-    threads: 1
-    resources:
-        mem_mb=memory(1000),
-        runtime=240,
     conda:
         conda_file("merge_dataset")
     container:
         container("merge_dataset")
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=240,
+    params:
+        recipe=recipe("merge_dataset"),
+        container=container("merge_dataset"),
+        shards=PLAN.shards,
     message:
         "merge the training set"
     script:
@@ -62,22 +62,22 @@ rule manifest:
         counts=stage_tables("dataset", "counts"),
     output:
         f"{OUT}/dataset/manifest.parquet",
+    log:
+        f"{OUT}/logs/manifest.log",
+    cache: CACHE
+    conda:
+        conda_file("manifest")
+    container:
+        container("manifest")
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=60,
     params:
         recipe=recipe("manifest"),
         container=container("manifest"),
         shards=PLAN.shards,
         people=PLAN.people,
-    log:
-        f"{OUT}/logs/manifest.log",
-    cache: CACHE
-    threads: 1
-    resources:
-        mem_mb=memory(1000),
-        runtime=60,
-    conda:
-        conda_file("manifest")
-    container:
-        container("manifest")
     message:
         "write the manifest"
     script:
@@ -91,18 +91,18 @@ rule verdict:
         manifest=f"{OUT}/dataset/manifest.parquet",
     output:
         f"{OUT}/dataset/manifest.json",
-    params:
-        max_failed_fraction=PLAN.config["max_failed_fraction"],
     log:
         f"{OUT}/logs/verdict.log",
-    threads: 1
-    resources:
-        mem_mb=memory(500),
-        runtime=10,
     conda:
         conda_file("manifest")
     container:
         container("manifest")
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=10,
+    params:
+        max_failed_fraction=PLAN.config["max_failed_fraction"],
     message:
         "judge the run"
     script:

@@ -4,20 +4,20 @@ rule detect:
         probe=f"{OUT}/probe/{{shard}}.parquet",
     output:
         detections=f"{OUT}/detections/{{shard}}.parquet",
-    params:
-        recipe=recipe("detect"),
-        container=container("detect"),
     log:
         f"{OUT}/logs/detect/{{shard}}.log",
     cache: CACHE
-    threads: 1
-    resources:
-        mem_mb=memory(1000),
-        runtime=240,
     conda:
         conda_file("detect")
     container:
         container("detect")
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=240,
+    params:
+        recipe=recipe("detect"),
+        container=container("detect"),
     message:
         "detect faces in {wildcards.shard}"
     script:

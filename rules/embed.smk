@@ -7,20 +7,20 @@ rule embed:
         fit=f"{OUT}/fit/{{shard}}.parquet",
     output:
         embeddings=f"{OUT}/embeddings/{{shard}}.parquet",
-    params:
-        recipe=recipe("embed"),
-        container=container("embed"),
     log:
         f"{OUT}/logs/embed/{{shard}}.log",
     cache: CACHE
-    threads: 1
-    resources:
-        mem_mb=memory(1000),
-        runtime=120,
     conda:
         conda_file("embed")
     container:
         container("embed")
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=120,
+    params:
+        recipe=recipe("embed"),
+        container=container("embed"),
     message:
         "embed faces of {wildcards.shard}"
     script:

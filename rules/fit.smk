@@ -6,20 +6,20 @@ rule fit:
     output:
         fit=f"{OUT}/fit/{{shard}}.parquet",
         identity=f"{OUT}/identity/{{shard}}.parquet",
-    params:
-        recipe=recipe("fit"),
-        container=container("fit"),
     log:
         f"{OUT}/logs/fit/{{shard}}.log",
     cache: CACHE
-    threads: 1
-    resources:
-        mem_mb=memory(1000),
-        runtime=120,
     conda:
         conda_file("fit")
     container:
         container("fit")
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=120,
+    params:
+        recipe=recipe("fit"),
+        container=container("fit"),
     message:
         "fit the face model to {wildcards.shard}"
     script:

@@ -6,20 +6,20 @@ rule landmarks:
     output:
         landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
         faces=f"{OUT}/faces/{{shard}}.h5",
-    params:
-        recipe=recipe("landmarks"),
-        container=container("landmarks"),
     log:
         f"{OUT}/logs/landmarks/{{shard}}.log",
     cache: CACHE
-    threads: 1
-    resources:
-        mem_mb=memory(1000),
-        runtime=240,
     conda:
         conda_file("landmarks")
     container:
         container("landmarks")
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=240,
+    params:
+        recipe=recipe("landmarks"),
+        container=container("landmarks"),
     message:
         "find landmarks in {wildcards.shard}"
     script:

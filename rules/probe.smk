@@ -6,21 +6,21 @@
 rule probe:
     output:
         probe=f"{OUT}/probe/{{shard}}.parquet",
-    params:
-        recipe=recipe("probe"),
-        container=container("probe"),
-        samples=lambda wildcards: PLAN.media[wildcards.shard],
     log:
         f"{OUT}/logs/probe/{{shard}}.log",
     cache: CACHE
-    threads: 1
-    resources:
-        mem_mb=memory(500),
-        runtime=60,
     conda:
         conda_file("probe")
     container:
         container("probe")
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=60,
+    params:
+        recipe=recipe("probe"),
+        container=container("probe"),
+        samples=lambda wildcards: PLAN.media[wildcards.shard],
     message:
         "probe {wildcards.shard}"
     script:

@@ -16,7 +16,7 @@ from typing import Any
 
 from facemake import recipes, settings
 from facemake.errors import ConfigError, FacemakeError
-from facemake.hashes import open_memo
+from facemake.hashes import open_memo, private_folder
 from facemake.provenance import digest
 from facemake.runtime.atomic import write_text
 from facemake.samples import WORK, PlanRow, plan_file, read_shard, samples_digest, shard_text
@@ -61,6 +61,21 @@ def cache_folder(config: Mapping[str, Any]) -> Path | None:
     """The private cache folder of the config, None where it is off."""
     cache = config["cache_dir"]
     return Path(cache).expanduser() if cache else None
+
+
+def use_store(config: Mapping[str, Any]) -> bool:
+    """Point Snakemake's between-workflow cache to the private store, unless the user has already.
+
+    Returns:
+        False where the config turns the cache off.
+    """
+    folder = cache_folder(config)
+    if folder is None:
+        return False
+    if not os.environ.get("SNAKEMAKE_OUTPUT_CACHE"):
+        store = private_folder(private_folder(folder) / "store")
+        os.environ["SNAKEMAKE_OUTPUT_CACHE"] = str(store)
+    return True
 
 
 def load(work: Path = WORK) -> Plan:
