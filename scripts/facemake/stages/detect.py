@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ def _rows(
     at = [{int(frames[i]): i for i in track.detections} for track in tracks]
     ends = [(min(where), max(where)) for where in at]
     for frame, time in enumerate(times):
-        clock = None if time != time else time  # noqa: PLR0124 (NaN: a picture has no time)
+        clock = None if isnan(time) else time  # a picture has none
         for number in range(max(1, len(tracks))):
             inside = number < len(tracks) and ends[number][0] <= frame <= ends[number][1]
             if number and not inside:

@@ -6,6 +6,8 @@ video starts. This graph takes the region from the detection and nothing from th
 
 from __future__ import annotations
 
+from math import atan2, isfinite
+
 import mediapipe.calculators.core.constant_side_packet_calculator_pb2
 import mediapipe.calculators.core.split_vector_calculator_pb2
 import mediapipe.calculators.tensor.image_to_tensor_calculator_pb2
@@ -151,7 +153,7 @@ def _region(
         y_center=(y + 0.5 + h / 2) / height,
         width=side / width,
         height=side / height,
-        rotation=float(np.arctan2(dy, dx)) if np.isfinite(dx + dy) else 0.0,
+        rotation=atan2(dy, dx) if isfinite(dx + dy) else 0.0,
     )
 
 
