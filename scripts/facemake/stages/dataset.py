@@ -174,7 +174,8 @@ class Census:
         status, reason = probe["status"], probe["reason"]
         n_frames = probe["n_frames"] or 0
         if status in DECODABLE and not self.all_tracks:
-            status = SampleStatus.NO_FACE
+            # a file that was cut short stays `truncated`: its face may be in what is missing
+            status = SampleStatus.NO_FACE if status == SampleStatus.OK else status
             seen = f"no face was found in {n_frames} {'frame' if n_frames == 1 else 'frames'}"
             reason = f"{reason}; {seen}" if reason else seen
         rejected = np.bincount(self.verdicts, minlength=len(quality.CODES) + 1)
