@@ -53,6 +53,11 @@ def container(stage):
     return PLAN.config["containers"][PLAN.stack(stage)]
 
 
+def crops(path):
+    """The crops, which go when nothing needs them any more unless the config keeps them."""
+    return path if PLAN.config["dataset"]["keep_crops"] else temp(path)
+
+
 def memory(base):
     """More of it at each attempt, for a scheduler that kills a job at its limit."""
     return lambda wildcards, attempt: base * attempt
@@ -62,6 +67,8 @@ def start_run():
     """Say what runs, and who: `facemake run` clears the lock of an owner that is dead."""
     planning.write_owner()
     print(planning.describe(PLAN), file=sys.stderr)
+    for path in planning.set_orphans_aside(PLAN):
+        print(f"no longer in the plan: {path}", file=sys.stderr)
 
 
 def end_run():

@@ -5,7 +5,7 @@ rule landmarks:
         detections=f"{OUT}/detections/{{shard}}.parquet",
     output:
         landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
-        faces=f"{OUT}/faces/{{shard}}.h5",
+        faces=crops(f"{OUT}/faces/{{shard}}.h5"),
     log:
         f"{OUT}/logs/landmarks/{{shard}}.log",
     cache: CACHE

@@ -113,3 +113,68 @@ def test_config_and_sheet_faults_are_told_together(folder: Path):
         plan.make({"samples": "s.tsv", "outdirr": "x", "cache_dir": None})
     assert "outdirr is no key; did you mean outdir?" in str(caught.value)
     assert "s.tsv:2: there is no file" in str(caught.value)
+
+
+def test_what_is_left_of_a_removed_sample_is_set_aside(folder: Path):
+    made = plan.make(config(embed="off"))
+    results = folder / "results"
+    for name in ("aus/clip00.parquet", "aus/gone.parquet", "embeddings/clip00.parquet"):
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        (results / name).write_text(name)
+    (results / "dataset").mkdir()
+    (results / "dataset" / "training_data.h5").write_text("merged")
+    pages = results / "report" / "samples"
+    for name in ("clip00", "gone"):
+        (pages / name).mkdir(parents=True)
+    for _ in range(2):  # what was set aside before is no obstacle
+        (results / "aus" / "gone.parquet").write_text("again")
+        (pages / "gone").mkdir(exist_ok=True)
+        plan.set_orphans_aside(made)
+    left = {
+        p.relative_to(results).as_posix() for p in results.rglob("*") if ".orphans" not in p.parts
+    }
+    assert left - {"aus", "embeddings", "dataset", "report", "report/samples"} == {
+        "aus/clip00.parquet",
+        "dataset/training_data.h5",
+        "report/samples/clip00",
+    }
+    assert (results / ".orphans" / "aus" / "gone.parquet").read_text() == "again"
+    assert (results / ".orphans" / "embeddings" / "clip00.parquet").exists()
+
+
+def test_the_estimate_is_near_the_truth(bundled: Path, tmp_path: Path):
+    from facemake.bundled import N_FRAMES
+    from facemake.estimate import estimate
+
+    clip = bundled / "moving_portrait.mp4"
+    samples = [Sample(f"s{i}", clip, "x") for i in range(100)]
+    assert f"about {100 * N_FRAMES:,} frames" in estimate(samples)
+    (tmp_path / "text.mp4").write_text("no video")
+    assert estimate([Sample("t", tmp_path / "text.mp4", "x")]) == ""
+
+
+def test_another_version_of_a_library_is_another_recipe(monkeypatch: pytest.MonkeyPatch):
+    from facemake import recipes, settings
+
+    full = settings.filled({})
+    before = recipes.recipe("detect", full)
+    assert before.libraries["mediapipe"] == "0.10.21"
+    monkeypatch.setattr(recipes, "_version", lambda name: "9.9")
+    assert recipes.recipe("detect", full).lineage([], "") != before.lineage([], "")
+
+
+def test_libraries_that_are_not_installed_here_have_the_pin_of_their_environment(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    from facemake import recipes
+
+    def absent(name: str) -> str:
+        raise recipes.PackageNotFoundError(name)
+
+    recipes._version.cache_clear()
+    monkeypatch.setattr(recipes, "version", absent)
+    try:
+        got = {name: recipes._version(name) for rows in recipes.LIBRARIES.values() for name in rows}
+    finally:
+        recipes._version.cache_clear()
+    assert got["mediapipe"] == "0.10.21" and got["dlib-bin"] == "20.0.1.post1"

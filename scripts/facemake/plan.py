@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,8 +24,24 @@ from facemake.samples import WORK, PlanRow, plan_file, read_shard, samples_diges
 
 LARGEST_UNPACKED = 500
 
-BYTES_A_CROP = 38_000
-BYTES_AN_EXAMPLE = 55_000
+STAGE_FOLDERS = (
+    "probe",
+    "detections",
+    "landmarks",
+    "faces",
+    "fit",
+    "identity",
+    "expressions",
+    "aus",
+    "embeddings",
+    "dataset",
+    "counts",
+    "report/samples",
+)
+"""Folders of the results with a file (or folder) a shard."""
+
+RESERVED = frozenset({"training_data", "manifest"})
+"""Names in these folders that are no shard's."""
 
 
 @dataclass(frozen=True)
@@ -177,12 +194,44 @@ def _packs(samples: Sequence[PlanRow], shards: int | None) -> dict[str, list[Pla
 
 
 def describe(plan: Plan, work: Path = WORK) -> str:
-    """A few lines on the size of the run for its start."""
-    sizes = [len(read_shard(plan_file(shard, work))) for shard in plan.shards]
+    """What lies ahead, in a line or two, for the start of a run."""
+    from facemake.estimate import estimate
+
+    shards = [read_shard(plan_file(shard, work)) for shard in plan.shards]
     text = f"{plan.samples} samples in {len(plan.shards)} shards"
-    if plan.config["shards"] and sizes:
+    if plan.config["shards"] and shards:
+        sizes = [len(members) for members in shards]
         text += f", largest over mean {max(sizes) / (sum(sizes) / len(sizes)):.2f}"
-    return text
+    ahead = estimate([sample for members in shards for sample in members])
+    return f"{text}\n{ahead}" if ahead else text
+
+
+def set_orphans_aside(plan: Plan) -> list[Path]:
+    """Move what a stage made of shards that are no longer in the plan to `results/.orphans/`.
+
+    A stage's folder is read as one table, so what is left of a removed sample must not stay in it.
+
+    Returns:
+        Where each such file or folder is now.
+    """
+    out = Path(plan.config["outdir"])
+    known = {*plan.shards, *RESERVED}
+    moved = []
+    for folder in STAGE_FOLDERS:
+        for path in sorted((out / folder).glob("[!.]*")):
+            name = path.name if path.is_dir() else path.stem
+            if name not in known or not _wanted(folder, plan):
+                target = out / ".orphans" / folder / path.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if target.is_dir() and not target.is_symlink():
+                    shutil.rmtree(target)
+                path.replace(target)
+                moved.append(target)
+    return moved
+
+
+def _wanted(folder: str, plan: Plan) -> bool:
+    return folder != "embeddings" or plan.enabled("embed")
 
 
 def write_owner(work: Path = WORK) -> None:

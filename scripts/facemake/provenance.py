@@ -13,7 +13,7 @@ import io
 import json
 import tokenize
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Recipe:
         backend: the row of the stage's registry, None for a stage without backends.
         settings: the part of the config that the stage obeys.
         models: name, sha256 and licence of each model file.
+        libraries: version of each installed library that the result can hang on.
         code: fingerprint of the library code that the stage uses.
         version: of facemake.
     """
@@ -45,6 +46,7 @@ class Recipe:
     settings: Mapping[str, Any]
     models: tuple[Mapping[str, str], ...]
     code: str
+    libraries: Mapping[str, str] = field(default_factory=dict)
     version: str = __version__
 
     @classmethod

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from facemake.backends import Backend
@@ -11,9 +14,19 @@ from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.backends.landmarks import LANDMARKERS
 from facemake.models import model
-from facemake.provenance import Recipe, code_fingerprint
+from facemake.provenance import LIBRARY, Recipe, code_fingerprint
 
 Config = Mapping[str, Any]
+
+ENVIRONMENTS = LIBRARY.parent.parent / "envs"
+
+_COMMON = ("av", "h5py", "numpy", "pillow", "pyarrow")
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    "core": (*_COMMON, "opencv-contrib-python-headless", "pandas", "pyfhog"),
+    "mediapipe": (*_COMMON, "lapx", "mediapipe", "opencv-contrib-python-headless"),
+    "dlib": (*_COMMON, "dlib-bin"),
+}
+"""Stack -> the libraries that its results can hang on: another version is another recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +107,26 @@ def recipe(stage: str, config: Config) -> Recipe:
         backend=name,
         settings=row.settings(config),
         models=tuple(model(m).provenance for m in models),
+        libraries={name: _version(name) for name in LIBRARIES[stack(stage, config)]},
         code=code_fingerprint(*modules),
     )
+
+
+@cache
+def _version(name: str) -> str:
+    """The version of an installed distribution, else the one that the environments pin.
+
+    Where stages run in environments of their own, the main process may not have their libraries;
+    those environments have what the files of envs/ pin.
+    """
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        for path in sorted(ENVIRONMENTS.glob("*.yaml")):
+            pin = re.search(rf"- {re.escape(name)}==?([\w.]+)", path.read_text(encoding="utf-8"))
+            if pin:
+                return pin[1]
+        raise
 
 
 def stack(stage: str, config: Config) -> str:

@@ -16,6 +16,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from facemake.media import MediaError, VideoMedia, open_media, read_frames
+from facemake.media.video import _raise_if_ours
 from facemake.samples import Sample
 from facemake.status import FrameStatus, SampleStatus
 from makemedia import damage_packets, edit_list, noise, pattern, truncate, write_audio, write_video
@@ -433,11 +434,10 @@ def test_edit_list_that_hides_the_beginning(tmp_path: Path) -> None:
 
 
 def test_edit_list_that_joins_pieces(tmp_path: Path, monkeypatch) -> None:
-    options = {"g": "8", "bf": "0"}
-    whole = all_frames(
-        write_video(tmp_path / "w.mp4", [noise(i) for i in range(50)], options=options)
+    path = write_video(
+        tmp_path / "a.mp4", [noise(i) for i in range(50)], options={"g": "8", "bf": "0"}
     )
-    path = write_video(tmp_path / "a.mp4", [noise(i) for i in range(50)], options=options)
+    whole = all_frames(path)
     edit_list(path, [(400, 0), (600, 30 * 512)])
     shown = all_frames(path)
     assert [t for _, t, _ in shown] == pytest.approx(np.arange(25) / 25)
@@ -488,6 +488,26 @@ def test_what_is_no_video(tmp_path: Path, name: str, content: bytes, said: str) 
     assert "a.mp4" in caught.value.reason and str(tmp_path) not in caught.value.reason
 
 
+def test_a_title_that_is_not_unicode(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 3)
+    data = path.read_bytes()
+    assert b"VideoHandler" in data
+    path.write_bytes(data.replace(b"VideoHandler", "Vidéo d’été".encode("cp1252").ljust(12)))
+    assert len(all_frames(path)) == 3
+
+
+def test_only_the_machine_runs_out_of_memory(monkeypatch) -> None:
+    error = av.error.MemoryError(12, "Cannot allocate memory")
+    _raise_if_ours(error)  # of damaged data: there is memory
+
+    def full(size: int) -> bytearray:
+        raise MemoryError
+
+    monkeypatch.setattr("facemake.media.video.bytearray", full, raising=False)
+    with pytest.raises(MemoryError):
+        _raise_if_ours(error)
+
+
 def test_no_table_of_contents(tmp_path: Path) -> None:
     path = truncate(write_video(tmp_path / "a.mp4", [noise(i) for i in range(30)]), 0.5)
     with pytest.raises(MediaError, match=r"moov.*cut short"):
@@ -534,6 +554,24 @@ def test_frames_that_the_decoder_calls_damaged_have_no_pixels(tmp_path: Path, ca
     with pytest.raises(ValueError, match="frame 8 has no pixels"):
         _ = bad[0].rgb
     assert capfd.readouterr() == ("", "")
+
+
+def test_torn_pictures_of_an_mjpeg_are_damaged(tmp_path: Path) -> None:
+    path = write_video(
+        tmp_path / "a.avi",
+        [noise(i, 160, 128) for i in range(9)],
+        codec="mjpeg",
+        pix_fmt="yuvj420p",
+    )
+    with av.open(str(path)) as container:
+        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data = bytearray(path.read_bytes())
+    at, size = places[4]
+    data[at + size // 2 : at + size - 16] = b"\xfe" * (size - size // 2 - 16)
+    path.write_bytes(data)
+    with open_media(sample(path)) as media:
+        assert [f.index for f in media if f.status is FrameStatus.DECODE_ERROR] == [4]
+        assert media.tally.frames == 9
 
 
 def test_one_frame(tmp_path: Path) -> None:
