@@ -9,6 +9,7 @@ white.
 
 from __future__ import annotations
 
+import errno
 import struct
 import warnings
 import zlib
@@ -32,8 +33,8 @@ from facemake.status import SampleStatus
 # JPEG brings MPO along. Pillow knows more, among them EPS, which starts Ghostscript on a file.
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
 _EXIF_ORIENTATION = 0x0112
-# What Pillow's decoders raise on damaged bytes.
-_DAMAGE = (SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+# What Pillow's decoders raise on damaged bytes (caught around them alone).
+_DAMAGE = (SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error, zlib.error)
 
 
 class ImageMedia(Media):
@@ -119,7 +120,7 @@ def _loaded(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise _unreadable(f"{path.name} is refused: {error}") from error
     except OSError as error:
-        if error.errno is not None:  # the system's own word: not about the picture
+        if error.errno not in (None, errno.EINVAL):  # the system speaks, and not of the picture
             raise
         raise _unreadable(f"{path.name} is damaged or cut short: {error}") from error
     except _DAMAGE as error:

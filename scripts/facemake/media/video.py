@@ -10,8 +10,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -46,11 +47,14 @@ _SEEKABLE_FORMATS = frozenset({"mov", "matroska"})
 _PLAYLISTS = frozenset({"hls", "concat", "dash"})
 # Where the header tells the duration, and not libav's guess by what it has read.
 _TELL_DURATION = frozenset({"matroska", "flv", "asf"})
+# What the MJPEG decoder says where it gives up in the middle of a picture.
+_TORN = re.compile(r"error (y=|dc|count)|decode_sos")
 _TOLERANCE = 0.5
 """Seconds that a container may promise too much: what sound encoders put before and after."""
 # H.273 matrices that swscale refuses: a reserved number counts as not said, BT.2020 of constant
 # luminance as the other BT.2020; YCgCo, ICtCp and the like would come out in false colours.
-_MATRICES = {3: Colorspace.ITU601, 10: Colorspace.BT2020}
+_KNOWN_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
+_MATRICES = {10: Colorspace.BT2020}
 _UNKNOWN_MATRICES = frozenset({8, *range(11, 18)})
 
 
@@ -82,6 +86,8 @@ class Tally:
     """Seconds: the latest end of a frame."""
     error: str = ""
     """The first message of the decoder."""
+    torn: set[int] = field(default_factory=set)
+    """Stamps, in ticks, of frames that are broken off though libav does not mark them."""
 
 
 class VideoMedia(Media):
@@ -128,7 +134,11 @@ class VideoMedia(Media):
         self.close()
         try:
             # Only files: a playlist that calls itself a video must not open a connection.
-            container = av.open(str(self.path), options={"protocol_whitelist": "file"})
+            container = av.open(
+                str(self.path),
+                options={"protocol_whitelist": "file"},
+                metadata_errors="replace",  # a title in Latin-1 is no reason to fail
+            )
         except FFmpegError as error:
             _raise_if_ours(error)
             raise self._unreadable(_cannot_open(error, head(self.path))) from error
@@ -201,8 +211,9 @@ class VideoMedia(Media):
         assert self._container is not None, "the video is closed"
         self._used = True
         tally = self.tally = Tally()
-        stream, avi = self._stream, "avi" in self._formats
+        stream, avi, mjpeg = self._stream, "avi" in self._formats, self.codec == "mjpeg"
         slots: list[int] = []
+        damaged: set[int | None] = set()
         ticks = {s.index: float(s.time_base or 0) for s in self._container.streams}
         for packet in self._packets():
             if packet.size:
@@ -215,6 +226,7 @@ class VideoMedia(Media):
                 if not packet.is_discard:
                     tally.packets += 1
                     tally.video_end = max(tally.video_end, end)
+            errors = _error_count()
             try:
                 frames = stream.codec_context.decode(packet)
             except FFmpegError as error:
@@ -225,11 +237,18 @@ class VideoMedia(Media):
             else:
                 if avi and packet.dts is not None:
                     heapq.heappush(slots, packet.dts)
+            if packet.is_corrupt or (
+                mjpeg and _error_count() > errors and _TORN.match(_last_error())
+            ):
+                damaged.add(packet.dts if packet.pts is None else packet.pts)
             for frame in frames:
+                torn = frame.pts in damaged
                 if slots:
                     # An AVI has one slot of time a frame and none for the order of B-frames, so
                     # the stamps that libav derives run backwards: frames fill the slots in turn.
                     frame.pts = heapq.heappop(slots)
+                if torn:
+                    tally.torn.add(frame.pts or 0)
                 tally.frames += 1
                 tally.interlaced += frame.interlaced_frame
                 if frame.pts is not None:
@@ -266,7 +285,7 @@ class VideoMedia(Media):
         width, height = frame.width, frame.height
         if orientation.transpose:
             width, height = height, width
-        damaged = frame.is_corrupt
+        damaged = frame.is_corrupt or frame.pts in self.tally.torn
         return Frame(
             index,
             None if damaged else lambda: self._rgb(frame, orientation),
@@ -286,7 +305,9 @@ class VideoMedia(Media):
         converted = self._reformatter.reformat(
             frame,
             format="rgb24",
-            src_colorspace=_MATRICES.get(frame.colorspace),
+            src_colorspace=None
+            if frame.colorspace in _KNOWN_MATRICES
+            else _MATRICES.get(frame.colorspace, Colorspace.ITU601),
             interpolation=_SCALING,
             threads=1,
         )
@@ -302,6 +323,8 @@ class VideoMedia(Media):
 
     def _in_range(self) -> Iterator[VideoFrame]:
         """The range's frames. It is entered at a key frame where that is certain to be right."""
+        if self._used:
+            self._open()  # so that every pass is the same, be the file ever so damaged
         start = -math.inf if self.start is None else self.start
         end = math.inf if self.end is None else self.end
         try:
@@ -360,12 +383,15 @@ class VideoMedia(Media):
         """
         frames: Iterator[VideoFrame] = iter(())
         reached, ahead = -math.inf, None
+        errors = _error_count()
         for time in times:
             if reached == -math.inf or self._key_before(time) > reached:
                 frames, ahead = self._from_key_frame(time), None
             while True:
                 frame = next(frames, None) if ahead is None else ahead
                 if frame is None or frame.time is None or frame.is_corrupt:
+                    raise _DoubtError
+                if _error_count() > errors:  # what libav makes of damage hangs on what was before
                     raise _DoubtError
                 ahead = None
                 if _same(frame.time, time):
@@ -396,6 +422,7 @@ class VideoMedia(Media):
         latest = time + _slack(time)
         # An index may tell decoding times, which run ahead: later tries go further back.
         for back in (0.0, 2.0, 20.0):
+            self._used = True  # wherever a seek that fails may leave it
             try:
                 offset = math.floor((latest - back) / self._tick)
                 self._container.seek(offset, stream=self._stream)
@@ -484,10 +511,24 @@ def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
     return (0 if size == ones else size), at + length
 
 
+def _error_count() -> int:
+    """How many errors libav has spoken of so far, in this process."""
+    return av.logging.get_last_error()[0]
+
+
+def _last_error() -> str:
+    last = av.logging.get_last_error()[1]
+    return last[2] if last else ""
+
+
 def _raise_if_ours(error: FFmpegError) -> None:
-    """Running out of memory says nothing about the data."""
+    """Raises where the machine is to blame and not the data.
+
+    libav says "cannot allocate memory" of many a damaged size too: what decides is whether there
+    is memory indeed (asked for, not touched).
+    """
     if isinstance(error, MemoryError):
-        raise error
+        bytearray(256 * 2**20)
 
 
 def _said(error: FFmpegError) -> str:
