@@ -19,7 +19,7 @@ def main(paths: list[str]) -> None:
             stream = container.streams.video[0]
             stream.thread_count = 1
             for frame in container.decode(stream):
-                rgb = frame.to_ndarray(format="rgb24")
+                rgb = frame.reformat(format="rgb24", threads=1).to_ndarray()
                 detector.process(rgb)
                 mesh.process(rgb)
         mesh.close()

@@ -51,7 +51,8 @@ def _size(path: Path) -> int:
 def _frames(path: Path) -> float:
     """Frames that the header promises; 0 where it says nothing."""
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        options = {"protocol_whitelist": "file"}
+        with av.open(str(path), options=options, metadata_errors="replace") as container:
             stream = container.streams.video[0]
             if stream.frames:
                 return float(stream.frames)

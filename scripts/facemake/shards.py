@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -100,6 +99,7 @@ class ShardRun:
         self._stage_parts = work / "parts" / recipe.stage
         self._parts = self._stage_parts / f"{self.shard}.{self.lineage[:16]}"
         self._lock_path = work / "locks" / f"{recipe.stage}.{self.shard}"
+        self._current: tuple[Sample, Part] | None = None
         self.progress = Progress(recipe.stage, self.shard, len(self.samples))
 
     def __enter__(self) -> Self:
@@ -128,9 +128,13 @@ class ShardRun:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if kind is None:
+            if error is None:
                 self._finish()
                 self.progress.end()
+            elif self._current is not None:
+                sample, part = self._current
+                error.add_note(f"in sample {sample.sample} ({sample.path})")
+                part.close()
         finally:
             self._lock.close()
 
@@ -148,22 +152,15 @@ class ShardRun:
         """The samples that have no whole parts yet, in order, each with its part to write."""
         for sample in self.samples:
             if not all(self._whole(sample, output).exists() for output in self.outputs):
-                with self._part(sample) as part:
-                    yield sample, part
+                part = Part(self, sample)
+                # what goes wrong in the caller's loop is seen by __exit__, not here
+                self._current = sample, part
+                yield sample, part
+                part.close()
+                for output in self.outputs:
+                    self.part_path(sample, output).replace(self._whole(sample, output))
+                self._current = None
             self.progress.sample()
-
-    @contextmanager
-    def _part(self, sample: Sample) -> Iterator[Part]:
-        part = Part(self, sample)
-        try:
-            yield part
-        except BaseException as error:
-            part.close()
-            error.add_note(f"in sample {sample.sample} ({sample.path})")
-            raise
-        part.close()
-        for output in self.outputs:
-            self.part_path(sample, output).replace(self._whole(sample, output))
 
     def _finish(self) -> None:
         for output, path in self.outputs.items():

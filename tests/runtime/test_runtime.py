@@ -1,0 +1,91 @@
+"""Whole files, jobs that speak plainly, jobs that end with their run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from facemake.runtime.atomic import replacing, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path: Path):
+    path = tmp_path / "a" / "file.txt"
+    with replacing(path) as beside:
+        beside.write_text("old")
+    with pytest.raises(OSError, match="disk"), replacing(path) as beside:
+        beside.write_text("half")
+        raise OSError("disk full")
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_an_unchanged_text_is_not_written_again(tmp_path: Path):
+    path = tmp_path / "file.txt"
+    assert write_text(path, "x")
+    before = path.stat().st_mtime_ns
+    assert not write_text(path, "x")
+    assert path.stat().st_mtime_ns == before
+
+
+def script(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
+    text = f"from facemake.runtime.job import job\nwith job({str(tmp_path / 'logs' / 'x.log')!r}, 3):\n"
+    text += "".join(f"    {line}\n" for line in body.splitlines())
+    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+
+
+def test_a_users_mistake_is_a_message(tmp_path: Path):
+    done = script(
+        tmp_path, "from facemake.errors import ModelError\nraise ModelError('the model x is gone')"
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == "the model x is gone"
+    assert "the model x is gone" in (tmp_path / "logs" / "x.log").read_text()
+
+
+def test_a_bug_is_a_traceback_in_the_log_with_the_sample(tmp_path: Path):
+    done = script(tmp_path, "e = ValueError('odd')\ne.add_note('in sample s1')\nraise e")
+    assert done.returncode == 1
+    log = (tmp_path / "logs" / "x.log").read_text()
+    assert "Traceback" in log and "ValueError: odd" in log and "in sample s1" in log
+
+
+def test_threads_are_set_before_the_work_and_the_cost_is_logged(tmp_path: Path):
+    done = script(tmp_path, "import os\nprint(os.environ['OMP_NUM_THREADS'])")
+    assert done.stdout == "3\n"
+    assert "s of CPU, at most" in (tmp_path / "logs" / "x.log").read_text()
+
+
+def test_a_job_ends_when_its_run_is_killed(tmp_path: Path):
+    """A run starts a shell that starts the job, as Snakemake does; the run is killed."""
+    job = tmp_path / "job.py"
+    job.write_text(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "from facemake.runtime.job import job\n"
+        "with job(None):\n"
+        f"    Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "    time.sleep(120)\n"
+    )
+    run = tmp_path / "snakemake"
+    run.write_text(
+        f"import subprocess\nsubprocess.run(['sh', '-c', '{sys.executable} {job}; true'])\n"
+    )
+    started = subprocess.Popen([sys.executable, str(run)])
+    pid = tmp_path / "pid"
+    deadline = time.monotonic() + 30
+    while not (pid.exists() and pid.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child = psutil.Process(int(pid.read_text()))
+    os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    assert child.is_running()
+    _, alive = psutil.wait_procs([child], timeout=15)
+    assert not alive

@@ -1,0 +1,125 @@
+"""A shard at work: parts, resumption, locks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from facemake.errors import FacemakeError
+from facemake.provenance import Recipe
+from facemake.samples import Sample, plan_file, shard_text
+from facemake.shards import ShardRun, read_metadata
+
+SAMPLES = [Sample(name, Path(f"/{name}.mp4"), name, sha256=name) for name in ("a", "b", "c")]
+
+
+def recipe(setting: int = 1, code: str = "x") -> Recipe:
+    return Recipe("probe", None, {"setting": setting}, (), code)
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = plan_file("s")
+    path.parent.mkdir(parents=True)
+    path.write_text(shard_text(SAMPLES))
+    return path
+
+
+def work(plan: Path, output: Path, recipe: Recipe, stop_at: str | None = None) -> list[str]:
+    """Run a stage that writes a row a sample; the samples that it computed."""
+    done = []
+    with ShardRun(recipe, plan, [], {"probe": output}) as run:
+        for sample, part in run.pending():
+            if sample.sample == stop_at:
+                raise KeyboardInterrupt
+            part.table("probe").append(
+                sample=sample.sample, kind="video", status="ok", reason=str(recipe.settings)
+            )
+            done.append(sample.sample)
+    return done
+
+
+def test_a_stopped_shard_goes_on_where_it_stopped_to_the_same_bytes(plan: Path, tmp_path: Path):
+    whole, resumed = tmp_path / "whole.parquet", tmp_path / "resumed.parquet"
+    assert work(plan, whole, recipe()) == ["a", "b", "c"]
+    with pytest.raises(KeyboardInterrupt):
+        work(plan, resumed, recipe(), stop_at="c")
+    assert not resumed.exists()
+    assert work(plan, resumed, recipe()) == ["c"]
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert not list(Path(".facemake/parts").rglob("*.parquet"))
+
+
+def test_parts_of_another_recipe_are_thrown_away(plan: Path, tmp_path: Path):
+    output = tmp_path / "o.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        work(plan, output, recipe(1), stop_at="b")
+    assert work(plan, output, recipe(2)) == ["a", "b", "c"]
+    assert set(pq.read_table(output)["reason"].to_pylist()) == {"{'setting': 2}"}
+
+
+def test_parts_of_other_recordings_are_thrown_away(plan: Path, tmp_path: Path):
+    output = tmp_path / "o.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        work(plan, output, recipe(), stop_at="b")
+    changed = [Sample("a", Path("/a.mp4"), "a", sha256="other"), *SAMPLES[1:]]
+    plan.write_text(shard_text(changed))
+    assert work(plan, output, recipe()) == ["a", "b", "c"]
+
+
+def test_a_damaged_upstream_file_is_named(plan: Path, tmp_path: Path):
+    (tmp_path / "up.parquet").write_text("PAR1 nonsense")
+    with pytest.raises(FacemakeError, match=r"up\.parquet cannot be read"):
+        ShardRun(recipe(), plan, [tmp_path / "up.parquet"], {"probe": tmp_path / "o.parquet"})
+
+
+def test_two_processes_do_not_work_on_one_shard(plan: Path, tmp_path: Path):
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from facemake.provenance import Recipe\n"
+        "from facemake.shards import ShardRun\n"
+        "r = Recipe('probe', None, {}, (), 'x')\n"
+        f"with ShardRun(r, Path({str(plan)!r}), [], {{'probe': Path('other.parquet')}}):\n"
+        "    print('at work', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "at work\n"
+        with pytest.raises(FacemakeError, match="another process is at work on probe of shard s"):
+            work(plan, tmp_path / "o.parquet", recipe())
+    finally:
+        other.kill()
+        other.wait()
+    # the lock goes with its process, however that ends
+    assert work(plan, tmp_path / "o.parquet", recipe()) == ["a", "b", "c"]
+
+
+def test_a_failure_names_the_sample(plan: Path, tmp_path: Path):
+    shard = ShardRun(recipe(), plan, [], {"probe": tmp_path / "o.parquet"})
+    with pytest.raises(ZeroDivisionError) as caught, shard as run:
+        for sample, part in run.pending():
+            part.table("probe").append(sample=sample.sample, status="ok", reason="")
+            if sample.sample == "b":
+                1 / 0  # noqa: B018
+    assert caught.value.__notes__ == ["in sample b (/b.mp4)"]
+    assert not (tmp_path / "o.parquet").exists()
+
+
+def test_a_file_says_what_made_it_and_what_came_before(plan: Path, tmp_path: Path):
+    first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
+    work(plan, first, recipe())
+    later = Recipe("detect", "mediapipe", {}, (), "y")
+    with ShardRun(later, plan, [first], {"probe": second}) as run:
+        for sample, part in run.pending():
+            part.table("probe").append(sample=sample.sample, status="ok", reason="")
+    document = read_metadata(second)
+    assert document["recipe"]["stage"] == "detect"
+    assert document["upstream"]["probe"]["settings"] == {"setting": 1}
+    assert document["lineage"] != read_metadata(first)["lineage"]
