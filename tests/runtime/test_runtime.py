@@ -35,7 +35,8 @@ def test_an_unchanged_text_is_not_written_again(tmp_path: Path):
 
 
 def script(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
-    text = f"from facemake.runtime.job import job\nwith job({str(tmp_path / 'logs' / 'x.log')!r}, 3):\n"
+    log = str(tmp_path / "logs" / "x.log")
+    text = f"from facemake.runtime.job import job\nwith job({log!r}, 3):\n"
     text += "".join(f"    {line}\n" for line in body.splitlines())
     return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
 
