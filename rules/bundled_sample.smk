@@ -6,6 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir).parent / "scripts"))
 
+from facemake.provenance import code_fingerprint
+
 OUT = "resources/bundled"
 
 
@@ -18,6 +20,8 @@ rule bundled_sample:
         f"{OUT}/bundled_sample.log",
     conda:
         "../envs/core.yaml"
+    params:
+        code=code_fingerprint("facemake.bundled"),
     message:
         "make the bundled sample"
     script:
