@@ -15,9 +15,8 @@ min_version("9.27")
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 
-configfile: f"{workflow.basedir}/config/config.yaml"
-
-
+# What the file leaves out has its default from the schema: the shipped file is not merged beneath,
+# since a merge could not take a key away from it (`splits`, say).
 if Path("config/config.yaml").is_file():
 
     configfile: "config/config.yaml"
@@ -49,8 +48,8 @@ onstart:
 
 
 onsuccess:
-    end_run()
+    end_run(done=True)
 
 
 onerror:
-    end_run()
+    end_run(done=False)

@@ -20,7 +20,9 @@ def planned(folder: Path, clip: Path, copies: int) -> str:
     os.chdir(folder)
     try:
         config = {"samples": "samples.tsv", "shards": 1, "cache_dir": str(folder / "cache")}
-        return plan.make(config).shards[0]
+        planned = plan.make(config)
+        plan.write(planned)
+        return planned.shards[0]
     finally:
         os.chdir(before)
 

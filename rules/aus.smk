@@ -17,7 +17,7 @@ rule aus:
         runtime=60,
     params:
         recipe=recipe("aus"),
-        container=container("aus"),
+        container=container_identity("aus"),
     message:
         "estimate action units in {wildcards.shard}"
     script:

@@ -1,7 +1,7 @@
 # The plan of the run, and what every rule asks of it.
 #
-# The main process checks config and sheet, hashes the recordings and writes .facemake/plan; a job
-# of a cluster, which parses this file again, reads that plan and nothing else.
+# The main process checks config and sheet and hashes the recordings; when the run starts it writes
+# .facemake/plan. A job of a cluster, which parses this file again, reads that plan and nothing else.
 import logging
 
 from facemake import plan as planning
@@ -30,7 +30,7 @@ CACHE = planning.use_store(PLAN.config)
 
 wildcard_constraints:
     # the merged training set lies beside its shards
-    shard=r"(?!training_data$|manifest$|index$)[^/.][^/]*",
+    shard=r"(?!(training_data|manifest)\.)[^/.][^/]*",
 
 
 def stage_tables(stage, folder=None):
@@ -53,6 +53,11 @@ def container(stage):
     return PLAN.config["containers"][PLAN.stack(stage)]
 
 
+def container_identity(stage):
+    """A parameter of every rule: a rebuilt local image is another image under the same name."""
+    return PLAN.containers[PLAN.stack(stage)]
+
+
 def crops(path):
     """The crops, which go when nothing needs them any more unless the config keeps them."""
     return path if PLAN.config["dataset"]["keep_crops"] else temp(path)
@@ -64,13 +69,17 @@ def memory(base):
 
 
 def start_run():
-    """Say what runs, and who: `facemake run` clears the lock of an owner that is dead."""
+    """Write the plan for the jobs, say what runs, and who.
+
+    Only here: `onstart` comes after Snakemake has locked the folder, and not in a dry run.
+    """
     planning.write_owner()
+    planning.write(PLAN)
     print(planning.describe(PLAN), file=sys.stderr)
     for path in planning.set_orphans_aside(PLAN):
         print(f"no longer in the plan: {path}", file=sys.stderr)
 
 
-def end_run():
+def end_run(done):
     """Say how each sample ended, naming those that gave nothing."""
-    print(summary.of_run(Path(OUT)), file=sys.stderr)
+    print(summary.of_run(Path(OUT), PLAN.shards, done), file=sys.stderr)

@@ -23,7 +23,7 @@ rule dataset:
         runtime=120,
     params:
         recipe=recipe("dataset"),
-        container=container("dataset"),
+        container=container_identity("dataset"),
         people=lambda wildcards: PLAN.people[wildcards.shard],
     message:
         "write the examples of {wildcards.shard}"
@@ -49,7 +49,7 @@ rule merge_dataset:
         runtime=240,
     params:
         recipe=recipe("merge_dataset"),
-        container=container("merge_dataset"),
+        container=container_identity("merge_dataset"),
         shards=PLAN.shards,
     message:
         "merge the training set"
@@ -75,7 +75,7 @@ rule manifest:
         runtime=60,
     params:
         recipe=recipe("manifest"),
-        container=container("manifest"),
+        container=container_identity("manifest"),
         shards=PLAN.shards,
         people=PLAN.people,
     message:

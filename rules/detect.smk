@@ -17,7 +17,7 @@ rule detect:
         runtime=240,
     params:
         recipe=recipe("detect"),
-        container=container("detect"),
+        container=container_identity("detect"),
     message:
         "detect faces in {wildcards.shard}"
     script:

@@ -20,7 +20,7 @@ rule embed:
         runtime=120,
     params:
         recipe=recipe("embed"),
-        container=container("embed"),
+        container=container_identity("embed"),
     message:
         "embed faces of {wildcards.shard}"
     script:

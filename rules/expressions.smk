@@ -17,7 +17,7 @@ rule expressions:
         runtime=60,
     params:
         recipe=recipe("expressions"),
-        container=container("expressions"),
+        container=container_identity("expressions"),
     message:
         "localize expressions in {wildcards.shard}"
     script:

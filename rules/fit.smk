@@ -19,7 +19,7 @@ rule fit:
         runtime=120,
     params:
         recipe=recipe("fit"),
-        container=container("fit"),
+        container=container_identity("fit"),
     message:
         "fit the face model to {wildcards.shard}"
     script:

@@ -8,7 +8,8 @@ rule landmarks:
         faces=crops(f"{OUT}/faces/{{shard}}.h5"),
     log:
         f"{OUT}/logs/landmarks/{{shard}}.log",
-    cache: CACHE
+    # crops that shall go must not stay in the cache either
+    cache: CACHE and PLAN.config["dataset"]["keep_crops"]
     conda:
         conda_file("landmarks")
     container:
@@ -19,7 +20,7 @@ rule landmarks:
         runtime=240,
     params:
         recipe=recipe("landmarks"),
-        container=container("landmarks"),
+        container=container_identity("landmarks"),
     message:
         "find landmarks in {wildcards.shard}"
     script:

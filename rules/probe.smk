@@ -19,7 +19,7 @@ rule probe:
         runtime=60,
     params:
         recipe=recipe("probe"),
-        container=container("probe"),
+        container=container_identity("probe"),
         samples=lambda wildcards: PLAN.media[wildcards.shard],
     message:
         "probe {wildcards.shard}"

@@ -29,7 +29,7 @@ rule report_pages:
     params:
         recipe=recipe("report"),
         looks=report_looks(),
-        container=container("report"),
+        container=container_identity("report"),
         people=lambda wildcards: PLAN.people[wildcards.shard],
     message:
         "write the pages of {wildcards.shard}"
@@ -59,7 +59,7 @@ rule report:
     params:
         recipe=recipe("report"),
         looks=report_looks(),
-        container=container("report"),
+        container=container_identity("report"),
     message:
         "write the report"
     script:

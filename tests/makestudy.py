@@ -95,7 +95,9 @@ def make_study(folder: Path, sheet: Sequence[dict[str, Any]], **config: Any) -> 
     document = {"samples": "samples.tsv", "cache_dir": None, **config}
     (folder / "config.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     with inside(folder):
-        return Study(folder, planning.make(document, [Path("config.yaml")]))
+        plan = planning.make(document, [Path("config.yaml")])
+        planning.write(plan)
+        return Study(folder, plan)
 
 
 @contextmanager

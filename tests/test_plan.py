@@ -10,6 +10,7 @@ import pytest
 from facemake import hashes, plan
 from facemake.errors import ConfigError
 from facemake.samples import Sample, plan_file, read_shard, shard_text
+from makemedia import public_folder, unprivileged
 
 
 @pytest.fixture
@@ -25,8 +26,15 @@ def config(**more: object) -> dict:
     return {"input_dir": "clips", "cache_dir": "cache", **more}
 
 
-def members(made: plan.Plan) -> dict[str, set[str]]:
-    return {shard: {s.sample for s in read_shard(plan_file(shard))} for shard in made.shards}
+def made(document: dict) -> plan.Plan:
+    """Planned and written, as a run does."""
+    planned = plan.make(document)
+    plan.write(planned)
+    return planned
+
+
+def members(planned: plan.Plan) -> dict[str, set[str]]:
+    return {shard: {s.sample for s in read_shard(plan_file(shard))} for shard in planned.shards}
 
 
 def test_a_plan_file_gives_its_samples_back(tmp_path: Path):
@@ -41,29 +49,29 @@ def test_a_plan_file_gives_its_samples_back(tmp_path: Path):
 
 
 def test_an_added_clip_touches_one_pack(folder: Path):
-    before = members(plan.make(config(shards=8)))
+    before = members(made(config(shards=8)))
     (folder / "clips" / "new.mp4").write_bytes(b"new")
-    after = members(plan.make(config(shards=8)))
+    after = members(made(config(shards=8)))
     changed = [shard for shard in after if after[shard] != before.get(shard)]
     assert len(changed) == 1
     assert after[changed[0]] - before[changed[0]] == {"new"}
 
 
 def test_swapped_names_change_the_digest(folder: Path):
-    before = plan.make(config(shards=1)).media
+    before = made(config(shards=1)).media
     a, b = folder / "clips/clip00.mp4", folder / "clips/clip01.mp4"
     data = a.read_bytes()
     a.write_bytes(b.read_bytes())
     b.write_bytes(data)
-    assert plan.make(config(shards=1)).media != before
+    assert made(config(shards=1)).media != before
 
 
 def test_who_and_which_split_do_not_touch_the_pictures_digest(folder: Path):
     sheet = folder / "s.tsv"
     sheet.write_text("sample\tpath\na\tclips/clip00.mp4\n")
-    first = plan.make({"samples": "s.tsv", "cache_dir": "cache"})
+    first = made({"samples": "s.tsv", "cache_dir": "cache"})
     sheet.write_text("sample\tpath\tsubject\tsplit\na\tclips/clip00.mp4\tanna\ttest\n")
-    second = plan.make({"samples": "s.tsv", "cache_dir": "cache"})
+    second = made({"samples": "s.tsv", "cache_dir": "cache"})
     assert first.media == second.media
     assert first.people != second.people
 
@@ -72,18 +80,18 @@ def test_a_file_is_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch):
     read: list[str] = []
     real = hashes.file_sha256
     monkeypatch.setattr(hashes, "file_sha256", lambda p: (read.append(p.name), real(p))[1])
-    plan.make(config())
+    made(config())
     assert len(read) == 40
-    plan.make(config(shards=4))
+    made(config(shards=4))
     assert len(read) == 40
     touched = folder / "clips/clip07.mp4"
     os.utime(touched, ns=(1, 1))
-    plan.make(config())
+    made(config())
     assert read[40:] == ["clip07.mp4"]
 
 
 def test_the_cache_folder_is_private(folder: Path):
-    plan.make(config())
+    made(config())
     assert (folder / "cache").stat().st_mode & 0o777 == 0o700
 
 
@@ -91,32 +99,32 @@ def test_too_many_samples_for_a_job_each_are_refused_with_a_number(folder: Path)
     for i in range(600):
         (folder / "clips" / f"more{i}.mp4").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"640 samples.*set `shards:`.*8 gives"):
-        plan.make(config())
+        made(config())
 
 
 def test_plan_files_of_shards_that_are_gone_are_removed(folder: Path):
-    plan.make(config(shards=8))
-    made = plan.make(config(shards=2))
-    assert {p.stem for p in Path(".facemake/plan").glob("*.tsv")} == set(made.shards)
+    made(config(shards=8))
+    planned = made(config(shards=2))
+    assert {p.stem for p in Path(".facemake/plan").glob("*.tsv")} == set(planned.shards)
 
 
 def test_an_unchanged_plan_is_not_written_again(folder: Path):
-    plan.make(config(shards=2))
+    made(config(shards=2))
     before = {p: p.stat().st_mtime_ns for p in Path(".facemake").rglob("*.tsv")}
-    plan.make(config(shards=2))
+    made(config(shards=2))
     assert before == {p: p.stat().st_mtime_ns for p in Path(".facemake").rglob("*.tsv")}
 
 
 def test_config_and_sheet_faults_are_told_together(folder: Path):
     (folder / "s.tsv").write_text("sample\tpath\na\tnowhere.mp4\n")
     with pytest.raises(ConfigError) as caught:
-        plan.make({"samples": "s.tsv", "outdirr": "x", "cache_dir": None})
+        made({"samples": "s.tsv", "outdirr": "x", "cache_dir": None})
     assert "outdirr is no key; did you mean outdir?" in str(caught.value)
     assert "s.tsv:2: there is no file" in str(caught.value)
 
 
 def test_what_is_left_of_a_removed_sample_is_set_aside(folder: Path):
-    made = plan.make(config(embed="off"))
+    planned = made(config(embed="off"))
     results = folder / "results"
     for name in ("aus/clip00.parquet", "aus/gone.parquet", "embeddings/clip00.parquet"):
         (results / name).parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +137,7 @@ def test_what_is_left_of_a_removed_sample_is_set_aside(folder: Path):
     for _ in range(2):  # what was set aside before is no obstacle
         (results / "aus" / "gone.parquet").write_text("again")
         (pages / "gone").mkdir(exist_ok=True)
-        plan.set_orphans_aside(made)
+        plan.set_orphans_aside(planned)
     left = {
         p.relative_to(results).as_posix() for p in results.rglob("*") if ".orphans" not in p.parts
     }
@@ -147,10 +155,9 @@ def test_the_estimate_is_near_the_truth(bundled: Path, tmp_path: Path):
     from facemake.estimate import estimate
 
     clip = bundled / "moving_portrait.mp4"
-    samples = [Sample(f"s{i}", clip, "x") for i in range(100)]
-    assert f"about {100 * N_FRAMES:,} frames" in estimate(samples)
+    assert f"about {100 * N_FRAMES:,} frames" in estimate([clip] * 100)
     (tmp_path / "text.mp4").write_text("no video")
-    assert estimate([Sample("t", tmp_path / "text.mp4", "x")]) == ""
+    assert estimate([tmp_path / "text.mp4"]) == ""
 
 
 def test_another_version_of_a_library_is_another_recipe(monkeypatch: pytest.MonkeyPatch):
@@ -178,3 +185,79 @@ def test_libraries_that_are_not_installed_here_have_the_pin_of_their_environment
     finally:
         recipes._version.cache_clear()
     assert got["mediapipe"] == "0.10.21" and got["dlib-bin"] == "20.0.1.post1"
+
+
+def test_looking_at_a_plan_writes_nothing(folder: Path):
+    plan.make(config(shards=2))
+    assert not Path(".facemake").exists()
+
+
+def test_a_relative_cache_folder_is_made_whole(folder: Path):
+    assert plan.cache_folder(config()) == folder / "cache"
+
+
+def test_folders_that_cannot_be_read_are_left_to_the_probe(folder: Path):
+    (folder / "clips" / "pictures").mkdir()
+    (folder / "clips" / "pictures" / "a.jpg").symlink_to("nowhere.jpg")
+    (folder / "clips" / "locked").mkdir()
+
+    def planned() -> dict[str, str | None]:
+        rows = plan.make(config(shards=1, cache_dir=None)).packs["pack0of1"]
+        return {row.sample: row.sha256 for row in rows}
+
+    assert planned()["pictures"] is not None
+    with public_folder() as public:
+        (public / "clips").mkdir()
+        (public / "clips" / "locked").mkdir(mode=0o000)
+        (public / "clips" / "a.mp4").write_bytes(b"x")
+        public.chmod(0o777)
+
+        def unprivileged_plan() -> list[str]:
+            os.chdir(public)
+            return sorted(planned())
+
+        assert unprivileged(unprivileged_plan) == "['a', 'locked']"
+
+
+def test_an_excluded_sample_needs_no_file_and_is_not_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(hashes, "file_sha256", lambda path: pytest.fail(f"{path} was read"))
+    (folder / "s.tsv").write_text(
+        "sample\tpath\texclude\na\tgone.mp4\tyes\nb\tclips/clip00.mp4\tyes\n"
+    )
+    planned = plan.make({"samples": "s.tsv", "cache_dir": "cache"})
+    assert [rows[0].excluded for rows in planned.packs.values()] == [True, True]
+
+
+def test_a_file_of_another_name_is_read_again(folder: Path):
+    before = made(config(shards=1)).media
+    (folder / "clips/clip00.mp4").rename(folder / "clips/clip00.mkv")
+    assert made(config(shards=1)).media != before
+
+
+def test_a_rebuilt_container_is_another_one(folder: Path):
+    image = folder / "x.sif"
+    image.write_bytes(b"one")
+    first = made(config(containers={"core": "x.sif"})).containers["core"]
+    image.write_bytes(b"other")
+    assert made(config(containers={"core": "x.sif"})).containers["core"] != first
+    named = made(config(containers={"core": "docker://a@sha256:0"})).containers["core"]
+    assert named == "docker://a@sha256:0"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"input_dir": 5},
+        {"dataset": 5},
+        {"track": {1: 2, "x": 3}},
+        {"dataset": {"splits": 5}},
+        {"embed": 7},
+        {"containers": []},
+        {"samples": ["a"]},
+    ],
+)
+def test_any_wrong_type_is_refused_in_words(folder: Path, wrong: dict):
+    with pytest.raises(ConfigError, match="the configuration is refused"):
+        plan.make({"input_dir": "clips", **wrong})

@@ -86,7 +86,21 @@ def test_all_bad_lines_are_told_at_once_with_line_and_cure(folder: Path):
 
 @pytest.mark.parametrize(
     "name",
-    ["a/b", "a\\b", ".hidden", "-dash", "a$b", "a;b", "a\nb", "a'b", "a..b", "a ", "x" * 121],
+    [
+        "a/b",
+        "a\\b",
+        ".hidden",
+        "-dash",
+        "a$b",
+        "a;b",
+        "a\nb",
+        "a'b",
+        "a..b",
+        "a ",
+        "x" * 151,
+        "я" * 80,
+        "v" + "0" * 20,
+    ],
 )
 def test_unsafe_names_are_refused(folder: Path, name: str):
     quoted = '"' + name.replace('"', '""') + '"'
@@ -120,7 +134,7 @@ def test_empty_and_missing_sheets_are_refused(folder: Path):
 
 
 def test_a_folder_gives_safe_unique_names(tmp_path: Path):
-    for name in ("a.mp4", "a.mov", "it's; $HOME.mp4", ".hidden.mp4", "manifest.mp4"):
+    for name in ("a.mp4", "a.mov", "it's; $HOME.mp4", ".hidden.mp4", "manifest.mp4", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "pictures").mkdir()
     rows = read_samples(settings.filled({"input_dir": str(tmp_path)}))

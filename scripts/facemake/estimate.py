@@ -7,8 +7,6 @@ from pathlib import Path
 
 import av
 
-from facemake.samples import Sample
-
 _RECORDINGS_LOOKED_AT = 20
 
 # Measured on 640 x 360 video with one face a frame: an uncompressed crop, an example in its shard
@@ -17,12 +15,12 @@ BYTES_A_FRAME = 38_000 + 2 * 55_000 + 10_000
 CPU_SECONDS_A_FRAME = 0.012
 
 
-def estimate(samples: Sequence[Sample]) -> str:
+def estimate(recordings: Sequence[Path]) -> str:
     """A line on what lies ahead; empty where no recording is a video.
 
-    The headers of a few videos, evenly spread over the samples by size, tell frames a byte.
+    The headers of a few videos, evenly spread over all by size, tell frames a byte.
     """
-    sized = [(size, s.path) for s in samples if not s.excluded and (size := _size(s.path))]
+    sized = [(size, path) for path in recordings if (size := _size(path))]
     total = sum(size for size, _ in sized)
     sized.sort(key=lambda pair: (pair[0], str(pair[1])))
     step = max(1, len(sized) // _RECORDINGS_LOOKED_AT)

@@ -10,17 +10,25 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from facemake import recipes, settings
 from facemake.errors import ConfigError, FacemakeError
-from facemake.hashes import open_memo, private_folder
+from facemake.hashes import FileState, HashMemo, open_memo, private_folder
 from facemake.provenance import digest
 from facemake.runtime.atomic import write_text
-from facemake.samples import WORK, PlanRow, plan_file, read_shard, samples_digest, shard_text
+from facemake.samples import (
+    RESERVED,
+    WORK,
+    PlanRow,
+    plan_file,
+    samples_digest,
+    shard_text,
+)
 
 LARGEST_UNPACKED = 500
 
@@ -40,9 +48,6 @@ STAGE_FOLDERS = (
 )
 """Folders of the results with a file (or folder) a shard."""
 
-RESERVED = frozenset({"training_data", "manifest"})
-"""Names in these folders that are no shard's."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -55,6 +60,8 @@ class Plan:
         people: shard -> digest of subjects and splits.
         recipes: stage -> recipe.
         containers: stack -> what identifies its container, "" where none is configured.
+        samples: how many there are.
+        packs: shard -> its rows, in the main process alone; a job reads its own plan file.
     """
 
     config: dict[str, Any]
@@ -63,7 +70,8 @@ class Plan:
     people: dict[str, str]
     recipes: dict[str, dict[str, Any]]
     containers: dict[str, str]
-    samples: int = 0
+    samples: int
+    packs: dict[str, list[PlanRow]] = field(default_factory=dict)
 
     def enabled(self, stage: str) -> bool:
         """Whether the config asks for the stage."""
@@ -77,7 +85,7 @@ class Plan:
 def cache_folder(config: Mapping[str, Any]) -> Path | None:
     """The private cache folder of the config, None where it is off."""
     cache = config["cache_dir"]
-    return Path(cache).expanduser() if cache else None
+    return Path(cache).expanduser().absolute() if cache else None
 
 
 def use_store(config: Mapping[str, Any]) -> bool:
@@ -111,12 +119,15 @@ def load(work: Path = WORK) -> Plan:
 
 
 def make(config: Mapping[str, Any], files: Sequence[Path] = (), work: Path = WORK) -> Plan:
-    """Check everything, hash the recordings, write the plan files.
+    """Check everything and hash the recordings; `write` puts the plan where jobs read it.
+
+    Two steps, because every look at the workflow plans (a dry run, the linter), also while a run is
+    at work in the same folder, whose jobs must not see another plan than that run's.
 
     Args:
         config: as Snakemake merged it.
         files: the config files, to name lines in messages.
-        work: where the plan goes.
+        work: where hashes are remembered when there is no cache folder.
 
     Raises:
         ConfigError: the config or the sheet is refused; the message lists all that is wrong.
@@ -125,29 +136,25 @@ def make(config: Mapping[str, Any], files: Sequence[Path] = (), work: Path = WOR
     from facemake.sheet import read_samples
 
     full = settings.filled(config)
-    problems: list[str] = []
+    fault: ConfigError | None = None
     try:
         settings.check(full, files)
     except ConfigError as error:
-        problems.append(str(error))
-        if not isinstance(full.get("samples"), str | None):
+        fault = error
+        if not settings.readable(full):
             raise
     try:
         rows = read_samples(full)
     except ConfigError as error:
-        problems.append(str(error))
-    if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError(f"{fault}\n{error}" if fault else str(error)) from None
+    if fault:
+        raise fault
 
     with open_memo(cache_folder(full) or work) as memo:
         samples = rows.hashed(memo)
+        containers = _containers(full, memo)
     packs = _packs(samples, full["shards"])
-    for shard, members in packs.items():
-        write_text(plan_file(shard, work), shard_text(members))
-    for stale in (work / "plan").glob("*.tsv"):
-        if stale.stem not in packs:
-            stale.unlink()
-    plan = Plan(
+    return Plan(
         config=full,
         shards=list(packs),
         media={shard: samples_digest(members) for shard, members in packs.items()},
@@ -157,11 +164,35 @@ def make(config: Mapping[str, Any], files: Sequence[Path] = (), work: Path = WOR
             for stage in recipes.STAGES
             if recipes.enabled(stage, full)
         },
-        containers={name: value or "" for name, value in full["containers"].items()},
+        containers=containers,
         samples=len(samples),
+        packs=packs,
     )
-    write_text(work / "plan.json", json.dumps(asdict(plan), indent=1, sort_keys=True))
-    return plan
+
+
+def write(plan: Plan, work: Path = WORK) -> None:
+    """Write what the jobs of a run read: a file a shard, and what the rules need.
+
+    To be called by a run that holds Snakemake's lock of the folder, before its first job.
+    """
+    for shard, members in plan.packs.items():
+        write_text(plan_file(shard, work), shard_text(members))
+    for stale in (work / "plan").glob("*.tsv"):
+        if stale.stem not in plan.packs:
+            stale.unlink()
+    document = {f.name: getattr(plan, f.name) for f in fields(plan) if f.name != "packs"}
+    write_text(work / "plan.json", json.dumps(document, indent=1, sort_keys=True))
+
+
+def _containers(config: Mapping[str, Any], memo: HashMemo) -> dict[str, str]:
+    """Stack -> what identifies its container: an image's address, a local file's SHA-256."""
+    identities = {}
+    for stack, image in config["containers"].items():
+        identities[stack] = image or ""
+        if image and Path(image).is_file():
+            path = os.path.realpath(image)
+            identities[stack] = memo.sha256([path], [FileState.of(Path(path).stat())])[0] or image
+    return identities
 
 
 def _people(members: Sequence[PlanRow]) -> str:
@@ -193,16 +224,16 @@ def _packs(samples: Sequence[PlanRow], shards: int | None) -> dict[str, list[Pla
     }
 
 
-def describe(plan: Plan, work: Path = WORK) -> str:
+def describe(plan: Plan) -> str:
     """What lies ahead, in a line or two, for the start of a run."""
     from facemake.estimate import estimate
 
-    shards = [read_shard(plan_file(shard, work)) for shard in plan.shards]
+    shards = list(plan.packs.values())
     text = f"{plan.samples} samples in {len(plan.shards)} shards"
     if plan.config["shards"] and shards:
         sizes = [len(members) for members in shards]
         text += f", largest over mean {max(sizes) / (sum(sizes) / len(sizes)):.2f}"
-    ahead = estimate([sample for members in shards for sample in members])
+    ahead = estimate([Path(row.path) for rows in shards for row in rows if not row.excluded])
     return f"{text}\n{ahead}" if ahead else text
 
 
@@ -235,7 +266,8 @@ def _wanted(folder: str, plan: Plan) -> bool:
 
 
 def write_owner(work: Path = WORK) -> None:
-    """Write down who runs in this folder: process id and when it started."""
+    """Write down who runs in this folder: host, process id and when it started."""
     import psutil
 
-    write_text(work / "owner", f"{os.getpid()} {psutil.Process().create_time():.2f}\n")
+    started = psutil.Process().create_time()
+    write_text(work / "owner", f"{socket.gethostname()} {os.getpid()} {started:.2f}\n")

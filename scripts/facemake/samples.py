@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,9 @@ class PlanRow(NamedTuple):
 WORK = Path(".facemake")
 """Where a run keeps its plan, locks and parts, in its working directory."""
 
+RESERVED = frozenset({"training_data", "manifest"})
+"""No sample's name: files of these names lie beside those of the shards."""
+
 PLAN_COLUMNS = (
     "sample",
     "path",
@@ -71,13 +75,19 @@ PLAN_COLUMNS = (
 
 
 def samples_digest(samples: Iterable[Sample | PlanRow]) -> str:
-    """SHA-256 of the ordered [sample, SHA-256, range, exclusion] list of a shard.
+    """SHA-256 of the ordered [sample, file name, SHA-256, range, exclusion] list of a shard.
 
     Snakemake's own cache key hashes inputs as a sorted set, so two clips that swap their names
     would look the same to it: this list does not. Subjects and splits are not in it: they decide
     nothing before the training set.
     """
-    return digest([[s.sample, s.sha256, s.start, s.end, s.excluded, s.reason] for s in samples])
+    return digest(
+        [
+            # the file's name is in it: it decides how a file is read, and reasons quote it
+            [s.sample, os.path.basename(s.path), s.sha256, s.start, s.end, s.excluded, s.reason]  # noqa: PTH119
+            for s in samples
+        ]
+    )
 
 
 def plan_file(shard: str, work: Path = WORK) -> Path:

@@ -38,6 +38,16 @@ def filled(config: Mapping[str, Any]) -> dict[str, Any]:
     return _filled(config, schema())
 
 
+def readable(config: Mapping[str, Any]) -> bool:
+    """Whether a refused configuration still says where the samples are."""
+    return (
+        isinstance(config.get("samples"), str | None)
+        and isinstance(config.get("input_dir"), str | None)
+        and isinstance(config.get("dataset"), Mapping)
+        and isinstance(config["dataset"].get("splits"), Mapping)
+    )
+
+
 def _filled(config: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(config)
     for key, child in node["properties"].items():
@@ -68,15 +78,14 @@ def check(config: Mapping[str, Any], files: Sequence[Path] = ()) -> None:
         where = tuple(str(part) for part in error.path)
         if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
             known = list(error.schema.get("properties", ()))
-            for key in sorted(set(error.instance) - set(known)):
+            for key in sorted(set(error.instance) - set(known), key=str):
                 near = difflib.get_close_matches(str(key), known, 1)
                 cure = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
                 problems.append(_problem(lines, (*where, str(key)), f"is no key; {cure}"))
         else:
             problems.append(_problem(lines, where, _in_words(error)))
-    splits = config.get("dataset", {}).get("splits")
-    if isinstance(splits, Mapping) and not problems:
-        total = sum(splits.values())
+    if not problems:
+        total = sum(config["dataset"]["splits"].values())
         if abs(total - 1) > 1e-6:
             problems.append(
                 _problem(lines, ("dataset", "splits"), f"has shares that sum to {total:g}, not 1")

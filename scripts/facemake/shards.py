@@ -96,6 +96,13 @@ class ShardRun:
             [document["lineage"] for document in upstream], samples_digest(self.samples)
         )
         self.metadata = metadata(recipe, self.lineage, upstream)
+        self.metadata["samples"] = samples_digest(self.samples)
+        for path, document in zip(inputs, upstream, strict=True):
+            if document.get("samples", self.metadata["samples"]) != self.metadata["samples"]:
+                raise FacemakeError(
+                    f"{path} was made of other recordings than {plan} lists: the sample sheet was "
+                    "changed while the run was going on; start it again"
+                )
         self._stage_parts = work / "parts" / recipe.stage
         self._parts = self._stage_parts / f"{self.shard}.{self.lineage[:16]}"
         self._lock_path = work / "locks" / f"{recipe.stage}.{self.shard}"

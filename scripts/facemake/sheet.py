@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import logging
+import mimetypes
 import os
 import re
 import unicodedata
@@ -16,17 +18,26 @@ import pandas as pd
 
 from facemake.errors import ConfigError
 from facemake.hashes import FileState, HashMemo
-from facemake.media import content_files
+from facemake.media import MediaError, content_files
+from facemake.media.files import PICTURE_SUFFIXES
 from facemake.provenance import digest
-from facemake.samples import PlanRow
+from facemake.samples import RESERVED, PlanRow
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("sample", "path", "subject", "start", "end", "split", "exclude", "reason")
-RESERVED = frozenset({"training_data", "manifest", "index"})
-LONGEST_NAME = 120
+LONGEST_NAME = 150
+"""Bytes: with what stages and temporary files add, a file name stays below 255."""
 
 # Letters and digits of any script, then what no shell, URL or file system trips over.
 SAFE_NAME = re.compile(r"[^\W_][\w .+=@,-]*", re.UNICODE)
+_PERIODIC = re.compile(r"(.+)\1{19}$")
 _YES = frozenset({"1", "yes", "true", "x"})
+# What Python's own table of types may lack.
+_VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mts", ".mxf", ".ogv"}
+    | {".ts", ".vob", ".webm", ".wmv"}
+)
 _NO = frozenset({"", "0", "no", "false"})
 
 
@@ -50,7 +61,7 @@ class Rows:
         for i in self.folders:
             files = _content(self.rows[i].path)
             paths = [str(file) for file in files]
-            states = [FileState.of(file.stat()) for file in files]
+            states = [_state(path) for path in paths]
             names = [file.name for file in files]
             hashes[i] = digest(list(zip(names, memo.sha256(paths, states), strict=True)))
         return [row._replace(sha256=sha) for row, sha in zip(self.rows, hashes, strict=True)]
@@ -59,8 +70,15 @@ class Rows:
 def _content(folder: str) -> list[Path]:
     try:
         return content_files(Path(folder))
+    except (OSError, MediaError):
+        return []  # the probe says why
+
+
+def _state(path: str) -> FileState | None:
+    try:
+        return FileState.of(os.stat(path))  # noqa: PTH116
     except OSError:
-        return []  # the probe says no_permission
+        return None  # a link to nowhere, say
 
 
 def read_samples(config: Mapping[str, Any]) -> Rows:
@@ -129,8 +147,18 @@ def _from_folder(folder: Path) -> pd.DataFrame:
             f"config: input_dir {folder} cannot be read ({error.strerror}); give a folder with "
             "videos, images or folders of images"
         ) from None
+    media = [entry for entry in entries if entry[2] or _is_media(entry[0])]
+    if len(media) < len(entries):
+        others = [name for name, _, _ in entries if (name not in {m[0] for m in media})]
+        listed = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        logger.warning(
+            "input_dir: passed over %d files that are no video or image by name: %s",
+            len(others),
+            listed,
+        )
+    entries = media
     if not entries:
-        raise ConfigError(f"config: input_dir {folder} is empty")
+        raise ConfigError(f"config: input_dir {folder} has no video, image or folder in it")
     stems = [name if is_dir else os.path.splitext(name)[0] for name, _, is_dir in entries]  # noqa: PTH122
     return pd.DataFrame(
         {"sample": _safe_names(stems), "path": [path for _, path, _ in entries]},
@@ -139,14 +167,23 @@ def _from_folder(folder: Path) -> pd.DataFrame:
     )
 
 
+def _is_media(name: str) -> bool:
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    kind, _ = mimetypes.guess_type(name, strict=False)
+    return suffix in PICTURE_SUFFIXES | _VIDEO_SUFFIXES or (kind or "").startswith("video/")
+
+
 def _safe_names(stems: list[str]) -> list[str]:
     """Sample names from file names: unsafe characters become `_`, equal ones get a number."""
     taken: set[str] = set()
     names = []
     for stem in stems:
         text = unicodedata.normalize("NFC", stem.encode("utf-8", "replace").decode())
-        text = re.sub(r"[^\w .+=@,-]", "_", text)[: LONGEST_NAME - 8].strip()
-        text = re.sub(r"^[\W_]+", "", text) or "sample"
+        text = re.sub(r"[^\w .+=@,-]", "_", text)
+        text = text.encode()[: LONGEST_NAME - 8].decode(errors="ignore")
+        text = re.sub(r"\.{2,}", ".", re.sub(r"^[\W_]+", "", text)).rstrip(" .") or "sample"
+        if _PERIODIC.search(text):
+            text += "-"
         name, number = text, 1
         while name.casefold() in taken or name in RESERVED:
             number += 1
@@ -181,7 +218,8 @@ def _checked(frame: pd.DataFrame, origin: Path, base: Path, config: Mapping[str,
     column: dict[str, list[str]] = {name: frame[name].tolist() for name in COLUMNS}
     problems = _Problems(origin)
     _check_names(lines, column["sample"], problems)
-    paths, states, folders = _located(lines, column["path"], str(base), problems)
+    excluded = _yes(lines, column["exclude"], problems)
+    paths, states, folders = _located(lines, column["path"], excluded, str(base), problems)
     starts = _seconds(lines, column["start"], "start", problems)
     ends = _seconds(lines, column["end"], "end", problems)
     for line, start, end in zip(lines, starts, ends, strict=True):
@@ -190,7 +228,6 @@ def _checked(frame: pd.DataFrame, origin: Path, base: Path, config: Mapping[str,
     for i in folders:
         if column["start"][i] or column["end"][i]:
             problems.add(lines[i], "an image folder has no time range; leave start and end empty")
-    excluded = _yes(lines, column["exclude"], problems)
     subjects = [s or n for s, n in zip(column["subject"], column["sample"], strict=True)]
     _check_splits(lines, subjects, column["split"], config, problems)
     problems.refuse()
@@ -226,7 +263,7 @@ def _check_names(lines: list[int], names: list[str], problems: _Problems) -> Non
 
 
 def _located(
-    lines: list[int], given: list[str], base: str, problems: _Problems
+    lines: list[int], given: list[str], excluded: list[bool], base: str, problems: _Problems
 ) -> tuple[list[str], list[FileState | None], list[int]]:
     paths: list[str] = []
     states: list[FileState | None] = []
@@ -235,6 +272,8 @@ def _located(
         path = os.path.normpath(os.path.join(base, text))  # noqa: PTH118 (Path costs 300,000 times)
         state: FileState | None = None
         try:
+            if excluded[i]:  # not looked at: its file may have been deleted for good reason
+                raise PermissionError
             stat = os.stat(path)  # noqa: PTH116
             if S_ISDIR(stat.st_mode):
                 folders.append(i)
@@ -308,8 +347,10 @@ def _name_fault(name: str) -> str | None:
         return "is empty"
     if name in RESERVED:
         return f"is reserved; these are: {', '.join(sorted(RESERVED))}"
-    if len(name.encode()) > LONGEST_NAME * 2 or len(name) > LONGEST_NAME:
-        return f"is longer than {LONGEST_NAME} characters"
+    if len(name.encode()) > LONGEST_NAME:
+        return f"is longer than {LONGEST_NAME} bytes"
+    if _PERIODIC.search(name):
+        return "ends in one thing said twenty times, which Snakemake takes for an endless loop"
     if not SAFE_NAME.fullmatch(name) or name.endswith((" ", ".")) or ".." in name:
         return (
             "is not safe as a file name; use letters, digits, space and . _ - + = @ , and start "

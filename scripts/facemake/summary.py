@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,13 +14,18 @@ from facemake.status import SampleStatus
 _MOST_NAMED = 50
 
 
-def of_run(outdir: Path) -> str:
+def of_run(outdir: Path, shards: Sequence[str], done: bool) -> str:
     """Samples by status, then each that is not `ok` by name with its reason.
 
-    Reads the manifest, else (a run that failed before it) the probe tables that are there.
+    Args:
+        outdir: the results.
+        shards: of the plan.
+        done: the run ended well: its manifest is there. Otherwise a manifest may be an older
+            run's, and the probe tables that are there are read.
     """
     manifest = outdir / "dataset" / "manifest.parquet"
-    paths = [manifest] if manifest.exists() else sorted((outdir / "probe").glob("[!.]*.parquet"))
+    probes = [outdir / "probe" / f"{shard}.parquet" for shard in shards]
+    paths = [manifest] if done and manifest.exists() else [p for p in probes if p.exists()]
     rows: list[tuple[str, str, str]] = []
     for path in paths:
         try:

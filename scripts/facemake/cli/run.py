@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -26,31 +29,55 @@ def add_to(commands: Any) -> None:
         epilog="example: facemake run --cores 8 training_set",
     )
     parser.add_argument("--cores", default="all", help="how many jobs at once (all)")
+    parser.add_argument(
+        "-d", "--directory", type=Path, default=Path(), help="the folder to run in (this one)"
+    )
     parser.set_defaults(function=_run, passes_on=True)
 
 
 def _run(options: argparse.Namespace, rest: list[str]) -> int:
+    folder: Path = options.directory
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
-    owner = live_owner()
-    if owner is not None:
-        raise FacemakeError(
-            f"process {owner} is running the workflow in this folder; wait for it, or end it"
-        )
-    if any((WORK.parent / ".snakemake" / "locks").glob("*")):
+    snakemake += ["--directory", str(folder)]
+    if any((folder / ".snakemake" / "locks").glob("*")):
+        owner = live_owner(folder)
+        if owner is not None:
+            raise FacemakeError(
+                f"{owner} runs the workflow in this folder; wait for it, or end it. If it is dead, "
+                "snakemake --unlock"
+            )
         subprocess.run([*snakemake, "--unlock", "--quiet", "all"], check=True)  # noqa: S603
     return subprocess.run([*snakemake, "--cores", options.cores, *rest]).returncode  # noqa: S603
 
 
-def live_owner() -> int | None:
-    """The process that runs the workflow in this folder, None where there is none.
+def live_owner(folder: Path) -> str | None:
+    """Who runs the workflow in `folder`, in words; None where its lock is a dead run's.
 
-    The Snakefile writes its process id and start time, so a number that the system has given to
-    another process since is not taken for it.
+    A run writes host, process id and start time when it has the lock (`plan.write_owner`); the
+    start time keeps a number that the system has given away again from being taken for it. Of a run
+    on another host nobody can tell here, so it counts as alive. A run that has the lock and has not
+    written yet is found among this host's processes.
     """
     try:
-        pid, started = (WORK / "owner").read_text(encoding="utf-8").split()
+        host, pid, started = (folder / WORK / "owner").read_text(encoding="utf-8").split()
+    except (FileNotFoundError, ValueError):
+        host, pid, started = socket.gethostname(), "0", "0"
+    if host != socket.gethostname():
+        return f"process {pid} on {host}"
+    try:
         process = psutil.Process(int(pid))
-        same = abs(process.create_time() - float(started)) < 1
-        return process.pid if same and process.is_running() else None
-    except (FileNotFoundError, ValueError, psutil.Error):
-        return None
+        if abs(process.create_time() - float(started)) < 1:
+            return f"process {pid}"
+    except (ValueError, psutil.Error):
+        pass
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+            if (
+                any(os.path.basename(part) == "snakemake" for part in command[:3])  # noqa: PTH119
+                and Path(process.cwd()).resolve() == folder.resolve()
+            ):
+                return f"process {process.pid}"
+        except (psutil.Error, OSError):
+            continue
+    return None

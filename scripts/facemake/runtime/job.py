@@ -56,7 +56,7 @@ def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
             _peak_memory() / 1e6,
         )
     except FacemakeError as error:
-        logger.error("%s", error)
+        logger.error("%s", "\n".join([str(error), *getattr(error, "__notes__", ())]))
         sys.exit(1)
     except Exception:
         logger.exception("this is a bug of facemake, or a fault of the machine (disk, memory)")

@@ -35,8 +35,10 @@ def end_with_parent() -> None:
         return
 
     def watch() -> None:
-        while run.is_running() and run.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-        os._exit(143)
+        try:
+            while run.is_running() and run.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        finally:  # it may go between two questions, which raises
+            os._exit(143)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

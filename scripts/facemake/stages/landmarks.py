@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from facemake.alignment import CROP_SIZE, align, crop_affine
 from facemake.backends.landmarks import LANDMARKERS, Landmarker
+from facemake.errors import FacemakeError
 from facemake.media import open_media
 from facemake.provenance import Recipe
 from facemake.samples import Sample
@@ -76,7 +77,12 @@ def _landmark_sample(
     wanted = contact_frames(n_frames)
     if n_frames:
         with open_media(sample) as media:
-            for frame, rows in zip(media, _rows_by_frame(reader, sample.sample), strict=True):
+            for frame, rows in zip_longest(media, _rows_by_frame(reader, sample.sample)):
+                if frame is None or rows is None or rows[0]["frame"] != frame.index:
+                    raise FacemakeError(
+                        f"{sample.path} has other frames than when its faces were detected: it was "
+                        "replaced while the run was going on; start it again"
+                    )
                 run.progress.frame()
                 usable = frame.status is FrameStatus.OK
                 if usable and frame.index in wanted:

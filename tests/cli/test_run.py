@@ -1,0 +1,64 @@
+"""facemake run: whose lock it clears, and whose it does not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from facemake import plan
+from facemake.cli import main
+from facemake.cli.run import live_owner
+
+
+def write_owner(folder: Path, host: str, pid: int, started: float) -> None:
+    (folder / ".facemake").mkdir(exist_ok=True)
+    (folder / ".facemake" / "owner").write_text(f"{host} {pid} {started:.2f}\n")
+
+
+def test_a_live_run_is_found_by_what_it_wrote(tmp_path: Path):
+    plan.write_owner(tmp_path / ".facemake")
+    assert live_owner(tmp_path) == f"process {os.getpid()}"
+
+
+def test_a_number_that_was_given_away_again_is_no_owner(tmp_path: Path):
+    write_owner(tmp_path, socket.gethostname(), os.getpid(), 12345.0)
+    assert live_owner(tmp_path) is None
+
+
+def test_a_run_on_another_host_counts_as_alive(tmp_path: Path):
+    write_owner(tmp_path, "elsewhere", 1, 1.0)
+    assert live_owner(tmp_path) == "process 1 on elsewhere"
+
+
+def test_a_run_that_has_not_written_yet_is_found_by_its_folder(tmp_path: Path):
+    program = tmp_path / "snakemake"
+    program.write_text("import time\ntime.sleep(60)\n")
+    (tmp_path / "study").mkdir()
+    running = subprocess.Popen([sys.executable, str(program)], cwd=tmp_path / "study")
+    try:
+        deadline = time.monotonic() + 10
+        while not psutil.Process(running.pid).cmdline():
+            assert time.monotonic() < deadline
+        assert live_owner(tmp_path / "study") == f"process {running.pid}"
+        assert live_owner(tmp_path) is None
+    finally:
+        running.kill()
+        running.wait()
+
+
+def test_the_lock_of_a_live_run_is_refused_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / ".snakemake" / "locks").mkdir(parents=True)
+    (tmp_path / ".snakemake" / "locks" / "0.output.lock").write_text("x")
+    plan.write_owner(tmp_path / ".facemake")
+    assert main(["run", "-d", str(tmp_path)]) == 2
+    assert f"process {os.getpid()} runs the workflow" in capsys.readouterr().err
+    assert list((tmp_path / ".snakemake" / "locks").iterdir())
