@@ -1,5 +1,5 @@
 # make demo   an environment, the bundled sample, the whole workflow on it
-# make test   lint-free tests, real runs included
+# make test   the tests, real runs included
 # `make help` lists the rest.
 PYTHON ?= python3
 BIN := .venv/bin

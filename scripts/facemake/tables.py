@@ -21,8 +21,6 @@ from facemake.errors import TableError
 ROWS_PER_GROUP = 512
 METADATA_KEY = b"facemake"
 
-FRAME_KEY = ("sample", "frame", "track")
-
 
 def _field(name: str, kind: pa.DataType, unit: str = "", *, nullable: bool = True) -> pa.Field:
     return pa.field(name, kind, nullable, {"unit": unit} if unit else None)
@@ -173,7 +171,7 @@ class TableWriter:
     Args:
         path: the file to write; write to a temporary name and rename (`facemake.runtime.atomic`).
         schema: one of `SCHEMAS`, or of `coefficient_schema`.
-        metadata: what made the table (`facemake.provenance.Recipe.metadata`).
+        metadata: what made the table (`facemake.shards.metadata`).
     """
 
     def __init__(self, path: Path, schema: pa.Schema, metadata: Mapping[str, Any]) -> None:
@@ -290,11 +288,6 @@ class TableReader:
             if group.num_rows:
                 # a row group holds one sample (TableWriter), so its minimum is that sample
                 self._groups.setdefault(group.column(column).statistics.min, []).append(index)
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of the whole table."""
-        return int(self._file.metadata.num_rows)
 
     @property
     def samples(self) -> list[str]:
