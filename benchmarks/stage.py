@@ -41,7 +41,11 @@ def main(stage: str, shard: str) -> None:
                 "identity": table("identity"),
             },
             "expressions": {"fit": table("fit"), "output": table("expressions")},
-            "aus": {"expressions": table("expressions"), "output": table("aus")},
+            "aus": {
+                "probe": table("probe"),
+                "expressions": table("expressions"),
+                "output": table("aus"),
+            },
             "dataset": {
                 "probe": table("probe"),
                 "detections": table("detections"),

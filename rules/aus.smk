@@ -1,6 +1,7 @@
 # Intensity and occurrence of facial action units.
 rule aus:
     input:
+        probe=f"{OUT}/probe/{{shard}}.parquet",
         expressions=f"{OUT}/expressions/{{shard}}.parquet",
     output:
         aus=f"{OUT}/aus/{{shard}}.parquet",

@@ -11,6 +11,7 @@ with job(snakemake.log[0], snakemake.threads):
 
     aus(
         plan=plan_file(snakemake.wildcards.shard),
+        probe=Path(snakemake.input.probe),
         expressions=Path(snakemake.input.expressions),
         output=Path(snakemake.output.aus),
         recipe=Recipe.from_dict(snakemake.params.recipe),

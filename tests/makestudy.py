@@ -55,7 +55,7 @@ class Study:
             )
             fit(plan, at("probe"), at("landmarks"), at("fit"), at("identity"), recipe("fit"))
             expressions(plan, at("fit"), at("expressions"), recipe("expressions"))
-            aus(plan, at("expressions"), at("aus"), recipe("aus"))
+            aus(plan, at("probe"), at("expressions"), at("aus"), recipe("aus"))
 
     def embed(self, shard: str, output: Path) -> None:
         from facemake.stages.embed import embed

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from facemake.backends import Backend
+from facemake.backends.aus import AU_ESTIMATORS
 from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.backends.landmarks import LANDMARKERS
@@ -84,7 +85,7 @@ STAGES: dict[str, Stage] = {
     "landmarks": Stage(settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)),
     "fit": Stage(settings=_section("camera", "fit"), models=FACE_MODEL),
     "expressions": Stage(settings=_section("fit"), models=FACE_MODEL),
-    "aus": Stage(),
+    "aus": Stage(backend=_chosen("aus", AU_ESTIMATORS)),
     "embed": Stage(settings=_section("embed"), backend=_chosen("embed", EMBEDDERS)),
     "dataset": Stage(
         settings=lambda config: {k: v for k, v in config["dataset"].items() if k != "keep_crops"}

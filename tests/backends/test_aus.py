@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facemake import recipes, settings
 from facemake.backends.aus import AU_COLUMNS, AU_ESTIMATORS, INTENSITY_AUS, OCCURRENCE_AUS
 from facemake.backends.aus.proxy import BASELINE_CAP, MOVEMENTS, create
 from facemake.backends.fit import builtin
@@ -110,3 +111,9 @@ def test_what_was_not_fitted_has_no_value() -> None:
 def test_missing_expressions_are_named() -> None:
     with pytest.raises(ValueError, match="jaw_open"):
         create([n for n in NAMES if n != "jaw_open"])
+
+
+def test_the_config_chooses_the_backend() -> None:
+    config = settings.filled({})
+    recipe = recipes.recipe("aus", config)
+    assert recipe.backend == config["aus"]["backend"] == "proxy"

@@ -85,6 +85,8 @@ def test_exif_orientation(tmp_path: Path, value: int) -> None:
         (frame,) = frames(tmp_path / name)
         assert np.array_equal(frame.rgb, upright), name
         assert (frame.width, frame.height) == (64, 48)
+    with open_media(Sample("s", tmp_path, "s")) as media:
+        assert list(media.sizes()) == [(64, 48)] * 3
     (frame,) = frames(tmp_path / "a.jpg")
     assert np.abs(frame.rgb[4:20, 4:20].astype(int) - (255, 0, 0)).mean() < 10
     assert frame.rgb.flags.c_contiguous
@@ -266,3 +268,15 @@ def test_chosen_pictures_touch_no_other_file(tmp_path: Path) -> None:
     assert all(np.array_equal(f.rgb, pattern(f.index)) for f in got)
     with pytest.raises(ValueError, match="no picture 5"):
         list(read_frames(Sample("s", tmp_path, "s"), [5]))
+
+
+def test_sizes_are_read_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, width in (("a.jpg", 40), ("b.png", 50), ("c.webp", 60)):
+        Image.fromarray(pattern(width=width)).save(tmp_path / name)
+    (tmp_path / "d.jpg").write_bytes(b"no picture")
+    (tmp_path / "e.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:400])
+    with open_media(Sample("s", tmp_path, "s")) as media:
+        found = [(frame.width, frame.height) for frame in media]
+        assert found == [(40, 48), (50, 48), (60, 48), (0, 0), (0, 0)]
+        monkeypatch.setattr("facemake.media.images.read_picture", None)
+        assert list(media.sizes())[:4] == found[:4]

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from facemake import schemes
 from facemake.backends.aus import AU_COLUMNS
 from facemake.backends.fit import builtin
 from facemake.backends.fit.identity import MAX_FRAMES
-from facemake.errors import ModelError
+from facemake.errors import FacemakeError, ModelError
 from facemake.provenance import Recipe
 from facemake.samples import Sample, shard_text
 from facemake.stages.aus import aus
@@ -60,6 +61,11 @@ def write_inputs(
     folder.mkdir(parents=True, exist_ok=True)
     plan, probe, landmarks = (folder / n for n in ("s.tsv", "probe.parquet", "lm.parquet"))
     plan.write_text(shard_text(Sample(n, folder / n, n, sha256=n) for n in samples))
+    if not size:
+        for name, rows in samples.items():
+            (folder / name).mkdir()
+            for i in range(len(rows)):
+                Image.new("L", SIZE).save(folder / name / f"{i}.png")
     detect = {"settings": {"track": {"image_folders": "pictures"}}}
     about = {"recipe": {"stage": "landmarks"}, "lineage": "x", "upstream": {"detect": detect}}
     with TableWriter(probe, SCHEMAS["probe"], about) as writer:
@@ -96,7 +102,7 @@ def run(folder: Path, inputs: tuple[Path, Path, Path]) -> dict[str, Path]:
     plan, probe, landmarks = inputs
     fit(plan, probe, landmarks, out["fit"], out["identity"], FIT)
     expressions(plan, out["fit"], out["expressions"], recipe("expressions", {"model": "builtin"}))
-    aus(plan, out["expressions"], out["aus"], recipe("aus", {}))
+    aus(plan, probe, out["expressions"], out["aus"], replace(recipe("aus", {}), backend="proxy"))
     return out
 
 
@@ -206,11 +212,34 @@ def test_pictures_of_a_folder_stand_alone(tmp_path: Path, size: bool) -> None:
     assert table.status.tolist() == ["ok"] * 6
     people = pd.read_parquet(out["identity"])
     assert people.identity[0] is None and people.n_frames[0] == 6
+    units = pd.read_parquet(out["aus"])
+    assert units.AU12_r.notna().all()
     alone = run(tmp_path, write_inputs(tmp_path / "in1", {FOLDER: rows[4:5]}, size))
     other = pd.read_parquet(alone["fit"]).drop(columns="frame")
     same = table[4:5].reset_index(drop=True).drop(columns="frame")
     pd.testing.assert_frame_equal(same, other, check_exact=True)
-    assert pd.read_parquet(out["aus"]).AU12_r.notna().all()
+    pd.testing.assert_frame_equal(
+        units[4:5].reset_index(drop=True).drop(columns="frame"),
+        pd.read_parquet(alone["aus"]).drop(columns="frame"),
+        check_exact=True,
+    )
+
+
+def test_pictures_of_several_sizes_have_each_its_camera(tmp_path: Path) -> None:
+    """A face that looks along the camera's axis, far from the middle of its picture."""
+    points = np.zeros((2, 478, 2))
+    shifts = np.array([[60.0, 30.0]] * 2)
+    truth = seen(MODEL, np.zeros((2, 3)), np.zeros((2, len(NAMES))), shift=shifts)
+    points[:, schemes.MEDIAPIPE478_TO_IBUG68] = truth.points
+    inputs = write_inputs(tmp_path / "in", {FOLDER: rows_of(points)}, size=False)
+    Image.new("L", (SIZE[1], SIZE[0])).save(tmp_path / "in" / FOLDER / "1.png")
+    table = pd.read_parquet(run(tmp_path, inputs)["fit"])
+    assert np.rad2deg(np.abs(table.loc[0, ["rx", "ry", "rz"]].astype(float))).max() < 1
+    assert np.abs(table.loc[0, ["tx", "ty"]].astype(float) - shifts[0]).max() < 3
+    assert abs(table.ry[1]) > 0.02, "the same points in another picture: another camera"
+    (tmp_path / "in" / FOLDER / "1.png").unlink()
+    with pytest.raises(FacemakeError, match="1 frames and had 2"):
+        run(tmp_path, inputs)
 
 
 def test_the_candidates_of_an_identity_are_few_and_spread() -> None:

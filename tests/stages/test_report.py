@@ -91,6 +91,7 @@ class Shard:
 
     def __init__(self, folder: Path, name: str = "pack") -> None:
         self.folder, self.name = folder, name
+        self.image_folders = "pictures"
         self.samples: list[Sample] = []
         self.probe: list[dict[str, Any]] = []
         self.rows: dict[str, dict[str, dict[str, Any]]] = {}
@@ -160,8 +161,13 @@ class Shard:
             for row in self.probe:
                 out.append(**row)
         aus = coefficient_schema(AU_COLUMNS, "")
+        settings = {
+            "detect": {"track": {"image_folders": self.image_folders}},
+            "fit": {"fov": 30.0},
+        }
         for stage in ("detections", "landmarks", "fit", "aus"):
-            made = metadata(stage, {"fov": 30.0} if stage == "fit" else None)
+            made_by = "detect" if stage == "detections" else stage
+            made = metadata(made_by, settings.get(made_by))
             path = self.folder / f"{stage}.parquet"
             with TableWriter(path, SCHEMAS.get(stage, aus), made) as out:
                 for sample, rows in self.rows.items():
@@ -403,6 +409,14 @@ def test_pictures_that_stand_alone_get_numbers(shard: Shard):
     assert "Picture 2, face 0" in page.text
     assert "Picture 1, face 0" not in page.text
     assert not page.all("path", "line")
+
+
+def test_pictures_in_sequence_are_joined(shard: Shard):
+    shard.image_folders = "sequence"
+    shard.video("folder", np.full(60, np.nan), kind="images")
+    page = Page(shard.pages()["folder"])
+    line = next(a["d"] for a in page.all("path", "line") if a["d"])
+    assert line.count("M") == 1
 
 
 def test_many_pictures_are_dots_that_no_line_joins(shard: Shard):

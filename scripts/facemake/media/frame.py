@@ -192,6 +192,11 @@ class Media(ABC):
     def pick(self, wanted: list[int], times: list[float] | None) -> Iterator[Frame]:
         """The frames of these indices (sorted, no two alike): see `read_frames`."""
 
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """Width and height of every frame in order, upright, px; (0, 0) where it has none."""
+        for frame in self:
+            yield frame.width, frame.height
+
     @abstractmethod
     def close(self) -> None:
         """Lets go of the file."""

@@ -69,6 +69,14 @@ class ImageMedia(Media):
                 raise ValueError(f"there is no picture {index}: the folder has {len(self.paths)}")
             yield picture_frame(self.paths[index], index)
 
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """By what the files say of themselves: no picture is decoded for it."""
+        for path in self.paths:
+            try:
+                yield picture_size(path)
+            except MediaError:
+                yield 0, 0
+
     def close(self) -> None:
         """Nothing is held open between pictures."""
 
@@ -96,19 +104,38 @@ def read_picture(path: Path) -> tuple[Pixels, Orientation, str]:
         # Damaged EXIF data, and large pictures: they are welcome up to Pillow's refusal, at 179
         # million pixels.
         warnings.simplefilter("ignore")
-        with _loaded(path) as image:
+        with _opened(path) as image:
             orientation = _orientation(image)
             pixels = orientation.apply(_rgb(image, path))
             return pixels, orientation, (image.format or "").lower()
 
 
-def _loaded(path: Path) -> Image.Image:
-    """The whole picture decoded, every error of its data put into words."""
+def picture_size(path: Path) -> tuple[int, int]:
+    """Upright width and height by a picture's header: those of what `read_picture` gives.
+
+    A picture that is damaged further on has a size all the same.
+
+    Raises:
+        MediaError: `unreadable` or `no_permission`, with the reason.
+        OSError: the disk or the network fails.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with _opened(path, whole=False) as image:
+            width, height = image.size
+            # Pillow gives the upright size of a TIFF file, and of no other
+            turned = image.format != "TIFF" and _orientation(image).transpose
+            return (height, width) if turned else (width, height)
+
+
+def _opened(path: Path, *, whole: bool = True) -> Image.Image:
+    """A picture, decoded if the `whole` is wanted, every error of its data put into words."""
     try:
         start = head(path)
         image = Image.open(path, formats=FORMATS)
         try:
-            image.load()
+            if whole:
+                image.load()
         except BaseException:
             image.close()
             raise

@@ -1,4 +1,7 @@
-"""Action units of every fitted frame, relative to each track's own neutral."""
+"""Action units of every fitted frame, relative to each track's own neutral.
+
+A picture that stands alone is a track of its own here: other pictures are other people.
+"""
 
 from __future__ import annotations
 
@@ -9,42 +12,54 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from facemake.backends.aus import AU_COLUMNS, AU_ESTIMATORS, AuEstimator, AuModule, proxy
+from facemake.backends.aus import AU_COLUMNS, AU_ESTIMATORS, AuEstimator, AuModule
+from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
-from facemake.shards import ShardRun
+from facemake.shards import ShardRun, decodable_samples
 from facemake.tables import TableReader, coefficient_schema
 
 UNIT = "proxy: _r intensity 0-5, _c occurrence 0 or 1"
 _KEY = ("sample", "frame", "track", "status")
 
 
-def aus(plan: Path, expressions: Path, output: Path, recipe: Recipe) -> None:
+def aus(plan: Path, probe: Path, expressions: Path, output: Path, recipe: Recipe) -> None:
     """Write the action units of a shard: the rows of the expressions, null where those are.
 
     Args:
         plan: the shard's plan file.
+        probe: its probe table.
         expressions: its expressions table.
         output: `aus/{shard}.parquet`.
         recipe: of the stage `aus`.
     """
-    backend: AuModule = AU_ESTIMATORS[recipe.backend].load() if recipe.backend else proxy
+    backend: AuModule = AU_ESTIMATORS[str(recipe.backend)].load()
     schema = coefficient_schema(AU_COLUMNS, UNIT)
     with (
-        ShardRun(recipe, plan, [expressions], {"aus": output}) as run,
+        ShardRun(recipe, plan, [probe, expressions], {"aus": output}) as run,
         TableReader(expressions) as reader,
     ):
         names = [name for name in reader.schema.names if name not in _KEY]
+        known = decodable_samples(probe)
         for sample, part in run.pending():
             writer = part.table("aus", schema)
+            if sample.sample not in known:
+                continue
+            alone = stand_alone(known[sample.sample], run.metadata)
             estimators: dict[int, AuEstimator] = {}
-            for _, track, values in _chunks(reader, sample.sample, names):
-                for number in np.unique(track).tolist():
-                    one = estimators.setdefault(number, backend.create(names))
-                    one.look(values[track == number])
+            if not alone:
+                for _, track, values in _chunks(reader, sample.sample, names):
+                    for number in np.unique(track).tolist():
+                        one = estimators.setdefault(number, backend.create(names))
+                        one.look(values[track == number])
             for table, track, values in _chunks(reader, sample.sample, names):
                 out = np.full((len(track), len(AU_COLUMNS)), np.nan)
-                for number in np.unique(track).tolist():
-                    out[track == number] = estimators[number].estimate(values[track == number])
+                if alone:
+                    for row in range(len(track)):
+                        one = backend.create(names)
+                        one.look(values[row : row + 1])
+                        out[row] = one.estimate(values[row : row + 1])[0]
+                for number, one in estimators.items():
+                    out[track == number] = one.estimate(values[track == number])
                 rounded, missing = out.astype(np.float32), np.isnan(out)
                 writer.append_columns(
                     sample.sample,

@@ -23,6 +23,7 @@ from facemake.dataset.motion import Motion
 from facemake.dataset.rows import Source, equals, lists, numbers, side_by_side
 from facemake.dataset.splits import split_of, subject_of
 from facemake.errors import TableError
+from facemake.pictures import stand_alone
 from facemake.provenance import Recipe, digest
 from facemake.samples import Sample
 from facemake.schemes import IBUG68, N_POINTS, subset
@@ -124,8 +125,10 @@ def _do_sample(
     census = Census()
     file = part.h5("examples")
     if probe["status"] in DECODABLE:
-        _judge_sample(sample.sample, census, tables, probe["kind"] == "video", settings)
-        census.close(settings.max_per_track)
+        alone = stand_alone(probe, run.metadata)
+        _judge_sample(sample.sample, census, tables, not alone, settings)
+        # of a picture that stands alone each face is a track of its own, with one example
+        census.close(None if alone else settings.max_per_track)
         _write_examples(sample.sample, census, tables, crops, file)
         run.progress.frame(probe["n_frames"] or 0)
     part.table("counts").append(**census.row(probe))

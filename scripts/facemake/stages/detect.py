@@ -11,6 +11,7 @@ import numpy as np
 
 from facemake.backends.detect import DETECTORS, Detector
 from facemake.media import open_media
+from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
 from facemake.samples import Sample
 from facemake.shards import ShardRun, decodable_samples
@@ -29,7 +30,8 @@ def detect(plan: Path, probe: Path, output: Path, recipe: Recipe) -> None:
     """Write the detections table of a shard.
 
     Each decoded frame has one row with track 0, and a row for every further track between that
-    track's first and last frame.
+    track's first and last frame. Of pictures that stand alone, each has a row for each of its
+    faces, and one with track 0 where it has none.
 
     Args:
         plan: the shard's plan file.
@@ -49,7 +51,6 @@ def detect(plan: Path, probe: Path, output: Path, recipe: Recipe) -> None:
         min_score=recipe.settings["min_score"],
         start_score=recipe.settings["start_score"],
     )
-    sequence = track["image_folders"] == "sequence"
     detector: Detector = row.load().create(row.models[0], rules.min_score)
     with ShardRun(recipe, plan, [probe], {"detections": output}) as run:
         kinds = decodable_samples(probe)
@@ -57,8 +58,8 @@ def detect(plan: Path, probe: Path, output: Path, recipe: Recipe) -> None:
         for sample, part in run.pending():
             writer = part.table("detections")
             if sample.sample in kinds:
-                in_time = kinds[sample.sample]["kind"] == "video" or sequence
-                _detect_sample(sample, writer, detector, rules, in_time, run)
+                alone = stand_alone(kinds[sample.sample], run.metadata)
+                _detect_sample(sample, writer, detector, rules, alone, run)
     detector.close()
 
 
@@ -67,7 +68,7 @@ def _detect_sample(
     writer: TableWriter,
     detector: Detector,
     rules: TrackRules,
-    in_time: bool,
+    alone: bool,
     run: ShardRun,
 ) -> None:
     found = DetectionList()
@@ -86,29 +87,38 @@ def _detect_sample(
                 heights.append(0)
             run.progress.frame()
     n_frames = len(times)
-    if in_time:
-        tracks = tracks_of_video(
-            found, rules, n_frames, max(widths, default=0), max(heights, default=0)
-        )
-    else:
+    if alone:
         tracks = tracks_of_pictures(
             found, rules, np.frombuffer(widths, np.int32), np.frombuffer(heights, np.int32)
         )
-    for row in _rows(found, tracks, times, broken):
+    else:
+        tracks = tracks_of_video(
+            found, rules, n_frames, max(widths, default=0), max(heights, default=0)
+        )
+    for row in _rows(found, tracks, times, broken, alone):
         writer.append(sample=sample.sample, **row)
 
 
 def _rows(
-    found: DetectionList, tracks: list[Track], times: array[float], broken: set[int]
+    found: DetectionList,
+    tracks: list[Track],
+    times: array[float],
+    broken: set[int],
+    alone: bool,
 ) -> Iterator[dict[str, object]]:
-    """The rows of a sample by frame, then track."""
+    """The rows of a sample by frame, then track.
+
+    Between two pictures that stand alone no face is lost: it was never to be expected.
+    """
     frames, values, faces = found.frames, found.values, found.faces
     at = [{int(frames[i]): i for i in track.detections} for track in tracks]
     ends = [(min(where), max(where)) for where in at]
     for frame, time in enumerate(times):
         clock = None if isnan(time) else time  # a picture has none
         for number in range(max(1, len(tracks))):
-            inside = number < len(tracks) and ends[number][0] <= frame <= ends[number][1]
+            inside = number < len(tracks) and (
+                frame in at[number] if alone else ends[number][0] <= frame <= ends[number][1]
+            )
             if number and not inside:
                 continue
             row: dict[str, object] = {"frame": frame, "track": number, "time": clock}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from facemake.backends.embed import EMBEDDERS, Embedder
 from facemake.dataset.rows import Source, equals, lists, numbers, side_by_side
 from facemake.media import read_frames
+from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
 from facemake.samples import Sample
 from facemake.schemes import IBUG68, N_POINTS, subset
@@ -46,6 +47,8 @@ def embed(
 ) -> None:
     """Write the embeddings table of a shard: rows for the chosen frames of each track only.
 
+    A picture that stands alone is chosen from by itself: each of its good faces has a row.
+
     Args:
         plan: the shard's plan file.
         probe: its probe table.
@@ -70,7 +73,8 @@ def embed(
             writer = part.table("embeddings")
             if sample.sample not in known:
                 continue
-            chosen = choose(tables, sample.sample, most, spacing)
+            alone = stand_alone(known[sample.sample], run.metadata)
+            chosen = choose(tables, sample.sample, None if alone else most, spacing)
             if chosen:
                 _embed_sample(sample, chosen, tables["landmarks"], embedder, writer)
             run.progress.frame(known[sample.sample]["n_frames"])
@@ -168,12 +172,12 @@ class Choice:
 
 
 def choose(
-    tables: Mapping[str, TableReader], sample: str, most: int, spacing: float
+    tables: Mapping[str, TableReader], sample: str, most: int | None, spacing: float
 ) -> list[Choice]:
     """The chosen faces of a sample, by frame and track.
 
     Only frames in which detection, landmarks and fit are all `ok` are chosen from: a track with
-    fewer gives fewer, and none gives none.
+    fewer gives fewer, and none gives none. With `most` None all of them are chosen.
     """
     looks: dict[int, _Looks] = defaultdict(_Looks)
     sources = {name: Source(tables[name], _LOOKS[name]) for name in _LOOKS}
@@ -201,16 +205,17 @@ def choose(
             looks[track].quality.frombytes(quality[here].tobytes())
     chosen: list[Choice] = []
     for track, seen in looks.items():
-        best = choose_frames(
-            np.frombuffer(seen.frames, np.int32),
-            np.frombuffer(seen.times, np.float64),
-            np.frombuffer(seen.quality, np.float32),
-            most,
-            spacing,
-        )
+        best: Iterable[int] = range(len(seen.frames))
+        if most is not None:
+            best = choose_frames(
+                np.frombuffer(seen.frames, np.int32),
+                np.frombuffer(seen.times, np.float64),
+                np.frombuffer(seen.quality, np.float32),
+                most,
+                spacing,
+            ).tolist()
         chosen += [
-            Choice(seen.frames[row], track, seen.times[row], seen.quality[row])
-            for row in best.tolist()
+            Choice(seen.frames[row], track, seen.times[row], seen.quality[row]) for row in best
         ]
     return sorted(chosen, key=lambda choice: (choice.frame, choice.track))
 

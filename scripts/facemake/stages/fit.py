@@ -16,8 +16,10 @@ from facemake.backends.fit import load
 from facemake.backends.fit.fitter import Fitter, FrameFits
 from facemake.backends.fit.identity import MAX_FRAMES, Identity
 from facemake.backends.fit.model import LinearFaceModel
-from facemake.errors import ModelError
+from facemake.errors import FacemakeError, ModelError
 from facemake.geometry import Camera
+from facemake.media import open_media
+from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
 from facemake.samples import Sample
 from facemake.shards import Part, ShardRun, decodable_samples
@@ -25,9 +27,6 @@ from facemake.status import FrameStatus
 from facemake.tables import TableReader
 
 Array = NDArray[np.float64]
-
-_FACE_SIDE = 3.0
-"""Where the size of a picture is not known, it is taken to be this many times the face's."""
 
 
 def fit(
@@ -38,7 +37,8 @@ def fit(
     The fit has the rows of the landmarks. A row whose landmarks are not `ok` keeps its status; one
     that cannot be fitted plausibly gets `not_converged`; both are null otherwise. Pictures of a
     folder that stand alone are fitted each on its own, and their rows in the identity table have no
-    coefficients.
+    coefficients; so are the frames of a sample whose frames differ in size, for an identity is that
+    of one camera.
 
     Args:
         plan: the shard's plan file.
@@ -53,13 +53,13 @@ def fit(
     outputs = {"fit": output, "identity": identity}
     with ShardRun(recipe, plan, [landmarks], outputs) as run, TableReader(landmarks) as reader:
         known = decodable_samples(probe)
-        alone = _pictures_stand_alone(reader.metadata)
         for sample, part in run.pending():
             row = known.get(sample.sample)
             if row is None:
                 part.table("fit")
                 part.table("identity")
                 continue
+            alone = stand_alone(row, run.metadata)
             fitting = _Fitting(model, float(recipe.settings["fov"]), row, alone)
             _fit_sample(sample, part, reader, fitting)
 
@@ -74,12 +74,6 @@ def _check(model: LinearFaceModel, recipe: Recipe) -> None:
         )
 
 
-def _pictures_stand_alone(metadata: dict[str, Any]) -> bool:
-    detect = metadata.get("upstream", {}).get("detect", {})
-    settings = detect.get("settings", {}).get("track", {})
-    return bool(settings.get("image_folders", "pictures") == "pictures")
-
-
 @dataclass(frozen=True)
 class _Fitting:
     """How the faces of one sample are fitted."""
@@ -87,23 +81,18 @@ class _Fitting:
     model: LinearFaceModel
     fov: float
     probe: dict[str, Any]
-    pictures_stand_alone: bool
-
-    @property
-    def alone(self) -> bool:
-        """Whether each frame is a picture of its own."""
-        return self.pictures_stand_alone and self.probe["kind"] != "video"
+    alone: bool
+    """Whether each frame is a picture of its own."""
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height, px; None for a folder of pictures of several sizes."""
+        """Width and height, px; None where frames differ in it."""
         width, height = self.probe["width"], self.probe["height"]
         return (int(width), int(height)) if width and height else None
 
-    def fitter(self) -> Fitter:
-        """For the whole sample, where its pictures have one size."""
-        assert self.size is not None
-        return Fitter(self.model, Camera.from_fov(*self.size, self.fov), size=self.size)
+    def fitter(self, size: tuple[int, int]) -> Fitter:
+        """For frames of this width and height, px."""
+        return Fitter(self.model, Camera.from_fov(*size, self.fov), size=size)
 
 
 def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitting) -> None:
@@ -111,7 +100,8 @@ def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitti
     seen: dict[int, int] = {}  # track -> rows with landmarks
     people: dict[int, Identity] = {}
     errors: dict[int, list[float]] = {}
-    fitter = fitting.fitter() if fitting.size is not None else None
+    fitter = fitting.fitter(fitting.size) if fitting.size is not None else None
+    sizes = _sizes(sample, fitting)
     if fitter is not None and not fitting.alone:
         candidates: dict[int, _Candidates] = {}
         for rows in _chunks(reader, sample.sample):
@@ -128,7 +118,7 @@ def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitti
                 continue
             points = rows.points[where]
             if fitter is None:
-                found = _fit_of_unknown_size(points, fitting)
+                found = _fit_by_size(points, sizes[rows.frame[where]], fitting)
             elif fitting.alone:
                 found = fitter.fit_pictures(points)
             else:
@@ -224,24 +214,28 @@ class _Candidates:
         return np.stack(self.held) if self.held else np.empty((0, 68, 2))
 
 
-def _fit_of_unknown_size(points: Array, fitting: _Fitting) -> FrameFits:
-    """Pictures of several sizes: each as if its camera looked at the middle of the face.
-
-    The landmarks table does not say how large each picture is, so the picture is taken to be
-    `_FACE_SIDE` times as large as the face. Turn and expression hardly notice; the distance tz is
-    only as good as that guess.
-    """
-    found = []
-    for one in points:
-        low, high = one.min(axis=0), one.max(axis=0)
-        side = max(1.0, _FACE_SIDE * float((high - low).max()))
-        camera = Camera(
-            Camera.from_fov(round(side), round(side), fitting.fov).focal,
-            *(0.5 * (low + high)).tolist(),
+def _sizes(sample: Sample, fitting: _Fitting) -> NDArray[np.int32]:
+    """(n_frames, 2) width and height of each frame, px; none where all have one size."""
+    if fitting.size is not None:
+        return np.empty((0, 2), np.int32)
+    with open_media(sample) as media:
+        sizes = np.array(list(media.sizes()), np.int32)
+    if len(sizes) != fitting.probe["n_frames"]:
+        raise FacemakeError(
+            f"{sample.path} has {len(sizes)} frames and had {fitting.probe['n_frames']} when the "
+            "run began: leave recordings as they are while they are worked on, and run again"
         )
-        found.append(Fitter(fitting.model, camera).fit_pictures(one[None]))
-    names = FrameFits.__dataclass_fields__
-    return FrameFits(**{k: np.concatenate([getattr(f, k) for f in found]) for k in names})
+    return sizes
+
+
+def _fit_by_size(points: Array, sizes: NDArray[np.int32], fitting: _Fitting) -> FrameFits:
+    """Each frame on its own, (n, 68, 2) points, by the camera of its size, (n, 2) px."""
+    fits = _empty(len(points), fitting.model)
+    for size in np.unique(sizes, axis=0):
+        where = np.flatnonzero((sizes == size).all(axis=1))
+        fitter = fitting.fitter((int(size[0]), int(size[1])))
+        _place(fits, where, fitter.fit_pictures(points[where]))
+    return fits
 
 
 def _empty(n: int, model: LinearFaceModel) -> FrameFits:

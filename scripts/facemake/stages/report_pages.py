@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
 from facemake.report import charts, contact, render, strips, words
 from facemake.report.charts import Histogram
@@ -116,7 +117,7 @@ def _page(
 ) -> str:
     course = None
     if probe["status"] in DECODABLE and "detections" in tables:
-        alone = probe["kind"] != "video" and not _pictures_in_time(tables["detections"])
+        alone = stand_alone(probe, tables["detections"].metadata)
         course = time_course(sample.sample, tables, alone=alone)
         course = course if course.axis.n_frames else None
     status, reason = _verdict(probe, counts, course)
@@ -155,11 +156,6 @@ def _settings(path: Path) -> dict[str, Any]:
     """The settings of the stage that wrote a file."""
     settings: dict[str, Any] = read_metadata(path).get("recipe", {}).get("settings", {})
     return settings
-
-
-def _pictures_in_time(detections: TableReader) -> bool:
-    settings = detections.metadata["recipe"]["settings"]
-    return bool(settings.get("track", {}).get("image_folders") == "sequence")
 
 
 def _verdict(
