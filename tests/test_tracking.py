@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facemake.backends.detect import Detections
+from facemake.detections import Detections
 from facemake.tracking import DetectionList, TrackRules, tracks_of_pictures, tracks_of_video
 
 RULES = TrackRules(max_gap=10, min_frames=5, main="prominent", min_score=0.3, start_score=0.75)
@@ -65,6 +65,27 @@ def test_a_gap_of_max_gap_frames_is_bridged_and_no_longer_one(gap: int, expected
     seen = [detections((100, 100, 60, 0.9))] * 8
     _, tracks = video(seen + [detections()] * gap + seen)
     assert len(tracks) == expected
+
+
+def test_an_unsure_run_does_not_bridge_what_is_longer_than_max_gap():
+    sure, unsure, nobody = (
+        [detections((100, 100, 60, 0.9))],
+        [detections((100, 100, 60, 0.5))],
+        [detections()],
+    )
+    # frames 0-7 and 28-35 are sure, a step of 21; 17-18 is unsure and within max_gap of both
+    frames = sure * 8 + nobody * 9 + unsure * 2 + nobody * 9 + sure * 8
+    found, tracks = video(frames)
+    assert [found.frames[t.detections].tolist() for t in tracks] == [
+        list(range(8)),
+        list(range(28, 36)),
+    ]
+    # ten frames apart, the sure runs need no bridge
+    frames = sure * 8 + nobody * 4 + unsure * 2 + nobody * 4 + sure * 8
+    found, tracks = video(frames)
+    assert [found.frames[t.detections].tolist() for t in tracks] == [
+        [*range(8), *range(18, 26)],
+    ]
 
 
 def test_short_tracks_are_dropped_but_not_in_a_sample_that_is_itself_short():

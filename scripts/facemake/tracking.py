@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake.backends.detect import Detections
+from facemake.detections import Detections
 
 # A face moves less than this between two looks, in units of its own size, more after a gap.
 _REACH = 0.6
@@ -104,7 +104,7 @@ def tracks_of_video(
         height: of the frames in pixels.
     """
     tracks = _associate(found, rules)
-    tracks = [_sure_runs(track, found, rules) for track in tracks]
+    tracks = [sure for track in tracks for sure in _sure_tracks(track, found, rules)]
     least = min(rules.min_frames, n_frames)
     tracks = [track for track in tracks if len(track.detections) >= least]
     return _ordered(tracks, found, rules.main, width, height)
@@ -225,16 +225,23 @@ def _assign(
     return [(t, int(d)) for t, d in enumerate(columns) if d >= 0 and np.isfinite(cost[t, d])]
 
 
-def _sure_runs(track: Track, found: DetectionList, rules: TrackRules) -> Track:
-    """The track without its unbroken runs that were never sure."""
+def _sure_tracks(track: Track, found: DetectionList, rules: TrackRules) -> list[Track]:
+    """The track without its unbroken runs that were never sure.
+
+    Two runs that are now further apart than `max_gap` are two tracks: what bridged them was unsure.
+    """
     indices = np.array(track.detections)
     frames, scores = found.frames[indices], found.values[indices, 4]
     breaks = np.flatnonzero(np.diff(frames) > 1) + 1
-    kept: list[int] = []
+    tracks: list[Track] = []
     for run, score in zip(np.split(indices, breaks), np.split(scores, breaks), strict=True):
-        if score.max() >= rules.start_score:
-            kept.extend(run.tolist())
-    return Track(kept)
+        if score.max() < rules.start_score:
+            continue
+        gap = found.frames[run[0]] - found.frames[tracks[-1].detections[-1]] - 1 if tracks else 0
+        if not tracks or gap > rules.max_gap:
+            tracks.append(Track())
+        tracks[-1].detections.extend(run.tolist())
+    return tracks
 
 
 def _ordered(

@@ -11,8 +11,8 @@ import numpy as np
 from mediapipe.python import packet_getter
 from numpy.typing import NDArray
 
-from facemake.backends.detect import Detections
 from facemake.backends.mediapipe_graph import Graph, image_packet
+from facemake.detections import Detections
 from facemake.models import packaged_model
 
 _CALCULATORS = {

@@ -1,0 +1,33 @@
+"""The library's floors: imports go downwards only."""
+
+from __future__ import annotations
+
+import pytest
+
+from facemake.provenance import LIBRARY, _imports
+
+# They know what can be chosen: the registries of the backends.
+PLANNING = {"plan", "recipes", "settings", "estimate", "summary", "__main__"}
+KERNEL = sorted(
+    f"facemake.{path.stem}"
+    for path in LIBRARY.glob("*.py")
+    if path.stem not in PLANNING | {"__init__"}
+) + sorted(
+    f"facemake.{folder}.{path.stem}"
+    for folder in ("media", "runtime")
+    for path in LIBRARY.glob(f"{folder}/*.py")
+    if path.stem != "__init__"
+)
+
+
+@pytest.mark.parametrize("module", KERNEL)
+def test_the_kernel_knows_no_backend_and_no_stage(module: str):
+    above = ("facemake.backends", "facemake.stages", "facemake.cli")
+    assert not [name for name in _imports(module) if name.startswith(above)]
+
+
+def test_no_backend_knows_a_stage():
+    for path in LIBRARY.glob("backends/**/*.py"):
+        module = ".".join(("facemake", *path.relative_to(LIBRARY).with_suffix("").parts))
+        names = _imports(module.removesuffix(".__init__"))
+        assert not [n for n in names if n.startswith(("facemake.stages", "facemake.cli"))], module
