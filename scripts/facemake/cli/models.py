@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from facemake.errors import ModelError
-from facemake.models import model, model_path, registry
+from facemake.models import model, model_path, registry, use_models_dir
 
 
 def add_to(commands: Any) -> None:
@@ -23,6 +24,10 @@ def add_to(commands: Any) -> None:
     path = actions.add_parser("path", help="where a model's verified file is")
     path.add_argument("name", metavar="NAME")
     path.set_defaults(function=_path)
+    for action in (verify, path):
+        action.add_argument(
+            "--models-dir", type=Path, metavar="DIR", help="a folder to look through before others"
+        )
 
 
 def _list(options: argparse.Namespace, rest: list[str]) -> int:
@@ -32,6 +37,7 @@ def _list(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _verify(options: argparse.Namespace, rest: list[str]) -> int:
+    use_models_dir(options.models_dir)
     missing = 0
     for name in options.names or registry():
         try:
@@ -43,5 +49,6 @@ def _verify(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _path(options: argparse.Namespace, rest: list[str]) -> int:
+    use_models_dir(options.models_dir)
     print(model_path(options.name))
     return 0
