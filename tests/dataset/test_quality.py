@@ -18,7 +18,6 @@ def faces(n: int = 1, **changes: object) -> Evidence:
         sure=np.ones(n, bool),
         confidence=np.full(n, 0.9, np.float32),
         fitted=np.ones(n, bool),
-        converged=np.ones(n, bool),
         angles=np.zeros((n, 3), np.float32),
         labelled=np.ones(n, bool),
         width=np.full(n, 200, np.float32),
@@ -46,7 +45,6 @@ def test_a_perfect_face_has_quality_one_and_is_kept():
     [
         ({"confidence": [0.4]}, "confidence", 0.5),
         ({"confidence": [0.8]}, "confidence", 1.0),
-        ({"converged": [False]}, "convergence", 0.7),
         ({"angles": np.deg2rad([[45, 0, 0]])}, "pose", 2 / 3),
         ({"angles": np.deg2rad([[-9, 18, -18]])}, "pose", 1 - (9 + 18 + 18) / 135),
         ({"width": [25]}, "size", 0.5),

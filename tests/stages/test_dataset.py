@@ -283,6 +283,26 @@ def test_crops_of_another_run_are_refused(portraits, tmp_path):
     assert not (tmp_path / "a.h5").exists()
 
 
+def test_a_fit_that_did_not_converge_is_no_example(portraits, tmp_path):
+    """Whatever values it may have, and however good the face is."""
+    study = Study(tmp_path / "study", portraits.plan)
+    shutil.copytree(portraits.folder, study.folder)
+    with tables.TableReader(portraits.table("fit", SHARD)) as reader:
+        parts = [reader.read(name) for name in reader.samples]
+        made, schema = dict(reader.metadata), reader.schema.remove_metadata()
+    made.pop("units")
+    with tables.TableWriter(study.table("fit", SHARD), schema, made) as writer:
+        for part in parts:
+            columns = {name: part[name] for name in schema.names if name != "sample"}
+            status = part["status"].to_pylist()
+            if part["sample"][0].as_py() == "clip":
+                status[10:20] = ["not_converged"] * 10
+            writer.append_columns(part["sample"][0].as_py(), {**columns, "status": status})
+    study.dataset(SHARD, tmp_path / "a.h5", min_quality=0)
+    counts = pd.read_parquet(tmp_path / "a.parquet").set_index("sample")
+    assert counts.rejected_fit["clip"] == 10
+
+
 def test_shards_are_merged_in_order(portraits, examples, tmp_path, caplog):
     two = tmp_path / "two.h5"
     portraits.dataset(SHARD, two)

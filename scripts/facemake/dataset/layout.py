@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake import h5
+from facemake.backends.aus import INTENSITY_COLUMNS
 from facemake.dataset.fhog import LENGTH as FHOG_LENGTH
 from facemake.errors import TableError
 
-AU_NAMES = tuple(
-    f"AU{number:02d}_r" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
-)
+AU_NAMES = INTENSITY_COLUMNS
 """The action units of `au_intensities`, in order; also columns of the table `aus`."""
 
 CROP_SIZE = 112
@@ -91,7 +90,6 @@ FIELDS: tuple[Field, ...] = (
 )
 
 NUMBERS = tuple(field for field in FIELDS if field.kind != "text")
-TEXTS = tuple(field for field in FIELDS if field.kind == "text")
 
 
 def create(file: h5py.File, n: int, fields: Sequence[Field] = FIELDS) -> dict[str, h5py.Dataset]:

@@ -2,7 +2,8 @@
 
 The rule and its numbers are those of pyfaceau's training data, so that sets made by either can be
 mixed, with the landmark network's confidence in the place of the detector's: detectors do not agree
-on what 0.8 means.
+on what 0.8 means. Theirs lowers the score of a face whose fit did not converge; here such a face
+has no parameters to learn from, and is rejected as `fit`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ MAX_ANGLE_DEGREES = 45.0
 SIZE_RANGE = (50.0, 500.0)
 FULL_SPREAD = 20.0
 MOST_MOTION = 10.0
-NOT_CONVERGED = 0.7
 
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
@@ -31,13 +31,13 @@ WEIGHTS: Mapping[str, float] = MappingProxyType(
         "motion": 1.0,
     }
 )
-"""Of the parts in the geometric mean."""
+"""Of the parts in the geometric mean; convergence counts as a part that is always 1."""
 
 KEPT = 0
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         "landmarks": "the landmark stage is not sure of the face",
-        "fit": "the face model was not fitted",
+        "fit": "the face model was not fitted, or its fit did not converge",
         "aus": "no action unit was estimated",
         "confidence": f"landmark confidence below {MIN_CONFIDENCE:g}",
         "pose": f"pitch, yaw or roll beyond {MAX_ANGLE_DEGREES:g} degrees",
@@ -60,8 +60,8 @@ class Evidence:
     Attributes:
         sure: (n,) bool, the landmark stage's status is `ok`.
         confidence: (n,) 0-1, the landmark network's.
-        fitted: (n,) bool, there are pose and shape parameters.
-        converged: (n,) bool, the fit's status is `ok`.
+        fitted: (n,) bool, the fit's status is `ok`: it converged, and there are pose and shape
+            parameters.
         angles: (n, 3) rad: pitch, yaw, roll.
         labelled: (n,) bool, there is an action unit.
         width: (n,) px, of the detected box.
@@ -72,7 +72,6 @@ class Evidence:
     sure: NDArray[np.bool_]
     confidence: NDArray[np.float32]
     fitted: NDArray[np.bool_]
-    converged: NDArray[np.bool_]
     angles: NDArray[np.float32]
     labelled: NDArray[np.bool_]
     width: NDArray[np.float32]
@@ -83,11 +82,11 @@ class Evidence:
 def parts(evidence: Evidence) -> dict[str, NDArray[np.float64]]:
     """The parts of the score by name, (n,) float64 each in 0-1; NaN where nothing is known.
 
-    confidence: its share of 0.8, at most 1. convergence: 1, or 0.7 for a fit that did not converge.
-    pose: mean over the three angles of 1 - |angle| / 45 degrees. size: 1 for a box 50 to 500 px
-    wide, falling in proportion outside. spread: the longer side of the landmarks' bounding box as
-    a share of 20 px, at most 1. motion: 1 - motion / 10 px; 1 where it is not known (the first
-    frame of a track, a picture), for there is nothing to hold against that frame.
+    confidence: its share of 0.8, at most 1. pose: mean over the three angles of 1 - |angle| / 45
+    degrees. size: 1 for a box 50 to 500 px wide, falling in proportion outside. spread: the longer
+    side of the landmarks' bounding box as a share of 20 px, at most 1. motion: 1 - motion / 10 px;
+    1 where it is not known (the first frame of a track, a picture), for there is nothing to hold
+    against that frame.
     """
     width = evidence.width.astype(np.float64)
     extent = (evidence.points.max(axis=1) - evidence.points.min(axis=1)).max(axis=1)
@@ -97,7 +96,6 @@ def parts(evidence: Evidence) -> dict[str, NDArray[np.float64]]:
         size = np.minimum(np.minimum(width / low, high / width), 1.0)
     found = {
         "confidence": evidence.confidence / MIN_CONFIDENCE,
-        "convergence": np.where(evidence.converged, 1.0, NOT_CONVERGED),
         "pose": (1.0 - degrees / MAX_ANGLE_DEGREES).mean(axis=1),
         "size": size,
         "spread": extent / FULL_SPREAD,
@@ -114,9 +112,9 @@ def score(evidence: Evidence) -> NDArray[np.float32]:
     found = parts(evidence)
     total = sum(WEIGHTS.values())
     product = np.ones(len(evidence.width))
-    for name, weight in WEIGHTS.items():
+    for name, part in found.items():
         # by the C library: the last bit of numpy.power can depend on where an array lies
-        product *= [value ** (weight / total) for value in found[name].tolist()]
+        product *= [value ** (WEIGHTS[name] / total) for value in part.tolist()]
     return np.nan_to_num(product, nan=0.0).astype(np.float32)
 
 

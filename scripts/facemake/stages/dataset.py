@@ -20,11 +20,11 @@ from facemake.dataset.crop import global_params_in_crop, landmarks_in_crop
 from facemake.dataset.fhog import fhog
 from facemake.dataset.layout import AU_NAMES, NUMBERS
 from facemake.dataset.motion import Motion
-from facemake.dataset.rows import Source, equals, lists, numbers, side_by_side
 from facemake.dataset.splits import split_of, subject_of
 from facemake.errors import TableError
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe, digest
+from facemake.rows import Source, equals, lists, numbers, side_by_side
 from facemake.samples import Sample
 from facemake.schemes import IBUG68, N_POINTS, subset
 from facemake.shards import Part, ShardRun
@@ -35,7 +35,7 @@ _CROPS_AT_ONCE = 64
 _EVIDENCE = {
     "detections": ("w", "status"),
     "landmarks": ("scheme", "points", "confidence", "status"),
-    "fit": ("rx", "ry", "rz", "global_params", "status"),
+    "fit": ("rx", "ry", "rz", "status"),
     "aus": AU_NAMES,
 }
 _CONTENT = {
@@ -219,12 +219,10 @@ def _judge_sample(
         if not len(rows):
             continue
         angles = np.stack([numbers(fitted, name)[rows] for name in ("rx", "ry", "rz")], axis=1)
-        params = lists(fitted, "global_params", 6)[rows]
         evidence = quality.Evidence(
             sure=equals(marked, "status", FrameStatus.OK)[rows],
             confidence=numbers(marked, "confidence")[rows],
-            fitted=np.isfinite(params).all(axis=1) & np.isfinite(angles).all(axis=1),
-            converged=converged[rows],
+            fitted=converged[rows],
             angles=angles,
             labelled=np.isfinite(_intensities(table["aus"])[rows]).any(axis=1),
             width=numbers(found, "w")[rows],

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from facemake.backends.embed import EMBEDDERS, Embedder
-from facemake.dataset.rows import Source, equals, lists, numbers, side_by_side
 from facemake.media import read_frames
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
+from facemake.rows import Source, equals, lists, numbers, side_by_side
 from facemake.samples import Sample
 from facemake.schemes import IBUG68, N_POINTS, subset
 from facemake.shards import ShardRun, decodable_samples

@@ -16,9 +16,10 @@ INTENSITY_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
 OCCURRENCE_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
 """Action units with an occurrence, in OpenFace's order."""
 
-AU_COLUMNS = tuple(f"AU{n:02d}_r" for n in INTENSITY_AUS) + tuple(
-    f"AU{n:02d}_c" for n in OCCURRENCE_AUS
-)
+INTENSITY_COLUMNS = tuple(f"AU{n:02d}_r" for n in INTENSITY_AUS)
+"""Columns of the intensities, 0-5."""
+
+AU_COLUMNS = INTENSITY_COLUMNS + tuple(f"AU{n:02d}_c" for n in OCCURRENCE_AUS)
 """Columns of the table: intensities 0-5, then occurrences 0 or 1."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -27,23 +26,11 @@ class Embedder(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class EmbedderBackend(Backend):
-    """An embedder's row.
-
-    Attributes:
-        dimension: D, the length of its vectors.
-    """
-
-    dimension: int
-
-
-EMBEDDERS: dict[str, EmbedderBackend] = {
-    "dlib": EmbedderBackend(
+EMBEDDERS: dict[str, Backend] = {
+    "dlib": Backend(
         module="facemake.backends.embed.dlib_resnet",
         models=("dlib_face_recognition_resnet_v1", "dlib_5_point_predictor"),
         stack="dlib",
         use="the default: 128-d, 60 ms a face on one core",
-        dimension=128,
     ),
 }

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from facemake.dataset.rows import Source, equals, lists, numbers, side_by_side
 from facemake.errors import TableError
+from facemake.rows import Source, equals, lists, numbers, side_by_side
 from facemake.tables import SCHEMAS, TableReader, TableWriter, coefficient_schema
 
 META = {"recipe": {}, "lineage": "", "upstream": {}}
