@@ -19,7 +19,7 @@ from facemake.dataset import layout
 from facemake.dataset.fhog import fhog
 from facemake.errors import TableError
 from facemake.geometry import apply_affine, rotation_from_euler_xyz
-from facemake.samples import read_shard, shard_text
+from facemake.samples import read_shard, samples_digest, shard_text
 from facemake.schemes import MEDIAPIPE478, MEDIAPIPE478_TO_IBUG68
 from facemake.stages import dataset as stage
 from facemake.stages.merge_dataset import merge_dataset
@@ -361,9 +361,10 @@ def lengthen(study: Study, times: int, shard: str) -> None:
     with inside(study.folder):
         (clip,) = (s for s in read_shard(study.plan_file(SHARD)) if s.sample == "clip")
     study.plan_file(shard).write_text(shard_text([clip]))
+    listed = {"samples": samples_digest([clip])}
     for name in ("probe", "detections", "landmarks", "fit", "aus"):
         with tables.TableReader(study.table(name, SHARD)) as reader:
-            rows, made = reader.read("clip"), dict(reader.metadata)
+            rows, made = reader.read("clip"), {**reader.metadata, **listed}
             schema = reader.schema.remove_metadata()
         made.pop("units")
         with tables.TableWriter(study.table(name, shard), schema, made) as writer:
@@ -379,7 +380,8 @@ def lengthen(study: Study, times: int, shard: str) -> None:
         h5py.File(study.table("faces", SHARD, "h5")) as faces,
         h5.create(study.table("faces", shard, "h5")) as longer,
     ):
-        h5.write_metadata(longer, h5.read_metadata(study.table("faces", SHARD, "h5")))
+        made = h5.read_metadata(study.table("faces", SHARD, "h5"))
+        h5.write_metadata(longer, {**made, **listed})
         for name in ("crops", "affine", "track"):
             values = faces[f"clip/{name}"]
             target = longer.create_dataset(

@@ -37,12 +37,15 @@ def between(frame: pd.DataFrame, one: str, other: str) -> np.ndarray:
 
 def test_rows_are_the_chosen_frames_only(embeddings):
     frame = pd.read_parquet(embeddings)
-    assert frame["sample"].value_counts().to_dict() == {"clip": 2, "collins": 1, "hopper": 1}
+    counts = frame["sample"].value_counts().to_dict()
+    assert counts.keys() == {"clip", "collins", "hopper"}
+    assert counts["collins"] == counts["hopper"] == 1
+    assert 2 <= counts["clip"] <= 3  # a second apart, of three seconds
     assert list(frame.columns) == ["sample", "frame", "track", "embedding", "quality"]
     keys = frame[["sample", "frame", "track"]]
     assert keys.equals(keys.sort_values(["sample", "frame", "track"]))
     vectors = np.stack(frame.embedding)
-    assert vectors.shape == (4, 128) and vectors.dtype == np.float32
+    assert vectors.shape == (len(frame), 128) and vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     assert frame.quality.between(0, 1).all()
     with tables.TableReader(embeddings) as reader:
