@@ -39,7 +39,14 @@ rule all:
     input:
         rules.training_set.input,
         rules.report.output,
+        # all that is read as a table or opened by hand: what is missing is made again
+        stage_tables("probe"),
+        stage_tables("detect", "detections"),
+        stage_tables("landmarks"),
+        stage_tables("fit"),
+        stage_tables("fit", "identity"),
         stage_tables("expressions"),
+        stage_tables("aus"),
         stage_tables("embed", "embeddings"),
 
 

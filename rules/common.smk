@@ -16,7 +16,9 @@ def _plan():
     files = [
         Path(f) for f in dict.fromkeys(map(os.path.realpath, workflow.configfiles))
     ]
-    return planning.make(config, files)
+    plan = planning.make(config, files)
+    planning.drop_dangling_links(Path(plan.config["outdir"]))
+    return plan
 
 
 try:

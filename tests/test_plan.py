@@ -261,3 +261,23 @@ def test_a_rebuilt_container_is_another_one(folder: Path):
 def test_any_wrong_type_is_refused_in_words(folder: Path, wrong: dict):
     with pytest.raises(ConfigError, match="the configuration is refused"):
         plan.make({"input_dir": "clips", **wrong})
+
+
+def test_results_that_link_to_nothing_are_made_again(folder: Path):
+    (folder / "results" / "aus").mkdir(parents=True)
+    (folder / "store").write_text("x")
+    (folder / "results" / "aus" / "dead.parquet").symlink_to(folder / "gone")
+    (folder / "results" / "aus" / "alive.parquet").symlink_to(folder / "store")
+    plan.drop_dangling_links(folder / "results")
+    assert [p.name for p in (folder / "results" / "aus").iterdir()] == ["alive.parquet"]
+
+
+def test_results_have_a_folder_of_their_own(folder: Path):
+    with pytest.raises(ConfigError, match="give the results a folder of their own"):
+        plan.make(config(outdir="."))
+
+
+@pytest.mark.parametrize("where", ["/dev/null/x", "clips/clip00.mp4"])
+def test_a_cache_folder_that_cannot_be_is_refused_in_words(folder: Path, where: str):
+    with pytest.raises(ConfigError, match="set cache_dir to a folder"):
+        plan.make(config(cache_dir=where))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,39 @@ def test_a_folder_gives_safe_unique_names(tmp_path: Path):
         "manifest.mp4": "manifest-2",
         "pictures": "pictures",
     }
+
+
+def test_a_quote_is_a_letter_like_any_other(folder: Path):
+    rows = read_samples(
+        sheet(
+            folder,
+            'sample\tpath\tsubject\na\tclip.mp4\t"Anna\nb\tclip.mp4\tBob\nc\tclip.mp4\tC "x"\n',
+        )
+    ).rows
+    assert [(r.sample, r.subject) for r in rows] == [("a", '"Anna'), ("b", "Bob"), ("c", 'C "x"')]
+
+
+def test_another_encoding_is_named_with_its_cure(folder: Path):
+    (folder / "samples.tsv").write_bytes("sample\tpath\nä\tclip.mp4\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match="save it as tab-separated text in UTF-8"):
+        read_samples(settings.filled({"samples": str(folder / "samples.tsv")}))
+
+
+def test_what_is_no_file_is_refused_without_opening_it(folder: Path):
+    os.mkfifo(folder / "pipe.mp4")
+    assert "is neither a file nor a folder" in refusal(
+        folder, "sample\tpath\na\tpipe.mp4\nb\t/dev/zero\n"
+    )
+
+
+def test_a_folder_passes_over_what_is_no_recording(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "dead.mp4").symlink_to("nowhere.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    rows = read_samples(settings.filled({"input_dir": str(tmp_path)})).rows
+    assert [row.sample for row in rows] == ["a"]
+    assert "passed over 3 files" in caplog.text
+    assert "dead.mp4, notes.txt, pipe.mp4" in caplog.text

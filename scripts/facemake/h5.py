@@ -36,7 +36,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
             return document
     except OSError as error:
         raise TableError(
-            f"{path} cannot be read as HDF5 ({error}); delete it and run again"
+            f"{path} cannot be read as HDF5 ({error}); if it is one of a run's results, delete "
+            f"{path.resolve()} and run again"
         ) from None
     except KeyError:
         raise TableError(f"{path} was not written by facemake") from None

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -136,6 +137,10 @@ def make(config: Mapping[str, Any], files: Sequence[Path] = (), work: Path = WOR
     from facemake.sheet import read_samples
 
     full = settings.filled(config)
+    if isinstance(full["outdir"], str) and Path(full["outdir"]).resolve() == Path.cwd():
+        raise ConfigError(
+            "outdir is the working directory itself: give the results a folder of their own"
+        )
     fault: ConfigError | None = None
     try:
         settings.check(full, files)
@@ -150,9 +155,16 @@ def make(config: Mapping[str, Any], files: Sequence[Path] = (), work: Path = WOR
     if fault:
         raise fault
 
-    with open_memo(cache_folder(full) or work) as memo:
-        samples = rows.hashed(memo)
-        containers = _containers(full, memo)
+    folder = cache_folder(full) or work
+    try:
+        with open_memo(folder) as memo:
+            samples = rows.hashed(memo)
+            containers = _containers(full, memo)
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(
+            f"hashes of recordings cannot be kept in {folder} ({error}); set cache_dir to a folder "
+            "that you can write to, or delete the file hashes-1.sqlite there if it is damaged"
+        ) from None
     packs = _packs(samples, full["shards"])
     return Plan(
         config=full,
@@ -259,6 +271,18 @@ def set_orphans_aside(plan: Plan) -> list[Path]:
                 path.replace(target)
                 moved.append(target)
     return moved
+
+
+def drop_dangling_links(out: Path) -> None:
+    """Remove results that are links to nothing, so that they are made again.
+
+    Results from the artifact cache are links into its store; Snakemake stops at one whose file was
+    deleted there, and pandas reads a folder of such links as an empty table.
+    """
+    for folder in STAGE_FOLDERS:
+        for path in (out / folder).glob("[!.]*"):
+            if path.is_symlink() and not path.exists():
+                path.unlink()
 
 
 def _wanted(folder: str, plan: Plan) -> bool:

@@ -170,6 +170,7 @@ class ShardRun:
             self.progress.sample()
 
     def _finish(self) -> None:
+        """Put the parts together under the final names."""
         for output, path in self.outputs.items():
             parts = [self._whole(sample, output) for sample in self.samples]
             with replacing(path) as beside:

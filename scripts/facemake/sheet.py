@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import logging
 import mimetypes
@@ -11,7 +12,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 import pandas as pd
@@ -107,13 +108,18 @@ def _from_sheet(path: Path) -> pd.DataFrame:
             keep_default_na=False,
             encoding="utf-8-sig",
             skip_blank_lines=False,
+            quoting=csv.QUOTE_NONE,  # a quote is a letter like any other: no cell spans lines
         )
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: there is no such sample sheet; write one (columns sample and path, tabs "
             "between them) or set `input_dir`"
         ) from None
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{path}: is not in UTF-8; save it as tab-separated text in UTF-8"
+        ) from None
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise ConfigError(f"{path}: cannot be read as a tab-separated table ({error})") from None
     frame.index = pd.RangeIndex(2, len(frame) + 2)  # the line in the file
     problems = []
@@ -147,12 +153,16 @@ def _from_folder(folder: Path) -> pd.DataFrame:
             f"config: input_dir {folder} cannot be read ({error.strerror}); give a folder with "
             "videos, images or folders of images"
         ) from None
-    media = [entry for entry in entries if entry[2] or _is_media(entry[0])]
+    media = [
+        entry
+        for entry in entries
+        if entry[2] or (_is_media(entry[0]) and os.path.isfile(entry[1]))  # noqa: PTH113
+    ]
     if len(media) < len(entries):
         others = [name for name, _, _ in entries if (name not in {m[0] for m in media})]
         listed = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         logger.warning(
-            "input_dir: passed over %d files that are no video or image by name: %s",
+            "input_dir: passed over %d files that are no video or image: %s",
             len(others),
             listed,
         )
@@ -277,8 +287,10 @@ def _located(
             stat = os.stat(path)  # noqa: PTH116
             if S_ISDIR(stat.st_mode):
                 folders.append(i)
-            else:
+            elif S_ISREG(stat.st_mode):
                 state = FileState.of(stat)
+            else:
+                problems.add(line, f"{path} is neither a file nor a folder (a pipe, a device?)")
         except PermissionError:
             pass  # it may be there: the probe says no_permission
         except (OSError, ValueError):

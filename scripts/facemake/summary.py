@@ -39,7 +39,8 @@ def of_run(outdir: Path, shards: Sequence[str], done: bool) -> str:
         rows += zip(*columns, strict=True)
     counts = Counter(status for _, status, _ in rows)
     lines = [
-        f"{len(rows)} samples: "
+        ("" if done else "the run did not end well; probed so far: ")
+        + f"{len(rows)} samples: "
         + (", ".join(f"{n} {status}" for status, n in counts.most_common()) or "nothing was done")
     ]
     named = [row for row in rows if row[1] != SampleStatus.OK]

@@ -274,7 +274,8 @@ class TableReader:
             self._file = pq.ParquetFile(path)
         except (pa.ArrowInvalid, OSError) as error:
             raise TableError(
-                f"{path} cannot be read as a table ({error}); delete it and run again"
+                f"{path} cannot be read as a table ({error}); if it is one of a run's results, "
+                f"delete {path.resolve()} and run again"
             ) from None
         document = (self._file.schema_arrow.metadata or {}).get(METADATA_KEY)
         if document is None:

@@ -630,3 +630,17 @@ def test_a_cut_beyond_the_range_does_not_matter(tmp_path: Path) -> None:
     with VideoMedia(path, 0.2, 0.8) as media:
         assert len(list(media)) == 15
         assert media.missing() == ""
+
+
+@pytest.mark.parametrize("rotation", [None, 90])
+def test_pixels_of_an_odd_width_are_one_whole_array(tmp_path: Path, rotation: float | None):
+    # padded rows, as the converter makes them, are refused by dlib
+    picture = np.zeros((47, 63, 3), np.uint8)
+    picture[:, :31] = 200
+    path = write_video(
+        tmp_path / "odd.mp4", [picture] * 2, codec="mpeg4", pix_fmt="yuv420p", rotation=rotation
+    )
+    with open_media(Sample("s", path, "s")) as media:
+        for frame in media:
+            assert frame.rgb.shape == ((63, 47, 3) if rotation else (47, 63, 3))
+            assert frame.rgb.flags.c_contiguous

@@ -57,6 +57,20 @@ def test_a_bug_is_a_traceback_in_the_log_with_the_sample(tmp_path: Path):
     assert "Traceback" in log and "ValueError: odd" in log and "in sample s1" in log
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        "OSError(28, 'No space left on device')",
+        'OSError("Can\'t write data (file write failed: errno = 28)")',
+    ],
+)
+def test_a_full_disk_is_named_with_its_cure(tmp_path: Path, error: str):
+    done = script(tmp_path, f"e = {error}\ne.add_note('in sample s1')\nraise e")
+    assert done.returncode == 1
+    assert done.stderr.startswith("the disk is full: make room and run again")
+    assert "in sample s1" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_threads_are_set_before_the_work_and_the_cost_is_logged(tmp_path: Path):
     done = script(tmp_path, "import os\nprint(os.environ['OMP_NUM_THREADS'])")
     assert done.stdout == "3\n"

@@ -177,7 +177,7 @@ def test_folders(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
     row = probed(tmp_path)
-    assert (row.status, row.n_frames) == ("unreadable", 4) and "none of the 4" in row.reason
+    assert (row.status, row.n_frames) == ("unreadable", 0) and "none of the 4" in row.reason
 
 
 def test_pictures(tmp_path: Path) -> None:

@@ -22,8 +22,12 @@ def add_to(commands: Any) -> None:
 
 
 def _provenance(options: argparse.Namespace, rest: list[str]) -> int:
+    if options.file.is_dir():
+        raise FacemakeError(f"{options.file} is a folder; name a file in it")
     if not options.file.is_file():
         raise FacemakeError(f"there is no file {options.file}")
+    if options.file.suffix not in (".parquet", ".h5"):
+        raise FacemakeError(f"{options.file} is neither a Parquet table nor an HDF5 file")
     document = read_metadata(options.file)
     rows = registry()
     for recipe in [document["recipe"], *document["upstream"].values()]:

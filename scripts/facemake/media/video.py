@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import av
 import av.logging
+import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.format import Flags
@@ -313,7 +314,10 @@ class VideoMedia(Media):
         )
         pixels: Pixels = converted.to_ndarray()  # type: ignore[assignment]  # rgb24 is uint8
         # A stream that is RGB already hands out the decoder's own buffer.
-        return orientation.apply(pixels.copy() if converted is frame else pixels)
+        upright = orientation.apply(pixels.copy() if converted is frame else pixels)
+        # the rows of an odd width are padded, and not every library takes such an array
+        whole: Pixels = np.ascontiguousarray(upright)
+        return whole
 
     # -- all frames
 

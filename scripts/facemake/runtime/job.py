@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
@@ -58,9 +59,27 @@ def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
     except FacemakeError as error:
         logger.error("%s", "\n".join([str(error), *getattr(error, "__notes__", ())]))
         sys.exit(1)
-    except Exception:
-        logger.exception("this is a bug of facemake, or a fault of the machine (disk, memory)")
+    except Exception as error:
+        if _disk_is_full(error):
+            notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+            logger.error("the disk is full: make room and run again (%s)%s", error, notes)
+        elif isinstance(error, MemoryError):
+            logger.error("out of memory: give the job more, or run fewer at once (--cores)")
+        else:
+            logger.exception("this is a bug of facemake, or a fault of the machine")
         sys.exit(1)
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether the disk is what stopped it; HDF5 and Arrow say so in their message only."""
+    while error is not None:
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            return True
+        if f"errno = {errno.ENOSPC}" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _peak_memory() -> int:

@@ -139,7 +139,7 @@ def _probe_pictures(sample: Sample, media: Media, row: ProbeRow) -> ProbeRow:
             reasons = (
                 f"none of the {looks.count} pictures in {sample.path.name} can be read: {reasons}"
             )
-        return replace(row, status=status, reason=reasons)
+        return replace(row, n_frames=0, status=status, reason=reasons)
     if looks.n_broken:
         return replace(
             row, reason=f"{looks.n_broken} of {looks.count} pictures cannot be read: {reasons}"
