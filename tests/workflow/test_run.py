@@ -144,37 +144,56 @@ def test_what_is_done_is_not_done_again(finished: Run):
     assert "Nothing to be done" in again.output
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(finished: Run, bundled: Path, tmp_path: Path):
-    study(tmp_path, bundled_samples(bundled))
-    with (tmp_path / "output.txt").open("wb") as output:
+def test_a_killed_shard_goes_on_inside_to_the_same_bytes(bundled: Path, tmp_path: Path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        # two samples in one shard, the short one first
+        samples = [("a", bundled / "portraits"), ("b", bundled / "moving_portrait.mp4")]
+        study(folder, samples, shards=1)
+    finished = run(whole)
+    assert finished.code == 0, finished.output
+    with (killed / "output.txt").open("wb") as output:
         started = subprocess.Popen(
-            command(tmp_path), env=environment(tmp_path), cwd=tmp_path, stdout=output, stderr=output
+            command(killed), env=environment(killed), cwd=killed, stdout=output, stderr=output
         )
-    detections = tmp_path / "results" / "detections"
-    deadline = time.monotonic() + 120
-    while not list(detections.glob("[!.]*.parquet")):
+    parts = killed / ".facemake" / "parts" / "landmarks"
+
+    def done() -> list[Path]:
+        return [p for p in parts.glob("*/*.landmarks.parquet") if not p.name.startswith(".")]
+
+    deadline = time.monotonic() + 240
+    while not done():
         assert time.monotonic() < deadline and started.poll() is None
-        time.sleep(0.05)
+        time.sleep(0.01)
     children = psutil.Process(started.pid).children(recursive=True)
+    for child in children:
+        child.suspend()  # in the second sample, and until a job's next look at its parent is due
     os.kill(started.pid, signal.SIGKILL)
     started.wait()
+    time.sleep(1.5)
+    for child in children:
+        child.resume()
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive, "jobs outlived the run"
-    assert list((tmp_path / ".snakemake" / "locks").iterdir()), "the dead run left no lock"
+    assert list((killed / ".snakemake" / "locks").iterdir()), "the dead run left no lock"
+    (first,) = done()  # one of the two samples, and the shard is not whole
+    assert not list((killed / "results" / "landmarks").glob("[!.]*"))
+    made = first.stat().st_mtime_ns, first.stat().st_ino
 
-    locked = run(tmp_path)
+    locked = run(killed)
     assert locked.code != 0 and "lock" in locked.output.lower()
+    assert (first.stat().st_mtime_ns, first.stat().st_ino) == made
     resumed = subprocess.run(
         [sys.executable, "-m", "facemake", "run", "--cores", "2"],
-        env=environment(tmp_path),
-        cwd=tmp_path,
+        env=environment(killed),
+        cwd=killed,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=600,
     )
     assert resumed.returncode == 0, resumed.stdout
-    assert bytes_of(tmp_path / "results") == bytes_of(finished.results)
+    assert bytes_of(killed / "results") == bytes_of(whole / "results")
 
 
 def test_provenance_names_every_model_with_its_licence(finished: Run):
