@@ -23,7 +23,7 @@ ENVIRONMENTS = LIBRARY.parent.parent / "envs"
 
 _COMMON = ("av", "h5py", "numpy", "pillow", "pyarrow")
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "core": (*_COMMON, "opencv-contrib-python-headless", "pandas", "pyfhog"),
+    "core": (*_COMMON, "opencv-contrib-python-headless", "pyfhog"),
     "mediapipe": (*_COMMON, "lapx", "mediapipe", "opencv-contrib-python-headless"),
     "dlib": (*_COMMON, "dlib-bin"),
 }
