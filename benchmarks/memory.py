@@ -7,7 +7,10 @@ from pathlib import Path
 from benchmarks.measure import cost
 from benchmarks.work import planned, repeated
 
-STAGES = ("probe", "detect", "landmarks", "fit", "expressions", "aus", "dataset")
+STAGES = (
+    *("probe", "detect", "landmarks", "fit", "expressions", "aus"),
+    *("embed", "dataset", "report_pages"),
+)
 
 
 def run(folder: Path, clip: Path, times: int) -> None:

@@ -1,4 +1,4 @@
-"""What a plan of many samples costs, and the start of one job."""
+"""What a plan of many samples costs, and the start of one of its jobs."""
 
 from __future__ import annotations
 
@@ -6,24 +6,50 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import ROOT, cost
+from benchmarks.work import write_plan
+
+# How a cluster's executor starts a job (snakemake.spawn_jobs and RealExecutor.format_job_exec).
+_AS_A_JOB = (
+    *("--cores", "1", "--attempt", "1", "--force-use-threads", "--force"),
+    *("--target-files-omit-workdir-adjustment", "--max-inventory-time", "0", "--retries", "0"),
+    *("--nocolor", "--no-hooks", "--nolock", "--ignore-incomplete", "--mode", "remote"),
+)
 
 
 def run(folder: Path, samples: int, shards: int) -> None:
-    """Print time and memory of `snakemake -n`."""
+    """Print time and memory of `snakemake -n`, and the time of one job."""
     work = folder / "planning"
     clips = work / "clips"
     clips.mkdir(parents=True)
     for i in range(samples):
         (clips / f"clip{i:06d}.mp4").write_bytes(b"%d" % i)
+    config = {"input_dir": "clips", "shards": shards, "cache_dir": "cache"}
     (work / "config").mkdir()
     (work / "config" / "config.yaml").write_text(
-        f"input_dir: clips\nshards: {shards}\ncache_dir: cache\n"
+        "".join(f"{name}: {value}\n" for name, value in config.items())
     )
-    snakemake = ("-m", "snakemake", "-s", str(ROOT / "Snakefile"), "-n", "--quiet", "all")
+    snakemake = ("-m", "snakemake", "-s", str(ROOT / "Snakefile"))
     for name in ("first (each file is hashed)", "again"):
         start = time.monotonic()
-        used = cost(*snakemake, folder=work)
+        used = cost(*snakemake, "-n", "--quiet", "all", folder=work)
         print(
             f"plan of {samples} samples in {shards} shards, {name}: "
             f"{time.monotonic() - start:.1f} s, {used.peak / 1e6:.0f} MB"
         )
+    shard = write_plan(work, config)[0]
+    target = ("--target-jobs", f"probe:shard={shard}", "--allowed-rules", "probe")
+    job = _seconds(*snakemake, *target, *_AS_A_JOB, folder=work)
+    if not (work / "results" / "probe" / f"{shard}.parquet").is_file():
+        raise RuntimeError("the job ended well and wrote nothing")
+    alone = _seconds("-m", "benchmarks.stage", "probe", shard, folder=work)
+    imports = _seconds("-c", "import facemake.stages.probe", folder=work)
+    print(
+        f"one job of that plan (probe, of files that are no videos) as a cluster starts it: "
+        f"{job:.1f} s; the stage without Snakemake {alone:.1f} s, its imports {imports:.1f} s"
+    )
+
+
+def _seconds(*arguments: str, folder: Path) -> float:
+    start = time.monotonic()
+    cost(*arguments, folder=folder)
+    return time.monotonic() - start

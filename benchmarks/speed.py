@@ -14,12 +14,12 @@ DOWNSTREAM = ("fit", "expressions", "aus", "dataset")
 def run(folder: Path, clip: Path, runs: int, copies: int) -> None:
     """Print the ratios for one clip and for `copies` of it in one shard."""
     frames = count_frames(clip)
-    for n, count in ((1, runs), (copies, max(1, runs // 2))):
+    for n in (1, copies):
         shard = planned(folder / f"speed{n}", clip, n)
         work = folder / f"speed{n}"
         cost("-m", "benchmarks.stage", "probe", shard, folder=work)
         ratios, loops = [], []
-        for _ in range(count):
+        for _ in range(runs):
             loop = cost("-m", "benchmarks.bare_loop", *[str(clip.resolve())] * n, folder=work)
             ours = sum(
                 cost("-m", "benchmarks.stage", stage, shard, folder=work).cpu
@@ -29,7 +29,7 @@ def run(folder: Path, clip: Path, runs: int, copies: int) -> None:
             ratios.append(ours / loop.cpu)
         print(
             f"detect + landmarks over the bare loop, {n} x {frames} frames: median "
-            f"{median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}, {count} runs; "
+            f"{median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}, {runs} runs; "
             f"the loop: {1e3 * median(loops) / n / frames:.2f} ms of CPU a frame)"
         )
         if n > 1:

@@ -19,11 +19,28 @@ def main(stage: str, shard: str) -> None:
         from facemake.samples import plan_file
 
         plan = json.loads(Path(".facemake/plan.json").read_text())
-        recipe = Recipe.from_dict(plan["recipes"][stage])
+        recipe = Recipe.from_dict(plan["recipes"]["report" if stage == "report_pages" else stage])
         out = Path(plan["config"]["outdir"])
 
         def table(name: str) -> Path:
             return out / name / f"{shard}.parquet"
+
+        if stage == "report_pages":
+            from facemake.stages.report_pages import Sources, report_pages
+
+            sources = {n: table(n) for n in ("detections", "landmarks", "fit", "aus", "counts")}
+            h5 = {"faces": out / "faces", "examples": out / "dataset"}
+            report_pages(
+                plan=plan_file(shard),
+                sources=Sources(
+                    probe=table("probe"),
+                    **sources,
+                    **{name: folder / f"{shard}.h5" for name, folder in h5.items()},
+                ),
+                output=out / "report" / "samples" / shard,
+                recipe=recipe,
+            )
+            return
 
         files: dict[str, dict[str, Path]] = {
             "probe": {"output": table("probe")},
@@ -45,6 +62,13 @@ def main(stage: str, shard: str) -> None:
                 "probe": table("probe"),
                 "expressions": table("expressions"),
                 "output": table("aus"),
+            },
+            "embed": {
+                "probe": table("probe"),
+                "detections": table("detections"),
+                "landmarks": table("landmarks"),
+                "fit": table("fit"),
+                "output": table("embeddings"),
             },
             "dataset": {
                 "probe": table("probe"),

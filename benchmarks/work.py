@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -11,18 +14,21 @@ from facemake import plan
 
 def planned(folder: Path, clip: Path, copies: int) -> str:
     """Plan a run over `copies` samples of `clip` in one shard; the shard's name."""
-    import os
-
     folder.mkdir(parents=True)
     lines = ["sample\tpath"] + [f"clip{i:03d}\t{clip.resolve()}" for i in range(copies)]
     (folder / "samples.tsv").write_text("\n".join(lines) + "\n")
+    config = {"samples": "samples.tsv", "shards": 1, "cache_dir": str(folder / "cache")}
+    return write_plan(folder, config)[0]
+
+
+def write_plan(folder: Path, config: Mapping[str, Any]) -> list[str]:
+    """Write the plan of `folder`, as a run does when it starts; the shards."""
     before = Path.cwd()
     os.chdir(folder)
     try:
-        config = {"samples": "samples.tsv", "shards": 1, "cache_dir": str(folder / "cache")}
-        planned = plan.make(config)
-        plan.write(planned)
-        return planned.shards[0]
+        made = plan.make(config)
+        plan.write(made)
+        return made.shards
     finally:
         os.chdir(before)
 
