@@ -194,6 +194,10 @@ def test_a_killed_shard_goes_on_inside_to_the_same_bytes(bundled: Path, tmp_path
     )
     assert resumed.returncode == 0, resumed.stdout
     assert bytes_of(killed / "results") == bytes_of(whole / "results")
+    # what was done before was not done again: the log counts the frames of its own process
+    for folder, frames in ((whole, N_FRAMES + len(PORTRAITS)), (killed, N_FRAMES)):
+        (log,) = (folder / "results" / "logs" / "landmarks").glob("*.log")
+        assert f": 2 samples, {frames} frames in" in log.read_text()
 
 
 def test_provenance_names_every_model_with_its_licence(finished: Run):
