@@ -14,7 +14,7 @@ rule aus:
         container("aus")
     threads: 1
     resources:
-        mem_mb=memory(500),
+        mem_mb=500,
         runtime=60,
     params:
         recipe=recipe("aus"),

@@ -7,6 +7,7 @@ import logging
 from facemake import plan as planning
 from facemake import summary
 from facemake.errors import FacemakeError
+from facemake.models import use_models_dir
 
 
 def _plan():
@@ -23,6 +24,7 @@ def _plan():
 
 try:
     PLAN = _plan()
+    use_models_dir(PLAN.config["models_dir"])
 except FacemakeError as error:
     raise WorkflowError(str(error)) from None
 
@@ -63,11 +65,6 @@ def container_identity(stage):
 def crops(path):
     """The crops, which go when nothing needs them any more unless the config keeps them."""
     return path if PLAN.config["dataset"]["keep_crops"] else temp(path)
-
-
-def memory(base):
-    """More of it at each attempt, for a scheduler that kills a job at its limit."""
-    return lambda wildcards, attempt: base * attempt
 
 
 def start_run():

@@ -19,7 +19,7 @@ rule dataset:
         container("dataset")
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=1000,
         runtime=120,
     params:
         recipe=recipe("dataset"),
@@ -45,7 +45,7 @@ rule merge_dataset:
         container("merge_dataset")
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=1000,
         runtime=240,
     params:
         recipe=recipe("merge_dataset"),
@@ -71,7 +71,7 @@ rule manifest:
         container("manifest")
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=1000,
         runtime=60,
     params:
         recipe=recipe("manifest"),
@@ -99,7 +99,7 @@ rule verdict:
         container("manifest")
     threads: 1
     resources:
-        mem_mb=memory(500),
+        mem_mb=500,
         runtime=10,
     params:
         max_failed_fraction=PLAN.config["max_failed_fraction"],

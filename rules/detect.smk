@@ -13,7 +13,7 @@ rule detect:
         container("detect")
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=1000,
         runtime=240,
     params:
         recipe=recipe("detect"),

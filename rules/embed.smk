@@ -16,7 +16,7 @@ rule embed:
         container("embed")
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=1000,
         runtime=120,
     params:
         recipe=recipe("embed"),

@@ -13,7 +13,7 @@ rule expressions:
         container("expressions")
     threads: 1
     resources:
-        mem_mb=memory(500),
+        mem_mb=500,
         runtime=60,
     params:
         recipe=recipe("expressions"),

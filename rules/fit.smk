@@ -15,7 +15,7 @@ rule fit:
         container("fit")
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=1000,
         runtime=120,
     params:
         recipe=recipe("fit"),

@@ -16,7 +16,7 @@ rule landmarks:
         container("landmarks")
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=1000,
         runtime=240,
     params:
         recipe=recipe("landmarks"),

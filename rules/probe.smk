@@ -15,7 +15,7 @@ rule probe:
         container("probe")
     threads: 1
     resources:
-        mem_mb=memory(500),
+        mem_mb=500,
         runtime=60,
     params:
         recipe=recipe("probe"),

@@ -24,7 +24,7 @@ rule report_pages:
         container("report")
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=1000,
         runtime=60,
     params:
         recipe=recipe("report"),
@@ -54,7 +54,7 @@ rule report:
         container("report")
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=1000,
         runtime=60,
     params:
         recipe=recipe("report"),

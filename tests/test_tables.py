@@ -86,7 +86,7 @@ def test_an_unknown_column_is_refused(tmp_path: Path):
 def test_damaged_and_foreign_files_are_named(tmp_path: Path):
     damaged = write(tmp_path / "t.parquet", {"a": 5})
     damaged.write_bytes(damaged.read_bytes()[:-20])
-    with pytest.raises(TableError, match=f"if it is one of a run's results, delete {damaged.resolve()}"):
+    with pytest.raises(TableError, match=f"results, delete {damaged.resolve()} and run again"):
         TableReader(damaged)
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "foreign.parquet")
     with pytest.raises(TableError, match="not written by facemake"):

@@ -6,6 +6,7 @@ Only the main process of a run plans. It writes `.facemake/plan/{shard}.tsv`, a 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -133,6 +134,16 @@ def make(config: Mapping[str, Any], files: Sequence[Path] = (), work: Path = WOR
     Raises:
         ConfigError: the config or the sheet is refused; the message lists all that is wrong.
     """
+    # 300,000 rows are looked through by each collection of garbage, and none of them is any
+    gc.disable()
+    try:
+        return _make(config, files, work)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
     # pandas and the readers of folders are for the main process alone
     from facemake.sheet import read_samples
 
