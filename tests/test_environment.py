@@ -169,3 +169,13 @@ def test_the_package_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for heavy in ("numpy", "pandas", "mediapipe", "cv2", "pyarrow"):
         assert f"'{heavy}'" not in done.stdout
+
+
+def test_the_readme_maps_every_top_level_entry():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("## Map") : text.index("From here:")]
+    for entry in {line.split("/")[0] for line in listed.stdout.splitlines()}:
+        assert f"`{entry}" in table, entry
