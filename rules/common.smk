@@ -5,7 +5,6 @@
 import logging
 
 from facemake import plan as planning
-from facemake import summary
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
 
@@ -81,4 +80,6 @@ def start_run():
 
 def end_run(done):
     """Say how each sample ended, naming those that gave nothing."""
+    from facemake import summary
+
     print(summary.of_run(Path(OUT), PLAN.shards, done), file=sys.stderr)

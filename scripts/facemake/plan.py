@@ -16,11 +16,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from facemake import recipes, settings
 from facemake.errors import ConfigError, FacemakeError
-from facemake.hashes import FileState, HashMemo, open_memo, private_folder
 from facemake.provenance import digest
 from facemake.runtime.atomic import write_text
 from facemake.samples import (
@@ -31,6 +29,9 @@ from facemake.samples import (
     samples_digest,
     shard_text,
 )
+
+if TYPE_CHECKING:
+    from facemake.hashes import HashMemo
 
 LARGEST_UNPACKED = 500
 
@@ -60,7 +61,8 @@ class Plan:
         shards: in order.
         media: shard -> digest of its samples (`facemake.samples.samples_digest`).
         people: shard -> digest of subjects and splits.
-        recipes: stage -> recipe.
+        recipes: stage -> recipe, of the stages that the config asks for.
+        stacks: stage -> environment.
         containers: stack -> what identifies its container, "" where none is configured.
         samples: how many there are.
         packs: shard -> its rows, in the main process alone; a job reads its own plan file.
@@ -71,17 +73,18 @@ class Plan:
     media: dict[str, str]
     people: dict[str, str]
     recipes: dict[str, dict[str, Any]]
+    stacks: dict[str, str]
     containers: dict[str, str]
     samples: int
     packs: dict[str, list[PlanRow]] = field(default_factory=dict)
 
     def enabled(self, stage: str) -> bool:
         """Whether the config asks for the stage."""
-        return recipes.enabled(stage, self.config)
+        return stage in self.recipes
 
     def stack(self, stage: str) -> str:
         """The stage's environment."""
-        return recipes.stack(stage, self.config)
+        return self.stacks[stage]
 
 
 def cache_folder(config: Mapping[str, Any]) -> Path | None:
@@ -100,6 +103,8 @@ def use_store(config: Mapping[str, Any]) -> bool:
     if folder is None:
         return False
     if not os.environ.get("SNAKEMAKE_OUTPUT_CACHE"):
+        from facemake.hashes import private_folder
+
         store = private_folder(private_folder(folder) / "store")
         os.environ["SNAKEMAKE_OUTPUT_CACHE"] = str(store)
     return True
@@ -144,7 +149,9 @@ def make(config: Mapping[str, Any], files: Sequence[Path] = (), work: Path = WOR
 
 
 def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
-    # pandas and the readers of folders are for the main process alone
+    # a job of a cluster parses the Snakefile too, and needs none of these
+    from facemake import recipes, settings
+    from facemake.hashes import open_memo
     from facemake.sheet import read_samples
 
     full = settings.filled(config)
@@ -187,6 +194,7 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
             for stage in recipes.STAGES
             if recipes.enabled(stage, full)
         },
+        stacks={stage: recipes.stack(stage, full) for stage in recipes.STAGES},
         containers=containers,
         samples=len(samples),
         packs=packs,
@@ -209,6 +217,8 @@ def write(plan: Plan, work: Path = WORK) -> None:
 
 def _containers(config: Mapping[str, Any], memo: HashMemo) -> dict[str, str]:
     """Stack -> what identifies its container: an image's address, a local file's SHA-256."""
+    from facemake.hashes import FileState
+
     identities = {}
     for stack, image in config["containers"].items():
         identities[stack] = image or ""
