@@ -71,7 +71,10 @@ def test_units_and_axes_are_taken_to_ours() -> None:
         ({"expression_names": ["one"]}, "one name for each"),
         ({"mean": np.full((68, 3), np.nan)}, "not finite"),
         ({"mean": [["a"]]}, "not numbers"),
-        ({"scheme": "mediapipe478"}, "scheme"),
+        ({"scheme": "wflw98"}, "scheme 'wflw98' is not one of"),
+        ({"scheme": "ibug51"}, r"wanted \(51, 3\)"),
+        ({"points": np.arange(68)[::-1]}, "rising"),
+        ({"points": np.arange(51)}, r"wanted \(51, 3\)"),
         ({"pdm": np.zeros((5, 34))}, "pdm has shape"),
     ],
 )
@@ -96,10 +99,10 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"no zip at all")
     with pytest.raises(ModelError, match=r"broken\.npz is not a face model"):
         load_model(path)
-    np.savez(path, mean=MODEL.mean)
-    with pytest.raises(ModelError, match=r"broken\.npz lacks identity, expression"):
+    np.savez(path, neutral=MODEL.mean)
+    with pytest.raises(ModelError, match=r"broken\.npz: it lacks identity, expression"):
         load_model(path)
-    np.savez(path, mean=np.array([{}], dtype=object))
+    np.savez(path, neutral=np.array([{}], dtype=object))
     with pytest.raises(ModelError, match="not a face model"):  # it would have to be unpickled
         load_model(path)
 
