@@ -18,6 +18,7 @@ from facemake.backends.fit.identity import Identity
 from facemake.backends.fit.model import LinearFaceModel
 from facemake.backends.fit.normal import State
 from facemake.backends.fit.solver import FACE_UNIT, PAD, SolverSettings
+from facemake.calibration import Lens
 from facemake.geometry import Camera
 
 Array = NDArray[np.float64]
@@ -78,6 +79,8 @@ class Fitter:
         camera: of the recording; `Camera.from_fov(width, height, fov)`.
         settings: of the solver.
         size: width and height in px; where given, a frame that lies mostly outside is not fitted.
+        lens: of a calibrated recording, whose `camera` is the camera: points and global parameters
+            are then of the recording's pixels, errors of the ideal camera's.
     """
 
     def __init__(
@@ -86,11 +89,13 @@ class Fitter:
         camera: Camera,
         settings: SolverSettings | None = None,
         size: tuple[int, int] | None = None,
+        lens: Lens | None = None,
     ) -> None:
         self.model = model
         self.camera = camera
         self.settings = settings or SolverSettings()
         self.size = size
+        self.lens = lens
         self.pdm = model.pdm if model.pdm is not None else pdm.derive_pdm(model)
         self._weights = np.ones(model.n_points)
         self._weights[schemes.IBUG68_GROUPS["jaw"]] = JAW_WEIGHT
@@ -130,7 +135,7 @@ class Fitter:
             self.settings,
         )
         shape = self.model.neutral(coefficients)
-        fits = self.fit_frames(p[:n], Identity(coefficients, shape, n, 0.0))
+        fits = self._fit_frames(p[:n], shape)
         if not fits.ok.any():
             return nobody
         error = float(np.sqrt(np.mean(fits.error_px[fits.ok] ** 2)))
@@ -146,10 +151,12 @@ class Fitter:
         Raises:
             ValueError: for an array of another shape.
         """
-        p = self._checked(points)
+        return self._fit_frames(self._checked(points), identity.shape)
+
+    def _fit_frames(self, points: Array, shape: Array) -> FrameFits:
         parts = [
-            self._fit_batch(p[start : start + BATCH], identity.shape)
-            for start in range(0, len(p), BATCH)
+            self._fit_batch(points[start : start + BATCH], shape)
+            for start in range(0, len(points), BATCH)
         ]
         return _joined(parts, len(self.model.expression))
 
@@ -184,30 +191,33 @@ class Fitter:
         """(n, 68, 2) px: where the fitted landmarks lie in the picture; NaN where not ok."""
         shape = identity.shape + linalg.combine(fits.expression, self.model.expression)
         turned = geometry.rotate(geometry.rotation_from_euler(fits.euler), shape)
-        return self.camera.project(turned + fits.translation[:, None, :])
+        seen = self.camera.project(turned + fits.translation[:, None, :])
+        return self.lens.distort(seen) if self.lens is not None else seen
 
     def _checked(self, points: ArrayLike) -> Array:
+        """(n, 68, 2) pixels of the camera; NaN in frames that lie mostly outside the picture."""
         p = np.asarray(points, dtype=np.float64)
         if p.ndim != 3 or p.shape[1:] != (self.model.n_points, 2):
             raise ValueError(
                 f"the fit takes (n, {self.model.n_points}, 2) points of {self.model.scheme}, "
                 f"got {p.shape}"
             )
-        return p
+        if self.size is not None:
+            width, height = self.size
+            inner = p[:, schemes.IBUG68_TO_IBUG51]
+            x, y = inner[..., 0], inner[..., 1]
+            inside = (x > -1) & (y > -1) & (x < width) & (y < height)
+            p = np.where((inside.mean(axis=1) >= 0.5)[:, None, None], p, np.nan)
+        return self.lens.undistort(p) if self.lens is not None else p
 
     def _usable(self, points: Array) -> Mask:
-        """(n,) frames whose points are there, spread, and mostly inside the picture."""
+        """(n,) frames whose points are there and spread."""
         finite = np.isfinite(points).all(axis=(1, 2))
         safe = np.where(finite[:, None, None], points, 0.0)
         inner = safe[:, schemes.IBUG68_TO_IBUG51]
         extent = inner.max(axis=1) - inner.min(axis=1)
         usable: Mask = finite & (extent.max(axis=1) > MIN_EYES_PX)
         usable &= np.abs(safe).max(axis=(1, 2)) < MAX_PIXEL
-        if self.size is not None:
-            width, height = self.size
-            x, y = inner[..., 0], inner[..., 1]
-            inside = (x > -1) & (y > -1) & (x < width) & (y < height)
-            usable &= inside.mean(axis=1) >= 0.5
         return usable
 
     def _choose(self, points: Array) -> NDArray[np.intp]:
@@ -264,7 +274,7 @@ class Fitter:
             canonical = canonical * [1.0, -1.0, 1.0]
             change = deformation + (shape - self.model.mean)
             globals_ = pdm.global_params(
-                state.rotation, state.translation, self.model.mean + change, self.camera
+                state.rotation, state.translation, self.model.mean + change, self.camera, self.lens
             )
             flat = np.ascontiguousarray(change.transpose(0, 2, 1)).reshape(len(p), 1, -1)
             local = np.matmul(flat, self.pdm)[:, 0]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from facemake import geometry
 from facemake.backends.fit.model import LinearFaceModel
+from facemake.calibration import Lens
 from facemake.geometry import Camera
 
 Array = NDArray[np.float64]
@@ -43,7 +44,9 @@ def derive_pdm(model: LinearFaceModel, modes: int = N_MODES) -> Array:
     return out
 
 
-def global_params(rotation: Array, translation: Array, shape: Array, camera: Camera) -> Array:
+def global_params(
+    rotation: Array, translation: Array, shape: Array, camera: Camera, lens: Lens | None = None
+) -> Array:
     """[s, rx, ry, rz, tx, ty] of each frame: the weak perspective nearest to the perspective fit.
 
     Args:
@@ -51,11 +54,12 @@ def global_params(rotation: Array, translation: Array, shape: Array, camera: Cam
         translation: (n, 3) mm.
         shape: (n, L, 3) mm in model axes, with identity and expression.
         camera: of the fit.
+        lens: what takes its pixels to the recording's; None where they are the same.
 
     Returns:
         (n, 6): scale in px a mm, radians, px. The turn is that of the perspective camera's first
         order at the middle of the face, which includes the direction in which the face is seen;
-        scale and shift are then least squares.
+        scale and shift are then least squares, in the recording's pixels.
     """
     middle = shape.mean(axis=1)
     centre = geometry.rotate(rotation, middle[:, None, :])[:, 0] + translation
@@ -71,6 +75,8 @@ def global_params(rotation: Array, translation: Array, shape: Array, camera: Cam
     _, turn = geometry.nearest_scaled_rotation(linear)
     flat = geometry.rotate(turn, shape)[..., :2]
     seen = camera.project(geometry.rotate(rotation, shape) + translation[:, None, :])
+    if lens is not None:
+        seen = lens.distort(seen)
     flat_mean, seen_mean = flat.mean(axis=1), seen.mean(axis=1)
     f0, s0 = flat - flat_mean[:, None, :], seen - seen_mean[:, None, :]
     best = (f0 * s0).sum(axis=(1, 2)) / (f0 * f0).sum(axis=(1, 2))
