@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from facemake.backends.fit import load
 from facemake.backends.fit.fitter import Fitter, FrameFits
 from facemake.backends.fit.identity import MAX_FRAMES, Identity
 from facemake.backends.fit.model import LinearFaceModel
+from facemake.calibration import Calibration, MisfitError
 from facemake.errors import FacemakeError, ModelError
 from facemake.geometry import Camera
 from facemake.media import open_media
@@ -28,6 +30,8 @@ from facemake.tables import TableReader
 
 Array = NDArray[np.float64]
 
+logger = logging.getLogger(__name__)
+
 
 def fit(
     plan: Path, probe: Path, landmarks: Path, output: Path, identity: Path, recipe: Recipe
@@ -38,7 +42,8 @@ def fit(
     that cannot be fitted plausibly gets `not_converged`; both are null otherwise. Pictures of a
     folder that stand alone are fitted each on its own, and their rows in the identity table have no
     coefficients; so are the frames of a sample whose frames differ in size, for an identity is that
-    of one camera.
+    of one camera. Frames that cannot be the calibrated camera's are `not_converged`, and the log
+    says which sample's they are.
 
     Args:
         plan: the shard's plan file.
@@ -60,7 +65,7 @@ def fit(
                 part.table("identity")
                 continue
             alone = stand_alone(row, run.metadata)
-            fitting = _Fitting(model, float(recipe.settings["fov"]), row, alone)
+            fitting = _Fitting(model, recipe.settings, row, alone)
             _fit_sample(sample, part, reader, fitting)
 
 
@@ -79,7 +84,8 @@ class _Fitting:
     """How the faces of one sample are fitted."""
 
     model: LinearFaceModel
-    fov: float
+    settings: Mapping[str, Any]
+    """Of the recipe: `fov` in degrees, or `calibration`."""
     probe: dict[str, Any]
     alone: bool
     """Whether each frame is a picture of its own."""
@@ -90,9 +96,17 @@ class _Fitting:
         width, height = self.probe["width"], self.probe["height"]
         return (int(width), int(height)) if width and height else None
 
-    def fitter(self, size: tuple[int, int]) -> Fitter:
-        """For frames of this width and height, px."""
-        return Fitter(self.model, Camera.from_fov(*size, self.fov), size=size)
+    def fitter(self, size: tuple[int, int]) -> Fitter | None:
+        """For frames of this width and height, px; None where the calibration is not theirs."""
+        known = self.settings.get("calibration")
+        if known is None:
+            return Fitter(self.model, Camera.from_fov(*size, self.settings["fov"]), size=size)
+        try:
+            lens = Calibration.from_dict(known).lens(size, self.probe["rotation"])
+        except MisfitError as error:
+            logger.warning("%s is not fitted: %s", self.probe["sample"], error)
+            return None
+        return Fitter(self.model, lens.camera, size=size, lens=lens)
 
 
 def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitting) -> None:
@@ -117,8 +131,10 @@ def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitti
             if not len(where):
                 continue
             points = rows.points[where]
-            if fitter is None:
+            if fitting.size is None:
                 found = _fit_by_size(points, sizes[rows.frame[where]], fitting)
+            elif fitter is None:
+                continue
             elif fitting.alone:
                 found = fitter.fit_pictures(points)
             else:
@@ -234,7 +250,8 @@ def _fit_by_size(points: Array, sizes: NDArray[np.int32], fitting: _Fitting) -> 
     for size in np.unique(sizes, axis=0):
         where = np.flatnonzero((sizes == size).all(axis=1))
         fitter = fitting.fitter((int(size[0]), int(size[1])))
-        _place(fits, where, fitter.fit_pictures(points[where]))
+        if fitter is not None:
+            _place(fits, where, fitter.fit_pictures(points[where]))
     return fits
 
 
