@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from facemake.backends import Backend
@@ -14,6 +15,7 @@ from facemake.backends.aus import AU_ESTIMATORS
 from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.backends.landmarks import LANDMARKERS
+from facemake.calibration import load_calibration
 from facemake.models import model
 from facemake.provenance import LIBRARY, Recipe, code_fingerprint
 
@@ -77,13 +79,23 @@ def _section(*names: str) -> Callable[[Config], dict[str, Any]]:
     return settings
 
 
+def _fit_settings(config: Config) -> dict[str, Any]:
+    """A calibration by its numbers, which take the place of the field of view, not by its path."""
+    settings = _section("camera", "fit")(config)
+    path = settings.pop("calibration")
+    if path is None:
+        return settings
+    del settings["fov"]
+    return {**settings, "calibration": load_calibration(Path(path).expanduser()).to_dict()}
+
+
 FACE_MODEL = ("facemake_face_model_1",)
 
 STAGES: dict[str, Stage] = {
     "probe": Stage(),
     "detect": Stage(settings=_detect_settings, backend=_chosen("detect", DETECTORS)),
     "landmarks": Stage(settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)),
-    "fit": Stage(settings=_section("camera", "fit"), models=FACE_MODEL),
+    "fit": Stage(settings=_fit_settings, models=FACE_MODEL),
     "expressions": Stage(settings=_section("fit"), models=FACE_MODEL),
     "aus": Stage(backend=_chosen("aus", AU_ESTIMATORS)),
     "embed": Stage(settings=_section("embed"), backend=_chosen("embed", EMBEDDERS)),

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from facemake.calibration import load_calibration
 from facemake.errors import ConfigError
 from facemake.provenance import LIBRARY
 
@@ -84,6 +85,12 @@ def check(config: Mapping[str, Any], files: Sequence[Path] = ()) -> None:
                 problems.append(_problem(lines, (*where, str(key)), f"is no key; {cure}"))
         else:
             problems.append(_problem(lines, where, _in_words(error)))
+    camera = config["camera"]
+    if isinstance(camera, Mapping) and isinstance(camera.get("calibration"), str):
+        try:
+            load_calibration(Path(camera["calibration"]).expanduser())
+        except ConfigError as error:
+            problems.append(_problem(lines, ("camera", "calibration"), f"is refused: {error}"))
     if not problems:
         total = sum(config["dataset"]["splits"].values())
         if abs(total - 1) > 1e-6:
