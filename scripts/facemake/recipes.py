@@ -16,10 +16,12 @@ from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.backends.landmarks import LANDMARKERS
 from facemake.calibration import load_calibration
+from facemake.facemodels import describe, find
 from facemake.models import model
 from facemake.provenance import LIBRARY, Recipe, code_fingerprint
 
 Config = Mapping[str, Any]
+Models = tuple[Mapping[str, str], ...]
 
 ENVIRONMENTS = LIBRARY.parent.parent / "envs"
 
@@ -40,12 +42,13 @@ class Stage:
         stack: the environment of its code (envs/STACK.yaml) unless its backend names another.
         settings: the part of the config that its result depends on.
         backend: the chosen row of its registry, by the config.
+        models: the model files that its own code uses, by the config, as a recipe names them.
     """
 
     stack: str = "core"
     settings: Callable[[Config], dict[str, Any]] = lambda config: {}
     backend: Callable[[Config], tuple[str, Backend] | None] = lambda config: None
-    models: tuple[str, ...] = ()
+    models: Callable[[Config], Models] = lambda config: ()
 
 
 def _detect_settings(config: Config) -> dict[str, Any]:
@@ -89,14 +92,32 @@ def _fit_settings(config: Config) -> dict[str, Any]:
     return {**settings, "calibration": load_calibration(Path(path).expanduser()).to_dict()}
 
 
-FACE_MODEL = ("facemake_face_model_1",)
+FACE_MODEL = "facemake_face_model_1"
+"""The built-in face model's name in the registry; `fit.model` calls it `builtin`."""
+
+
+def _face_model(config: Config) -> Models:
+    """The face model of the fit: the registry's, or the file that the user built."""
+    name = config["fit"]["model"]
+    if name != "builtin":
+        return (find(name, config["models_dir"]).provenance,)
+    row = model(FACE_MODEL)
+    return ({**row.provenance, "pdm": describe(LIBRARY / str(row.file))["pdm"]},)
+
+
+def _localizing_models(config: Config) -> Models:
+    """The face model of the fit and, where that is another, the built-in one: the basis."""
+    chosen = _face_model(config)
+    basis = model(FACE_MODEL).provenance
+    return chosen if chosen[0]["name"] == basis["name"] else (*chosen, basis)
+
 
 STAGES: dict[str, Stage] = {
     "probe": Stage(),
     "detect": Stage(settings=_detect_settings, backend=_chosen("detect", DETECTORS)),
     "landmarks": Stage(settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)),
-    "fit": Stage(settings=_fit_settings, models=FACE_MODEL),
-    "expressions": Stage(settings=_section("fit"), models=FACE_MODEL),
+    "fit": Stage(settings=_fit_settings, models=_face_model),
+    "expressions": Stage(settings=_section("fit"), models=_localizing_models),
     "aus": Stage(backend=_chosen("aus", AU_ESTIMATORS)),
     "embed": Stage(settings=_section("embed"), backend=_chosen("embed", EMBEDDERS)),
     "dataset": Stage(
@@ -113,13 +134,13 @@ def recipe(stage: str, config: Config) -> Recipe:
     row = STAGES[stage]
     chosen = row.backend(config)
     name, backend = chosen if chosen else (None, None)
-    models = row.models + (backend.models if backend else ())
+    registered = backend.models if backend else ()
     modules = [f"facemake.stages.{stage}"] + ([backend.module] if backend else [])
     return Recipe(
         stage=stage,
         backend=name,
         settings=row.settings(config),
-        models=tuple(model(m).provenance for m in models),
+        models=(*row.models(config), *(model(m).provenance for m in registered)),
         libraries={name: _version(name) for name in LIBRARIES[stack(stage, config)]},
         code=code_fingerprint(*modules),
     )

@@ -18,6 +18,7 @@ from facemake.backends.fit.model import LinearFaceModel, load_model, make_model,
 from facemake.errors import ModelError
 from facemake.geometry import rotation_from_euler
 from facemake.models import model
+from facemake.settings import SCHEMA, schema
 from makefaces import ict
 
 MODEL = builtin.load_builtin()
@@ -107,9 +108,12 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         load_model(path)
 
 
-def test_the_registry_loads_the_builtin_model() -> None:
+def test_the_registry_has_what_the_config_may_name() -> None:
     assert load("builtin").sha256 == MODEL.sha256
-    assert set(FACE_MODELS) == {"builtin"}
+    allowed = schema()["properties"]["fit"]["properties"]["model"]["enum"]
+    assert list(FACE_MODELS) == allowed
+    comment = (SCHEMA.parent / "config.yaml").read_text().split("model: builtin")[1].split("(")[0]
+    assert [name.strip(" #") for name in comment.split("|")] == allowed
 
 
 def test_the_registered_file_is_this_one() -> None:

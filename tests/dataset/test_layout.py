@@ -10,7 +10,12 @@ from facemake import alignment, h5
 from facemake.dataset import layout
 from facemake.errors import TableError
 
-META = {"recipe": {"stage": "dataset"}, "lineage": "", "upstream": {}}
+PDM = "34 modes derived from a test"
+META = {
+    "recipe": {"stage": "dataset"},
+    "lineage": "",
+    "upstream": {"fit": {"stage": "fit", "models": [{"name": "test", "pdm": PDM}]}},
+}
 
 
 def write(path: Path, n: int, seed: int = 0) -> Path:
@@ -52,6 +57,8 @@ def test_names_types_and_shapes_are_those_of_the_field(tmp_path):
         assert list(file.attrs["au_names"])[::8] == ["AU01_r", "AU12_r", "AU45_r"]
         assert file.attrs["image_size"].tolist() == [112, 112]
         assert file.attrs["color_format"] == "RGB"
+        assert file.attrs["pdm"] == PDM
+        assert PDM in file["local_params"].attrs["description"]
         assert file["images"].chunks == (1, 112, 112, 3)
         # one after the other, so that a run of examples is one read
         where = [file["images"].id.get_chunk_info(i).byte_offset for i in range(5)]

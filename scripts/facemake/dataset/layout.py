@@ -118,12 +118,21 @@ def describe(file: h5py.File, n: int, metadata: Mapping[str, Any]) -> None:
     """The attributes of a finished file, and what made it."""
     for field in FIELDS:
         file[field.name].attrs["description"] = field.what
+    pdm = _pdm(metadata)
+    file.attrs["pdm"] = pdm
+    file["local_params"].attrs["description"] = f"mm along the modes of a PDM: {pdm}"
     file.attrs["num_samples"] = n
     file.attrs["au_names"] = list(AU_NAMES)
     file.attrs["image_size"] = [CROP_SIZE, CROP_SIZE]
     file.attrs["color_format"] = "RGB"
     file.attrs["landmark_scheme"] = "ibug68"
     h5.write_metadata(file, metadata)
+
+
+def _pdm(metadata: Mapping[str, Any]) -> str:
+    """Along which modes the local parameters are, as the fit's recipe says of its face model."""
+    models = metadata.get("upstream", {}).get("fit", {}).get("models", ())
+    return next((str(row["pdm"]) for row in models if "pdm" in row), "of an unknown face model")
 
 
 def length(file: h5py.File, fields: Sequence[Field] = FIELDS) -> int:

@@ -74,8 +74,9 @@ def _check(model: LinearFaceModel, recipe: Recipe) -> None:
     named = [row["sha256"] for row in recipe.models]
     if named and model.sha256 not in named:
         raise ModelError(
-            f"the face model {model.name} has SHA-256 {model.sha256[:12]}…, the registry says "
-            f"{named[0][:12]}…: install facemake again, or register the changed file"
+            f"the face model {model.name} has SHA-256 {model.sha256[:12]}…, the plan of this run "
+            f"says {named[0][:12]}…: run again, so that the plan sees the file as it is now; where "
+            "it is the built-in model, install facemake again"
         )
 
 
