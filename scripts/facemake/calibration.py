@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +47,9 @@ _MATRIX = ("camera_matrix", "cameraMatrix_preUndistort")
 _DISTORTION = ("distortion_coefficients", "distCoeffs")
 _PINHOLE = ("plumb_bob", "rational_polynomial", "pinhole", "")
 """What files of ROS call the distortion of this model."""
+
+_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*')
+"""A string of JSON, or a comment."""
 
 _CURE = "OpenCV's calibration sample writes a file as it should be"
 
@@ -527,7 +531,8 @@ def _document(path: Path) -> Mapping[str, Any]:
         if text.startswith("<"):
             document = _xml(text)
         elif text.startswith("{"):
-            document = json.loads(text)
+            # OpenCV writes comments into JSON
+            document = json.loads(_COMMENT.sub(lambda found: found[1] or "", text))
         else:
             document = _yaml(text)
     except (ValueError, RecursionError, yaml.YAMLError, ElementTree.ParseError) as error:

@@ -16,6 +16,7 @@ from facemake import schemes
 from facemake.backends.aus import AU_COLUMNS
 from facemake.backends.fit import builtin
 from facemake.backends.fit.identity import MAX_FRAMES
+from facemake.calibration import Calibration
 from facemake.errors import FacemakeError, ModelError
 from facemake.provenance import Recipe
 from facemake.samples import Sample, shard_text
@@ -23,7 +24,7 @@ from facemake.stages.aus import aus
 from facemake.stages.expressions import expressions
 from facemake.stages.fit import _Candidates, fit
 from facemake.tables import SCHEMAS, TableReader, TableWriter
-from makefaces import SIZE, seen
+from makefaces import CAMERA, SIZE, seen
 
 MODEL = builtin.load_builtin()
 NAMES = MODEL.expression_names
@@ -75,6 +76,7 @@ def write_inputs(
                 kind="images" if name == FOLDER else "video",
                 width=SIZE[0] if size else None,
                 height=SIZE[1] if size else None,
+                rotation=0,
                 n_frames=len(rows),
                 status="ok" if rows else "unreadable",
                 reason="",
@@ -280,3 +282,49 @@ def test_a_wider_camera_brings_the_head_nearer(tmp_path: Path) -> None:
     fit(*inputs, far, tmp_path / "i1.parquet", FIT)
     fit(*inputs, near, tmp_path / "i2.parquet", wide)
     assert pd.read_parquet(near).tz.mean() < 0.6 * pd.read_parquet(far).tz.mean()
+
+
+def test_a_calibration_takes_the_place_of_the_field_of_view(tmp_path: Path) -> None:
+    """Frames of half the calibrated size, through a lens: the same heads as without it."""
+    width, height = SIZE
+    focal = 2 * CAMERA.focal
+    bent = Calibration(
+        2 * width, 2 * height, (focal, focal), (width - 0.5, height - 0.5), (-3.0, 0, 0, 0)
+    )
+    straight, pixels = movie(20), movie(20)
+    ours = schemes.MEDIAPIPE478_TO_IBUG68
+    pixels[:, ours] = bent.lens(SIZE).distort(straight[:, ours])
+    assert np.abs(pixels - straight).max() > 1
+    tables = {}
+    for name, points, settings in (
+        ("plain", straight, FIT.settings),
+        ("through", pixels, {"model": "builtin", "calibration": bent.to_dict()}),
+    ):
+        inputs = write_inputs(tmp_path / name, {"a": rows_of(points)})
+        out = tmp_path / f"{name}.parquet"
+        fit(*inputs, out, tmp_path / "i.parquet", replace(FIT, settings=settings))
+        tables[name] = pd.read_parquet(out)
+    assert (tables["through"].status == "ok").all()
+    for column in ("tx", "ty", "tz", "rx", "ry", "rz"):
+        apart = (tables["through"][column] - tables["plain"][column]).abs().max()
+        assert apart < (0.5 if column[0] == "t" else 1e-3), column
+
+
+@pytest.mark.parametrize("size", [True, False])
+def test_what_the_calibrated_camera_cannot_have_taken_is_not_fitted(
+    tmp_path: Path, size: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    wide = Calibration(1920, 1080, (1500.0, 1500.0), (959.5, 539.5), (0.0,) * 5)
+    settings = {"model": "builtin", "calibration": wide.to_dict()}
+    rows = [*rows_of(movie(3)), (0, None, "no_face")]
+    samples = {FOLDER: rows, "clip": rows} if size else {FOLDER: rows}
+    inputs = write_inputs(tmp_path / "in", samples, size)
+    out, people = tmp_path / "f.parquet", tmp_path / "i.parquet"
+    fit(*inputs, out, people, replace(FIT, settings=settings))
+    table = pd.read_parquet(out)
+    for _, part in table.groupby("sample"):
+        assert part.status.tolist() == ["not_converged"] * 3 + ["no_face"]
+    assert table.tx.isna().all() and table.expression.isna().all()
+    assert set(pd.read_parquet(people).status) == {"not_converged"}
+    for sample in table["sample"].unique():
+        assert f"{sample} is not fitted: its frames are stored as 640x480" in caplog.text
