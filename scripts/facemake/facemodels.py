@@ -98,6 +98,11 @@ def find(name: str, models_dir: str | Path | None = None) -> BuiltModel:
     )
 
 
+def present() -> list[str]:
+    """The names of SOURCES of which there is a file, verified or not."""
+    return [n for n in SOURCES if any((f / f"{n}.npz").is_file() for f in folders())]
+
+
 def pin_of(path: Path) -> Path:
     """Where the SHA-256 of a built model is pinned."""
     return path.with_name(f"{path.name}.sha256")

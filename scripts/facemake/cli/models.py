@@ -1,4 +1,4 @@
-"""facemake models: what models there are, and where their files are."""
+"""facemake models: what models there are, where their files are, and those that a user builds."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from facemake.errors import ModelError
+from facemake import facemodels
+from facemake.errors import FacemakeError, ModelError
 from facemake.models import model, model_path, registry, use_models_dir
 
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "models", help="list models, verify their files, print a path, with licence and citation"
+        "models", help="list models, verify their files, print a path, build a face model"
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    listed = actions.add_parser("list", help="every registered model")
+    listed = actions.add_parser("list", help="every registered model, and those that are built")
     listed.set_defaults(function=_list)
     verify = actions.add_parser("verify", help="hash the files of all models, or of the named ones")
     verify.add_argument("names", nargs="*", metavar="NAME")
@@ -24,24 +25,46 @@ def add_to(commands: Any) -> None:
     path = actions.add_parser("path", help="where a model's verified file is")
     path.add_argument("name", metavar="NAME")
     path.set_defaults(function=_path)
-    for action in (verify, path):
+    for action in (listed, verify, path):
         action.add_argument(
             "--models-dir", type=Path, metavar="DIR", help="a folder to look through before others"
         )
+    build = actions.add_parser(
+        "build", help="make the file of a face model from what its maker publishes"
+    )
+    build.add_argument("name", choices=list(facemodels.SOURCES), metavar="NAME", help=_names())
+    build.add_argument("source", type=Path, metavar="FOLDER", help="the maker's files, or one file")
+    build.add_argument(
+        "--models-dir", type=Path, metavar="DIR", help="write there (default: a private folder)"
+    )
+    build.set_defaults(function=_build)
+
+
+def _names() -> str:
+    return "; ".join(f"{name}: {files}" for name, files in facemodels.SOURCES.items())
 
 
 def _list(options: argparse.Namespace, rest: list[str]) -> int:
+    use_models_dir(options.models_dir)
     for row in registry().values():
         print(f"{row.name}\t{row.task}\t{row.licence}\t{row.bytes} bytes\t{row.sha256}")
+    for name in facemodels.present():
+        try:
+            built = facemodels.find(name)
+        except ModelError as error:
+            print(f"{name}\tlinear face model\t{error}")
+            continue
+        size = built.path.stat().st_size
+        print(f"{name}\tlinear face model\t{built.licence}\t{size} bytes\t{built.sha256}")
     return 0
 
 
 def _verify(options: argparse.Namespace, rest: list[str]) -> int:
     use_models_dir(options.models_dir)
     missing = 0
-    for name in options.names or registry():
+    for name in options.names or (*registry(), *facemodels.present()):
         try:
-            print(f"ok\t{name}\t{model_path(model(name).name)}")
+            print(f"ok\t{name}\t{_file(name)}")
         except ModelError as error:
             missing += 1
             print(f"no\t{name}\t{error}")
@@ -50,5 +73,37 @@ def _verify(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _path(options: argparse.Namespace, rest: list[str]) -> int:
     use_models_dir(options.models_dir)
-    print(model_path(options.name))
+    print(_file(options.name))
     return 0
+
+
+def _file(name: str) -> Path:
+    """The verified file of a registered or a built model."""
+    if name in facemodels.SOURCES:
+        return facemodels.find(name).path
+    return model_path(model(name).name)
+
+
+def _build(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.backends.fit import sources
+
+    try:
+        built = sources.build(options.name, options.source, options.models_dir)
+    except OSError as error:
+        raise FacemakeError(f"the model {options.name} cannot be built: {error}") from None
+    found = built.model
+    print(
+        f"{built.path}\n"
+        f"{built.n_vertices} vertices, {built.n_triangles} triangles, {found.n_points} landmarks "
+        f"({found.scheme}), {len(found.identity)} identities, {len(found.expression)} expressions\n"
+        f"local parameters: {found.local_params_are}\n"
+        f"licence: {found.licence}\n"
+        f"SHA-256: {built.sha256}, pinned beside it"
+    )
+    print("to use it, in config.yaml: " + _use(options.name, options.models_dir))
+    return 0
+
+
+def _use(name: str, folder: Path | None) -> str:
+    use = f"fit: {{model: {name}}}"
+    return use if folder is None else f"{use} and models_dir: {folder}"

@@ -100,6 +100,8 @@ class LinearFaceModel:
     """(3L, M) orthonormal modes, all x, all y, all z, where the file brings them."""
     pdm_name: str = ""
     """Whose modes `pdm` are; '' for modes derived from this model."""
+    pdm_origin: Array = field(default_factory=lambda: np.zeros(3), repr=False)
+    """(3,) mm: where the origin of that PDM lies, which its maker's tx and ty are of."""
     points: schemes.Indices | None = field(default=None, repr=False)
     """(L,) rising: which points of the scheme these are; None where they are all of them."""
 
@@ -239,10 +241,11 @@ def make_model(
     which = None if points is None else np.asarray(points, dtype=np.intp)
     _check_shapes(name, scheme, which, *arrays)
     shapes = [a * factor for a in arrays]
+    origin = head_origin(shapes[0][_inner(name, scheme, which)])
     return LinearFaceModel(
         name=name,
         scheme=scheme,
-        mean=shapes[0] - head_origin(shapes[0][_inner(name, scheme, which)]),
+        mean=shapes[0] - origin,
         identity=shapes[1],
         expression=shapes[2],
         identity_sd=np.asarray(identity_sd, dtype=np.float64),
@@ -259,6 +262,7 @@ def make_model(
         sha256=sha256,
         pdm=None if pdm is None else np.asarray(pdm, dtype=np.float64),
         pdm_name=pdm_name,
+        pdm_origin=-origin if pdm_name else np.zeros(3),
         points=which,
     )
 
