@@ -103,8 +103,8 @@ _EYES = (
     _Eye(corners=(36, 39), lids=(159, 145), iris=range(468, 473)),
     _Eye(corners=(45, 42), lids=(386, 374), iris=range(473, 478)),
 )
-"""The image-left eye, the image-right eye: FaceMesh's 468 to 472 are the iris of the subject's right
-eye, which lies left in the image."""
+"""The image-left eye, the image-right eye: FaceMesh's 468 to 472 are the iris of the subject's
+right eye, which lies left in the image."""
 
 
 @dataclass(frozen=True)
