@@ -226,8 +226,14 @@ def make_model(
     pdm: ArrayLike | None = None,
     pdm_name: str = "",
     points: ArrayLike | None = None,
+    head: ArrayLike | None = None,
 ) -> LinearFaceModel:
     """A model from arrays in any unit and axes of `UNITS` and `AXES`, taken to ours.
+
+    Args that `LinearFaceModel` does not have:
+        unit, axes: of mean, identity, expression and head.
+        head: (51, 3) iBUG-51 points of the mean face that give the origin, where a file has better
+            ones than those of `mean` (points of another scheme lie a little elsewhere).
 
     Raises:
         ModelError: for an unknown unit, axes or scheme, for arrays that do not fit each other, and
@@ -241,7 +247,8 @@ def make_model(
     which = None if points is None else np.asarray(points, dtype=np.intp)
     _check_shapes(name, scheme, which, *arrays)
     shapes = [a * factor for a in arrays]
-    origin = head_origin(shapes[0][_inner(name, scheme, which)])
+    inner = shapes[0][_inner(name, scheme, which)]
+    origin = head_origin(inner if head is None else np.asarray(head, np.float64) * factor)
     return LinearFaceModel(
         name=name,
         scheme=scheme,
@@ -330,6 +337,7 @@ def model_of(
             expression=content["expression"][:, at],
             scheme=scheme,
             points=None if len(there) == len(vertices) else there,
+            head=content["neutral"][_vertices(known, schemes.IBUG51)],
             sha256=sha256,
             **rest,
         )

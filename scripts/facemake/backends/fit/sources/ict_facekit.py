@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from facemake import facemodels, schemes
 from facemake.backends.fit import archive
 from facemake.backends.fit.archive import Content
+from facemake.backends.fit.sources.ict_mediapipe import MEDIAPIPE468
 from facemake.errors import ModelError
 
 NAME = "ict-facekit"
@@ -99,6 +100,11 @@ def _content(
     }
     if landmarks is not None:
         content["landmarks_ibug68"] = landmarks.astype(np.int32)
+        if len(neutral) == FACE_VERTICES and tuple(landmarks.tolist()) == LANDMARKS:
+            # of this numbering of the vertices; the irises are no part of the face
+            irises = schemes.N_POINTS[schemes.MEDIAPIPE478] - len(MEDIAPIPE468)
+            points = np.array([*MEDIAPIPE468, *[-1] * irises], np.int32)
+            content["landmarks_mediapipe478"] = points
     if triangles is not None:
         content["triangles"] = triangles
     return content
@@ -131,7 +137,7 @@ def _from_npz(path: Path) -> Content:
 
 
 def _from_folder(folder: Path) -> Content:
-    neutral, faces = _read_obj(folder / f"{NEUTRAL}.obj")
+    neutral, faces = read_obj(folder / f"{NEUTRAL}.obj")
     count = len(neutral)
     identities = sorted(folder.glob("identity*.obj"))
     others = {NEUTRAL, *(path.stem for path in identities)}
@@ -146,7 +152,7 @@ def _from_folder(folder: Path) -> Content:
     def differences(paths: list[Path]) -> NDArray[np.float32]:
         out = np.empty((len(paths), kept, 3), np.float32)
         for i, path in enumerate(paths):
-            vertices, _ = _read_obj(path, faces=False)
+            vertices, _ = read_obj(path, faces=False)
             if len(vertices) != count:
                 raise ModelError(
                     f"{path} has {len(vertices)} vertices and {NEUTRAL}.obj {count}: all files "
@@ -212,7 +218,7 @@ def _triangles(faces: list[list[int]], kept: int) -> NDArray[np.int32]:
     return np.array(triangles, np.int32).reshape(-1, 3)
 
 
-def _read_obj(path: Path, faces: bool = True) -> tuple[NDArray[np.float64], list[list[int]]]:
+def read_obj(path: Path, faces: bool = True) -> tuple[NDArray[np.float64], list[list[int]]]:
     """Vertices (V, 3) of a Wavefront .obj file, and the vertices of each face, from 0.
 
     Raises:
