@@ -13,7 +13,7 @@ import pytest
 
 from facemake import facemodels, schemes
 from facemake.backends.fit import archive, sources
-from facemake.backends.fit.model import load_mesh, load_model, model_of
+from facemake.backends.fit.model import load_mesh, load_model, model_of, save_model
 from facemake.backends.fit.pdm import derive_pdm
 from facemake.backends.fit.sources import bfm2009, ict_facekit, openface_pdm
 from facemake.errors import ModelError
@@ -376,6 +376,10 @@ def test_openface_brings_its_own_modes(tmp_path: Path) -> None:
     model = model_of(content, "openface")
     assert np.allclose(model.mean, MODEL.mean, atol=1e-6), "one origin for all models"
     assert np.allclose(model.pdm_origin, [-0.5, 3, -20], atol=1e-6), "where the file's own one is"
+    save_model(model, tmp_path / "again.npz")
+    again = load_model(tmp_path / "again.npz")
+    assert np.allclose(again.pdm_origin, model.pdm_origin, atol=1e-5)
+    assert np.allclose(again.mean, model.mean, atol=1e-5) and again.pdm_name == model.pdm_name
     assert model.local_params_are == f"OpenFace's own 34 modes ({openface_pdm.FILE})"
     assert model.pdm is not None
     assert np.allclose(model.identity_sd**2, np.linspace(900, 4, 34))

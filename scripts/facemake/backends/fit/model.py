@@ -390,9 +390,11 @@ def load_mesh(path: Path) -> FaceMesh:
 def save_model(model: LinearFaceModel, path: Path) -> None:
     """Write a model of landmarks as a file of float32 arrays and strings, in mm and our axes."""
     content: Content = {
-        key: np.asarray(getattr(model, "mean" if key == "neutral" else key), dtype=np.float32)
-        for key in (*_SHAPES, *_NUMBERS)
+        key: np.asarray(getattr(model, key), dtype=np.float32)
+        for key in ("identity", "expression", *_NUMBERS)
     }
+    # about the origin of its PDM, which loading takes from here
+    content["neutral"] = (model.mean - model.pdm_origin).astype(np.float32)
     content |= {key: np.array(getattr(model, ours), dtype=np.str_) for key, ours in _NAMES.items()}
     content |= {key: np.array(getattr(model, key)) for key in ("name", "licence", "citation")}
     content["unit"] = np.array("mm")
