@@ -37,7 +37,7 @@ N_POSE = 7
 ITERATIONS = 6
 """Reweightings; 12 change the errors of the module's table by less than 0.02 of the noise."""
 
-WINDOW = 480
+WINDOW = 240
 """Frames that are solved at once and kept."""
 
 OVERLAP = 80
@@ -45,11 +45,11 @@ OVERLAP = 80
 them changes a kept frame by less than 1e-7 of the noise at 60 frames a second, 1e-5 at 120 and 1e-3
 at 240 (measured; the influence falls off exponentially)."""
 
-FLUSH = 2048
+FLUSH = 4096
 """New rows that are awaited before windows are solved, side by side: it changes speed and memory,
 and no result."""
 
-LANES = 4
+LANES = 16
 """Whole windows that are solved side by side, so that they fit into a processor's cache."""
 
 CUT_SHIFT = 25.0
@@ -162,7 +162,8 @@ class Noise:
 
     sigma: Array
     """(7 + E,) standard deviations from frame to frame: tx/tz and ty/tz, tz in mm, the four parts
-    of the quaternion (half an angle in radians), then the coefficients."""
+    of the quaternion (half an angle in radians), then the coefficients. With a 0 in it, nothing
+    is smoothed."""
     step: float
     """s, the median from one frame to the next."""
 
@@ -228,7 +229,8 @@ class NoiseMeter:
         """The noise by what was seen.
 
         A coefficient with fewer than `MIN_COUNT` differences takes the median of those that have
-        as many, and anything else the least there is, which is hardly any smoothing.
+        as many, or the least there is. Where the pose has fewer its noise is given as 0, and the
+        track is too short to be smoothed.
         """
         median, count = self._differences.medians()
         sigma = np.where(count >= MIN_COUNT, median / 0.6745, 0.0)
@@ -238,7 +240,9 @@ class NoiseMeter:
         least = np.concatenate([_FLOOR, np.full(len(ours), _EXPRESSION_FLOOR)])
         most = np.concatenate([_CEILING, np.full(len(ours), _EXPRESSION_CEILING)])
         (step,), (steps,) = self._steps.medians()
-        return Noise(np.minimum(np.maximum(sigma, least), most), float(step) if steps else FRAME)
+        sigma = np.minimum(np.maximum(sigma, least), most)
+        sigma[:N_POSE][count[:N_POSE] < MIN_COUNT] = 0.0
+        return Noise(sigma, float(step) if steps else FRAME)
 
     def _third(self, rows: _Rows, first: Index, step: Array) -> Array:
         """(m, 7 + E) sizes of the third differences from those rows on; NaN at a bound."""
@@ -359,7 +363,7 @@ class TrackSmoother:
         known, ended = self._number(rows, present, final)
         solved = int(np.searchsorted(present, self._given))
         windows, solvable = _windows(rows.place[present[:known]], solved, ended)
-        if self._settings.strength > 0:
+        if self._settings.strength > 0 and (self._sigma > 0).all():
             for some in _side_by_side(windows):
                 self._solve(rows, present, some)
         stop = int(present[solvable]) if solvable < len(present) else len(rows.frame)
@@ -759,11 +763,11 @@ class _Part:
             Its column after the last.
         """
         x = self.x
-        length, lanes, columns = x.shape
+        _, lanes, columns = x.shape
         stop = at + lanes * columns
-        a, b, c = (_lanes(system.bands[:length, k, at:stop], lanes) for k in range(3))
+        a, b, c = (_lanes(system.bands[:, k, at:stop], lanes) for k in range(3))
         weight = self._data_weights()
-        np.multiply(weight, self.y, out=_lanes(system.right[:length, at:stop], lanes))
+        np.multiply(weight, self.y, out=_lanes(system.right[:, at:stop], lanes))
         a[...] = weight
         b[...] = 0.0
         c[...] = 0.0
@@ -795,9 +799,9 @@ class _Part:
 
     def read(self, system: _System, at: int) -> int:
         """Take the solution from there; returns as `write`."""
-        length, lanes, columns = self.x.shape
+        _, lanes, columns = self.x.shape
         stop = at + lanes * columns
-        self.x[...] = _lanes(system.right[:length, at:stop], lanes)
+        self.x[...] = _lanes(system.right[:, at:stop], lanes)
         return stop
 
     def _data_weights(self) -> Array:
@@ -850,36 +854,38 @@ class _System:
     operations: a column's bits depend on that column alone.
 
     Attributes:
-        bands: (L + 2, 3, N) the diagonal and the two bands beside it; solving overwrites it.
-        right: (L + 2, N) the right sides, and after solving the solutions. The last two rows are
-            there so that the last frames need no code of their own.
+        bands: (L, 3, N) the diagonal and the two bands beside it; solving overwrites them.
+        right: (L, N) the right sides, and after solving the solutions. Both lie in arrays with
+            rows to spare at the ends, so that the first and last frames need no code of their own.
     """
 
     def __init__(self, length: int, columns: int) -> None:
-        self.bands = np.empty((length + 2, 3, columns))
-        self.right = np.empty((length + 2, columns))
-        self._length = length
-        self._factor = np.empty((length, 2, columns))
+        self._bands = np.empty((length + 2, 3, columns))
+        self._right = np.empty((length + 4, columns))
+        self._factor = np.zeros((2 * length + 5, columns))
+        self.bands, self.right = self._bands[:length], self._right[2:-2]
         self._one, self._two = np.empty(columns), np.empty((2, columns))
-        a, f, m = self.bands, self.right, self._factor
-        # Slicing takes as long as the arithmetic: every row's views are made once.
+        a, f, m = self._bands, self._right, self._factor
+        # Slicing takes as long as the arithmetic: every row's views are made once. The factor's
+        # two entries of a column, and those of a row, are both neighbours in memory.
         self._down = [
             (
-                (a[i, 0], a[i, 1:3], a[i, 2]),
-                (m[i], m[i, 0], m[i, 1]),
+                (a[i, 0], a[i, 1:], a[i, 2]),
+                (m[2 * i + 3 : 2 * i + 5], m[2 * i + 3], m[2 * i + 4]),
                 (a[i + 1, :2], a[i + 2, 0]),
-                (f[i], f[i + 1 : i + 3]),
+                (f[i + 2], f[i + 3 : i + 5]),
             )
             for i in range(length)
         ]
-        self._up = [(m[i], f[i + 1 : i + 3], f[i]) for i in reversed(range(length))]
+        self._up = [(f[i + 2], m[2 * i : 2 * i + 2], f[i : i + 2]) for i in range(length)]
+        self._up.reverse()
 
     def solve(self) -> None:
         """Replace the right sides by the solutions."""
         reciprocal, multiply, subtract = np.reciprocal, np.multiply, np.subtract
-        length, one, two = self._length, self._one, self._two
-        self.bands[length:] = 1.0
-        self.right[length:] = 0.0
+        one, two = self._one, self._two
+        self._bands[-2:] = 1.0
+        self._right[:2] = self._right[-2:] = 0.0
         for (pivot, off, far), (m, m1, m2), (next_, third), (rhs, below) in self._down:
             reciprocal(pivot, one)
             multiply(off, one, m)
@@ -889,10 +895,7 @@ class _System:
             subtract(third, one, third)
             multiply(m, rhs, two)
             subtract(below, two, below)
-        self.right[:length] /= self.bands[:length, 0]
-        self.right[length:] = 0.0
-        first, second = two
-        for m, below, rhs in self._up:
-            multiply(m, below, two)
-            subtract(rhs, first, rhs)
-            subtract(rhs, second, rhs)
+        self.right /= self.bands[:, 0]
+        for x, m, above in self._up:
+            multiply(m, x, two)
+            subtract(above, two, above)
