@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -175,8 +176,9 @@ def test_what_every_job_of_a_cluster_imports_to_parse_the_snakefile_is_light(mod
 
 
 def test_the_readme_maps_every_top_level_entry():
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode:
+    git = shutil.which("git")
+    listed = git and subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if not listed or listed.returncode:
         pytest.skip("not a git checkout")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = text[text.index("## Map") : text.index("From here:")]

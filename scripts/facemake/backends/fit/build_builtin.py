@@ -89,7 +89,7 @@ def observe(file: Path) -> list[Person]:
 def describe(model: LinearFaceModel, used: Sequence[tuple[Path, int, int]], output: Path) -> str:
     """The sidecar: what the model is, what it was made from, and what each name means."""
     from facemake.backends.fit.fields import expression_fields
-    from facemake.backends.fit.proportions import identity_fields
+    from facemake.backends.fit.proportions import FREE, FREE_MM, FREE_REACH_MM, identity_fields
 
     digest = hashlib.sha256(output.read_bytes()).hexdigest()
     lines = [
@@ -139,6 +139,10 @@ def describe(model: LinearFaceModel, used: Sequence[tuple[Path, int, int]], outp
         "| name | what it is |",
         "|---|---|",
         *(f"| {f.name} | {f.says} |" for f in identity_fields(model.mean)),
+        "",
+        f"And {sum(n.startswith(FREE) for n in model.identity_names)} modes `{FREE}…` of a Gaussian "
+        f"process: smooth deviations of {FREE_MM:g} mm over {FREE_REACH_MM:g} mm that no list of "
+        "proportions foresees (`proportions.py` has the source).",
     ]
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from facemake import schemes
 from facemake.backends.fit.fields import expression_fields
 from facemake.backends.fit.model import LinearFaceModel, load_model, make_model
-from facemake.backends.fit.proportions import identity_fields
+from facemake.backends.fit.proportions import free_fields, identity_fields
 
 NAME = "facemake-1"
 PATH = Path(__file__).resolve().parents[2] / "data" / "face_model.npz"
@@ -28,7 +28,8 @@ def load_builtin() -> LinearFaceModel:
 def assemble(mean: ArrayLike) -> LinearFaceModel:
     """The built-in model on a mean face (68, 3) mm in model axes."""
     shape = np.asarray(mean, dtype=np.float64)
-    identity, expression = identity_fields(shape), expression_fields(shape)
+    identity = (*identity_fields(shape), *free_fields(shape))
+    expression = expression_fields(shape)
     return make_model(
         name=NAME,
         scheme=schemes.IBUG68,

@@ -68,23 +68,23 @@ _SIDED: dict[str, tuple[str, str, float, Moves]] = {
         "lateral frontalis (AU2): the outer part rises 7 mm",
         0.4,
         {
-            21: (0, -0.7, 0),
-            20: (-0.3, -3, 0.5),
-            19: (-0.6, -6, 1),
+            21: (0, -1.4, 0),
+            20: (-0.5, -4, 0.5),
+            19: (-0.8, -6, 1),
             18: (-0.6, -7, 1.5),
             17: (-0.4, -5.5, 1.5),
         },
     ),
     "brow_lower": (
         "brow",
-        "corrugator and depressor supercilii (AU4): the inner part sinks 5 mm and moves 3 mm in",
+        "corrugator and depressor supercilii (AU4): the inner half sinks 4.5 mm and moves 4 mm in",
         0.4,
         {
-            21: (2.5, 4.5, -1),
-            20: (3, 5, -1.5),
-            19: (3, 4, -1.5),
-            18: (2.5, 2.2, -1.5),
-            17: (1.2, 0.6, -1),
+            21: (2.2, 3.6, -1),
+            20: (3.6, 4.6, -1.8),
+            19: (4.2, 4.2, -2.2),
+            18: (3.4, 2.6, -2.4),
+            17: (1.8, 0.8, -2),
         },
     ),
     "eye_widen": (
@@ -106,6 +106,32 @@ _SIDED: dict[str, tuple[str, str, float, Moves]] = {
         "2.5 mm, most at its outer part, and the outer corner is pushed up 0.7 mm",
         0.4,
         {40: (0.2, -1.4, -0.5), 41: (0.5, -2.6, -0.9), 36: (0.3, -0.7, -0.4)},
+    ),
+    "eye_look_down": (
+        "eye",
+        "lids that follow the eyeball down (AU64): the upper lid sinks 4.5 mm, the lower 1.6",
+        0.4,
+        {
+            36: (0.4, 1.8, 0.2),
+            37: (0.2, 4.5, 0.5),
+            38: (0, 4.5, 0.5),
+            39: (0, 0.5, 0),
+            40: (0, 1.5, 0.7),
+            41: (0.2, 1.7, 0.7),
+        },
+    ),
+    "eye_look_up": (
+        "eye",
+        "lids that follow the eyeball up (AU63): the upper lid rises 3 mm, the lower 1.4",
+        0.4,
+        {
+            36: (0, -1.2, 0),
+            37: (0, -2.9, 0.7),
+            38: (0, -3.1, 0.7),
+            39: (0, -0.4, 0),
+            40: (0, -1.3, -0.3),
+            41: (-0.2, -1.4, -0.3),
+        },
     ),
     "nose_wrinkle": (
         "nose",
@@ -179,6 +205,25 @@ _SIDED: dict[str, tuple[str, str, float, Moves]] = {
             58: (-1.4, 0.6, 0.8),
         },
     ),
+    "cheek_puff": (
+        "mouth",
+        "air in the cheek (AU34): corner and lips of its side come 12 mm forward",
+        0.2,
+        {
+            48: (2.5, -1.5, -12),
+            60: (2.5, -1.5, -12),
+            49: (2.4, -1.3, -9),
+            59: (2.3, 0, -10),
+            50: (1, -0.6, -5.5),
+            58: (1.5, 0, -7),
+            61: (1.6, -0.6, -7),
+            67: (1.6, -0.6, -7.5),
+            51: (0, -0.3, -3.7),
+            57: (0, 0, -4.2),
+            62: (0, -0.1, -3.6),
+            66: (0, -0.2, -4.2),
+        },
+    ),
     "upper_lip_raise": (
         "mouth",
         "levator labii superioris (AU10): the upper lip rises 7 mm on its side",
@@ -231,7 +276,7 @@ def expression_fields(mean: Array) -> tuple[Field, ...]:
         says = (
             "orbicularis oculi (AU45): the upper lid comes down onto the lower, which rises a bit"
         )
-        sided.append(Field(f"eye_close_{side}", f"eye_{side}", shape, says, 0.5, 1.2))
+        sided.append(Field(f"eye_close_{side}", f"eye_{side}", shape, says, 0.5, 2.0))
     order = {"brow": 0, "eye": 1, "nose": 2, "mouth": 3}
     sided.sort(key=lambda f: order[f.region.split("_")[0]])  # stable
     return (*sided, *_middle_fields(mean))
@@ -243,6 +288,10 @@ def _middle_fields(mean: Array) -> list[Field]:
 
     jaw = _jaw_weight()
     opening = _jaw_opening(mean)
+    together = np.zeros((68, 3))
+    lips = [*_LOWER_OUTER, *_LOWER_INNER, 48, 54, 60, 64]
+    together[lips] = -opening[lips]
+    thrust = jaw[:, None] * np.array([0, 0.8, -9.0])
     side = jaw[:, None] * np.array([-8.0, 0, 0])
     shift = np.zeros((68, 3))
     for i in range(48, 68):
@@ -260,10 +309,10 @@ def _middle_fields(mean: Array) -> list[Field]:
         | _all((6, 10), 0, -3, -1)
     )
     upper = _from_moves(
-        _all(_UPPER_RED, 0, 4, 2) | _all((49, 53), 0, 2.5, 1.5) | _all(_UPPER_INNER, 0, 0.3, 3)
+        _all(_UPPER_RED, 0, 5.5, 6) | _all((49, 53), 0, 4, 5) | _all(_UPPER_INNER, 0, -1, 9)
     )
     lower = _from_moves(
-        _all(_LOWER_RED, 0, -5, 2) | _all((55, 59), 0, -3, 1.5) | _all(_LOWER_INNER, 0, -0.3, 3)
+        _all(_LOWER_RED, 0, -7.5, 4) | _all((55, 59), 0, -4.2, 2.4) | _all(_LOWER_INNER, 0, -2, 9)
     )
     funnel = _from_moves(
         _all(_UPPER_RED, 0, -4, -6)
@@ -284,6 +333,13 @@ def _middle_fields(mean: Array) -> list[Field]:
         pucker[i, 2] -= 7.0
     return [
         field("jaw_open", opening, "lower jaw (AU26, AU27): the chin sinks 27 mm", 0.4),
+        field(
+            "lips_together",
+            together,
+            "lips towards each other (AU8): they stay closed over a jaw that drops by 27 mm",
+            0.2,
+        ),
+        field("jaw_thrust", thrust, "lower jaw 9 mm forward (AU29)", 0.2),
         field("jaw_shift_l", side, "lower jaw 8 mm to the image's left (AU30)", 0.2),
         field("jaw_shift_r", mirrored(side), "lower jaw 8 mm to the image's right (AU30)", 0.2),
         field("mouth_shift_l", shift, "both lips 8 mm to the image's left", 0.2),
@@ -292,12 +348,12 @@ def _middle_fields(mean: Array) -> list[Field]:
         field(
             "upper_lip_tighten",
             upper,
-            "orbicularis oris (AU23, AU24, AU28): the upper red of the lips rolls in by 4 mm",
+            "orbicularis oris (AU23, AU24, AU28): the upper red of the lips rolls in by 5.5 mm",
         ),
         field(
             "lower_lip_tighten",
             lower,
-            "orbicularis oris (AU23, AU24, AU28): the lower red of the lips rolls in by 5 mm",
+            "orbicularis oris (AU23, AU24, AU28): the lower red of the lips rolls in by 7.5 mm",
         ),
         field("lips_funnel", funnel, "orbicularis oris (AU22): lips 6 mm forward and apart"),
         field("lips_pucker", pucker, "incisivii (AU18): corners 9 mm inwards, lips 6 mm forward"),

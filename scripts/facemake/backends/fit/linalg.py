@@ -15,16 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Single = NDArray[np.float32]
 
-_MAX_GEMM = 200_000
-"""m * n * k of one matrix product; OpenBLAS threads from 4 * 65536 on (interface/gemm.c)."""
+_MAX_GEMM = 262_144
+"""m * n * k of one matrix product; OpenBLAS threads above 4 * 65536 (interface/gemm.c)."""
 
 _MAX_GEMV = 9_000
 """m * n of one matrix-vector product; OpenBLAS threads from 4 * 2304 on (interface/gemv.c)."""
 
 
-def weighted_gram(left: Array, right: Array) -> Array:
-    """`left @ right.T` a frame: (n, a, k) and (n, b, k) to (n, a, b)."""
+def weighted_gram(left: Array | Single, right: Array | Single) -> Array:
+    """`left @ right.T` a frame: (n, a, k) and (n, b, k) to (n, a, b), in float64."""
     _, a, k = left.shape
     b = right.shape[1]
     out = np.zeros((left.shape[0], a, b))
@@ -86,7 +87,11 @@ def cholesky_solve(matrix: Array, rhs: Array) -> Array:
 
 
 def box_quadratic(
-    hessian: Array, gradient: Array, lower: Array, upper: Array, sweeps: int
+    hessian: Array | Single,
+    gradient: Array | Single,
+    lower: Array,
+    upper: Array,
+    sweeps: int,
 ) -> Array:
     """Minimise `d'Hd/2 - g'd` within `lower <= d <= upper` by cyclic coordinate descent.
 
@@ -95,7 +100,7 @@ def box_quadratic(
     1992). Coordinates with a diagonal of 0 stay where they are.
 
     Args:
-        hessian: (n, e, e), symmetric positive semi-definite.
+        hessian: (n, e, e), symmetric positive semi-definite; its precision is the one it is done in.
         gradient: (n, e).
         lower: (n, e), at most 0.
         upper: (n, e), at least 0.
@@ -106,16 +111,17 @@ def box_quadratic(
     """
     n, e = gradient.shape
     h = np.ascontiguousarray(hessian.transpose(1, 2, 0))
-    g = np.ascontiguousarray(gradient.T)
-    lo, hi = np.ascontiguousarray(lower.T), np.ascontiguousarray(upper.T)
-    diagonal = np.stack([h[k, k] for k in range(e)]) if e else np.zeros((0, n))
+    g = np.array(gradient.T, dtype=h.dtype, order="C")
+    lo = np.ascontiguousarray(lower.T, dtype=h.dtype)
+    hi = np.ascontiguousarray(upper.T, dtype=h.dtype)
+    diagonal = np.stack([h[k, k] for k in range(e)]) if e else np.zeros((0, n), dtype=h.dtype)
     inverse = np.where(diagonal > 0, 1.0 / np.where(diagonal > 0, diagonal, 1.0), 0.0)
-    d = np.zeros((e, n))
-    product = np.empty((e, n))
+    d = np.zeros((e, n), dtype=h.dtype)
+    product = np.empty((e, n), dtype=h.dtype)
     for _ in range(sweeps):
         for k in range(e):
             new = np.minimum(np.maximum(d[k] + g[k] * inverse[k], lo[k]), hi[k])
             np.multiply(h[k], new - d[k], out=product)
             g -= product
             d[k] = new
-    return np.ascontiguousarray(d.T)
+    return np.ascontiguousarray(d.T, dtype=np.float64)

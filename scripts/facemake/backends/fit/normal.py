@@ -23,6 +23,10 @@ class State:
     expression: Array
     """(n, E)."""
 
+    def rows(self, index: NDArray[np.intp]) -> "State":
+        """The parameters of some of the frames."""
+        return State(self.rotation[index], self.translation[index], self.expression[index])
+
 
 @dataclass(frozen=True)
 class Linearised:

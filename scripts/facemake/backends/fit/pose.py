@@ -11,8 +11,8 @@ from facemake.geometry import Camera
 
 Array = NDArray[np.float64]
 
-RIGID = np.concatenate([schemes.IBUG68_GROUPS[part] for part in ("nose", "eye_l", "eye_r")])
-"""Points that expressions hardly move: nose and eyes. Brows, mouth and jaw would bend the guess."""
+RIGID = np.concatenate([schemes.IBUG51_GROUPS[part] for part in ("no", "le", "re")])
+"""Points of iBUG-51 that expressions hardly move: nose and eyes. Brows, mouth and jaw would bend the guess."""
 
 _ROUNDS = 3
 _HUBER_SHARE = 0.04  # of the outer eye distance: where a point begins to count less
@@ -30,25 +30,28 @@ class Guess:
     """(n,) px a mm at the head; NaN where there is no face-like arrangement of points."""
 
 
-def first_guess(points: Array, shape: Array, camera: Camera, unit: float) -> Guess:
+def first_guess(
+    points: Array, shape: Array, rigid: schemes.Indices, camera: Camera, unit: float
+) -> Guess:
     """Pose of each frame from its rigid points alone.
 
     An affine camera by least squares, re-weighted after Huber, and the scaled rotation nearest to
     it. Linear, so there is no wrong minimum to fall into.
 
     Args:
-        points: (n, 68, 2) px.
-        shape: (68, 3) or (n, 68, 3) mm, the neutral face.
+        points: (n, L, 2) px.
+        shape: (L, 3) or (n, L, 3) mm, the neutral face.
+        rigid: which of the points to go by.
         camera: gives the distance that belongs to the scale.
         unit: mm between the outer eye corners, for the re-weighting.
     """
     n = len(points)
-    seen = points[:, RIGID]
-    solid = np.broadcast_to(shape, (n, *shape.shape[-2:]))[:, RIGID]
+    seen = points[:, rigid]
+    solid = np.broadcast_to(shape, (n, *shape.shape[-2:]))[:, rigid]
     middle = solid.mean(axis=1)
-    design = np.concatenate([solid - middle[:, None, :], np.ones((n, len(RIGID), 1))], axis=-1)
+    design = np.concatenate([solid - middle[:, None, :], np.ones((n, len(rigid), 1))], axis=-1)
     design = np.ascontiguousarray(design.transpose(0, 2, 1))  # (n, 4, K)
-    weights = np.ones((n, len(RIGID)))
+    weights = np.ones((n, len(rigid)))
     affine = np.zeros((n, 4, 2))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         for _ in range(_ROUNDS):

@@ -26,6 +26,59 @@ _JAW_SIDE = np.concatenate([-_JAW_WIDE, _JAW_WIDE[-2::-1]])
 _CORNER = {48: 1.0, 60: 0.9, 49: 0.6, 59: 0.6, 61: 0.35, 67: 0.35, 50: 0.2, 58: 0.25}
 
 
+FREE = "free_"
+"""How the names of the modes of `free_fields` begin."""
+
+FREE_MM = 2.0
+"""Standard deviation of what the named proportions leave of a person's face, a point and axis."""
+
+FREE_REACH_MM = 15.0
+"""Distance over which it is alike: about that of neighbouring features (eye to brow)."""
+
+_FREE_SHARE = 0.97
+"""Of the variance that the modes have together; the rest is finer than landmarks can tell."""
+
+_JAW_SHARE = 0.1
+
+
+def free_fields(mean: Array) -> tuple[Field, ...]:
+    """What no list of proportions foresees: smooth deviations of the face, the largest first.
+
+    The principal modes of a Gaussian process over the landmarks with the kernel FREE_MM^2
+    exp(-d^2 / (2 FREE_REACH_MM^2)), the same and independent in each axis (Luethi, Gerig, Jud &
+    Vetter, Gaussian Process Morphable Models, IEEE PAMI 40, 2018), without what is a turn, a shift
+    or a change of size of the whole. They give an identity the room to say where exactly this
+    person's brows and lips are at rest, and landmark networks where they put them; else a turning
+    neutral head seems to move them. They need several frames: in one, they would take up the
+    expression. It calls LAPACK.
+    """
+    apart = mean[:, None, :] - mean[None, :, :]
+    kernel = FREE_MM**2 * np.exp(-(apart**2).sum(axis=-1) / (2 * FREE_REACH_MM**2))
+    strength, modes = np.linalg.eigh(kernel)
+    scaled = modes * np.sqrt(np.maximum(strength, 0.0))
+    shapes = np.zeros((3 * 68, 68, 3))
+    for axis in range(3):
+        shapes[axis::3, :, axis] = scaled.T
+    weight = np.ones(68)
+    weight[_G["jaw"]] = _JAW_SHARE
+    root = np.sqrt(weight)[None, :, None]
+    arm = mean - mean[schemes.IBUG68_TO_IBUG51].mean(axis=0)
+    rigid = [arm]
+    for unit in np.eye(3):
+        rigid += [np.tile(unit, (68, 1)), np.cross(unit, arm)]
+    base, _ = np.linalg.qr((np.stack(rigid) * root).reshape(7, -1).T)
+    flat = (shapes * root).reshape(len(shapes), -1)
+    flat = flat - (flat @ base) @ base.T
+    u, size, _ = np.linalg.svd(flat.T, full_matrices=False)
+    kept = np.cumsum(size**2) <= _FREE_SHARE * (size**2).sum()
+    found = (u * size).T[kept].reshape(-1, 68, 3) / root
+    return tuple(
+        Field(f"{FREE}{i:02d}", "", shape * np.sign(shape.ravel()[np.abs(shape).argmax()]), says)
+        for i, shape in enumerate(found)
+        for says in (f"smooth deviation, at most {np.abs(shape).max():.1f} mm",)
+    )
+
+
 def identity_fields(mean: Array) -> tuple[Field, ...]:
     """All identity fields on a mean face (68, 3) mm."""
     made = {
