@@ -46,7 +46,7 @@ def ict(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def face(**coefficients: float) -> np.ndarray:
-    """(40,) coefficients; a name without its side is both sides."""
+    """(E,) coefficients; a name without its side is both sides."""
     values = np.zeros(len(NAMES))
     for name, value in coefficients.items():
         for full in (name, f"{name}_l", f"{name}_r"):
@@ -243,26 +243,21 @@ def test_faces_are_made_one_by_one_and_each_on_its_own(mesh: FaceMesh):
 
 
 @pytest.mark.parametrize(
-    ("identity", "expression", "rotation", "translation", "words"),
+    ("name", "shape", "words"),
     [
-        ((3,), (2, 40), None, None, "identities"),
-        (None, (2, 39), None, None, "expressions"),
-        (None, (40,), None, None, "expressions"),
-        (None, (2, 40), (3, 3), None, "pose"),
-        (None, (2, 40), (2, 3, 3), (1, 3), "pose"),
+        ("identity", (3,), "identities"),
+        ("expression", (2, len(NAMES) - 1), "expressions"),
+        ("expression", (len(NAMES),), "expressions"),
+        ("rotation", (3, 3), "pose"),
+        ("translation", (1, 3), "pose"),
     ],
 )
 def test_arrays_of_another_shape_are_refused(
-    mesh: FaceMesh,
-    identity: tuple[int, ...] | None,
-    expression: tuple[int, ...],
-    rotation: tuple[int, ...] | None,
-    translation: tuple[int, ...] | None,
-    words: str,
+    mesh: FaceMesh, name: str, shape: tuple[int, ...], words: str
 ):
-    arrays = [None if s is None else np.zeros(s) for s in (identity, expression, rotation)]
+    arrays = {"identity": None, "expression": np.zeros((2, len(NAMES)))}
     with pytest.raises(ValueError, match=words):
-        dense_faces(mesh, *arrays, None if translation is None else np.zeros(translation))
+        dense_faces(mesh, **{**arrays, name: np.zeros(shape)})
 
 
 def test_normals_point_out_of_the_face(mesh: FaceMesh):
