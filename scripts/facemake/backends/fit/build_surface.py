@@ -29,18 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("inputs", nargs="*", type=Path, help="more pictures and videos")
     parser.add_argument("--output", type=Path, default=interpolated.PATH)
     options = parser.parse_args(arguments)
-    mean = builtin.load_builtin().mean
+    model = builtin.load_builtin()
     people: list[Array] = []
     used: list[tuple[Path, int, int]] = []
     for file in (*portraits(), *options.inputs):
         found = observe(file)
-        people += [typical(points, mean) for points in found]
+        people += [typical(points, model.mean) for points in found]
         used.append((file, len(found), sum(map(len, found))))
-    vertices = average(people, mean)
+    vertices = average(people, model.mean)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     archive.write({"vertices": vertices.astype(np.float32)}, options.output)
     sidecar = options.output.with_suffix(".md")
-    sidecar.write_text(describe(used, options.output), encoding="utf-8")
+    sidecar.write_text(describe(used, model.sha256, options.output), encoding="utf-8")
     print(f"{options.output}: {len(people)} people; {sidecar}")
 
 
@@ -90,8 +90,8 @@ def average(people: Sequence[Array], mean: Array) -> Array:
     return interpolated.bent(0.5 * (shape + mirrored[partner]), PINS, mean)
 
 
-def describe(used: Sequence[tuple[Path, int, int]], output: Path) -> str:
-    """The sidecar: what the file is, and what it was made from."""
+def describe(used: Sequence[tuple[Path, int, int]], model: str, output: Path) -> str:
+    """The sidecar: what the file is, and what it was made from; `model` is the SHA-256 of one."""
     digest = hashlib.sha256(output.read_bytes()).hexdigest()
     lines = [
         "# The average face of interpolated surfaces",
@@ -103,10 +103,11 @@ def describe(used: Sequence[tuple[Path, int, int]], output: Path) -> str:
         "Made by `python -m facemake.backends.fit.build_surface`; do not edit.",
         "",
         "Points of MediaPipe FaceMesh on the files below: the median of each person's frames, bent "
-        "until the landmarks are those of the built-in model's mean face (so that nobody's mouth "
-        "is open, and depth has the model's scale), averaged over people, made symmetric. It gives "
-        "a surface without statistics of its own to models that are landmarks alone "
-        "(`interpolated.py`). Only this average is in the file: no picture, no face of one person.",
+        f"until the landmarks are those of the mean face of the built-in model {model[:16]}… (so "
+        "that nobody's mouth is open, and depth has the model's scale), averaged over people, made "
+        "symmetric. Models that are landmarks alone get their surface from it, bent to their own "
+        "mean face (`interpolated.py`): it need not be made again when a model changes. Only this "
+        "average is in the file: no picture, no face of one person.",
         "",
         "| file | SHA-256 | people | faces seen |",
         "|---|---|---|---|",
