@@ -27,6 +27,7 @@ include: "rules/probe.smk"
 include: "rules/detect.smk"
 include: "rules/landmarks.smk"
 include: "rules/fit.smk"
+include: "rules/smooth.smk"
 include: "rules/expressions.smk"
 include: "rules/aus.smk"
 include: "rules/embed.smk"
@@ -45,6 +46,7 @@ rule all:
         stage_tables("landmarks"),
         stage_tables("fit"),
         stage_tables("fit", "identity"),
+        stage_tables("smooth"),
         stage_tables("expressions"),
         stage_tables("aus"),
         stage_tables("embed", "embeddings"),

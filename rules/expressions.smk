@@ -1,7 +1,8 @@
 # Localized expressions: coefficients that each move one region of the face.
 rule expressions:
     input:
-        fit=f"{OUT}/fit/{{shard}}.parquet",
+        # whichever it is, its recipe is in the table's metadata
+        fit=f"{OUT}/{'smooth' if PLAN.enabled('smooth') else 'fit'}/{{shard}}.parquet",
     output:
         expressions=f"{OUT}/expressions/{{shard}}.parquet",
     log:

@@ -42,6 +42,7 @@ STAGE_FOLDERS = (
     "faces",
     "fit",
     "identity",
+    "smooth",
     "expressions",
     "aus",
     "embeddings",

@@ -84,7 +84,7 @@ def _section(*names: str) -> Callable[[Config], dict[str, Any]]:
 
 def _fit_settings(config: Config) -> dict[str, Any]:
     """A calibration by its numbers, which take the place of the field of view, not by its path."""
-    settings = _section("camera", "fit")(config)
+    settings = {**_section("camera")(config), "model": config["fit"]["model"]}
     path = settings.pop("calibration")
     if path is None:
         return settings
@@ -117,6 +117,7 @@ STAGES: dict[str, Stage] = {
     "detect": Stage(settings=_detect_settings, backend=_chosen("detect", DETECTORS)),
     "landmarks": Stage(settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)),
     "fit": Stage(settings=_fit_settings, models=_face_model),
+    "smooth": Stage(settings=_section("fit"), models=_face_model),
     "expressions": Stage(settings=_section("fit"), models=_localizing_models),
     "aus": Stage(backend=_chosen("aus", AU_ESTIMATORS)),
     "embed": Stage(settings=_section("embed"), backend=_chosen("embed", EMBEDDERS)),
@@ -171,4 +172,6 @@ def stack(stage: str, config: Config) -> str:
 
 def enabled(stage: str, config: Config) -> bool:
     """Whether `config` asks for `stage`."""
+    if stage == "smooth":
+        return bool(config["fit"]["smoothing"] > 0)
     return not (stage == "embed" and config["embed"]["backend"] == "off")

@@ -13,8 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from facemake.errors import TableError
 
@@ -49,6 +51,20 @@ def _status() -> pa.Field:
 
 REJECTIONS = ("landmarks", "fit", "aus", "confidence", "pose", "quality", "surplus")
 """Why a face is no example of the training set (`facemake.dataset.quality.REASONS`, in words)."""
+
+
+_GAZE = {
+    **{
+        f"gaze_{eye}_{axis}": f"unit vector, camera axes, the image-{side} eye"
+        for eye, side in enumerate(("left", "right"))
+        for axis in "xyz"
+    },
+    "gaze_angle_x": "rad, > 0 towards the image's right",
+    "gaze_angle_y": "rad, > 0 downwards",
+}
+
+GAZE_COLUMNS = tuple(_GAZE)
+"""Columns of the gaze, as OpenFace names them; null where an eye is closed or not seen."""
 
 
 def _counts() -> list[pa.Field]:
@@ -119,6 +135,20 @@ SCHEMAS: dict[str, pa.Schema] = {
         _field("local_params", _list, "mm along the modes of the PDM"),
         _field("canonical", _list, "mm, x0 y0 z0 ...; y up"),
         _field("error_px", _f4, "px, root mean square reprojection error"),
+        _field("inliers", pa.int16(), "landmarks that the fit rests on"),
+        _field("converged", pa.bool_()),
+        *(_field(name, _f4, unit) for name, unit in _GAZE.items()),
+        _status(),
+    ),
+    "smooth": _keyed(
+        _field("tx", _f4, "mm, camera axes"),
+        _field("ty", _f4, "mm, camera axes"),
+        _field("tz", _f4, "mm, camera axes"),
+        _field("rx", _f4, "rad, pitch"),
+        _field("ry", _f4, "rad, yaw"),
+        _field("rz", _f4, "rad, roll"),
+        _field("expression", _list, "coefficients of the face model"),
+        _field("canonical", _list, "mm, x0 y0 z0 ...; y up"),
         _status(),
     ),
     "identity": pa.schema(
@@ -126,6 +156,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field("sample", pa.string(), nullable=False),
             _field("track", pa.int16(), nullable=False),
             _field("identity", _list, "coefficients of the face model"),
+            _field("neutral", _list, "mm, x0 y0 z0 ... of the model's landmarks; model axes"),
+            _field("noise", _f4, "error of a landmark in one axis over the outer eye distance"),
             _field("n_frames", pa.int32(), "frames that the identity was fitted to"),
             _field("error_px", _f4, "px, root mean square reprojection error"),
             _status(),
@@ -319,6 +351,16 @@ class TableReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def list_array(values: NDArray[np.float64], there: NDArray[np.bool_]) -> pa.Array:
+    """(n, k) values as n lists of float32, null where `there` is False."""
+    offsets = np.concatenate([[0], np.cumsum(there * values.shape[1])]).astype(np.int32)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets),
+        pa.array(values[there].ravel().astype(np.float32)),
+        mask=pa.array(~there),
+    )
 
 
 def merge(parts: Sequence[Path], output: Path) -> None:

@@ -67,6 +67,7 @@ STAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "places landmarks on each tracked face and cuts its aligned crop",
         ),
         "fit": ("Fit", "fits a 3D face: identity a track, head pose and expression a frame"),
+        "smooth": ("Smooth", "smooths pose and expression through time, without lag"),
         "expressions": ("Expressions", "splits expressions into movements of one region each"),
         "aus": ("Action units", "estimates intensity and occurrence of action units"),
         "embed": ("Embed", "identity vectors of the best frames of each track"),

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from facemake import schemes
+from facemake import geometry, schemes
 from facemake.backends.fit import load
 from facemake.backends.fit.fitter import Fitter, FrameFits
+from facemake.backends.fit.gaze import estimate_gaze
 from facemake.backends.fit.identity import MAX_FRAMES, Identity
 from facemake.backends.fit.model import LinearFaceModel
 from facemake.calibration import Calibration, MisfitError
@@ -26,7 +27,7 @@ from facemake.provenance import Recipe
 from facemake.samples import Sample
 from facemake.shards import Part, ShardRun, decodable_samples
 from facemake.status import FrameStatus
-from facemake.tables import TableReader
+from facemake.tables import GAZE_COLUMNS, TableReader, list_array
 
 Array = NDArray[np.float64]
 
@@ -119,13 +120,13 @@ def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitti
     sizes = _sizes(sample, fitting)
     if fitter is not None and not fitting.alone:
         candidates: dict[int, _Candidates] = {}
-        for rows in _chunks(reader, sample.sample):
+        for rows in _chunks(reader, sample.sample, fitting.model):
             for track in np.unique(rows.track).tolist():
                 one = candidates.setdefault(track, _Candidates())
                 one.add(rows.points[rows.usable & (rows.track == track)])
         people = {track: fitter.fit_identity(c.points()) for track, c in candidates.items()}
-    for rows in _chunks(reader, sample.sample):
-        fits = _empty(len(rows.frame), fitting.model)
+    for rows in _chunks(reader, sample.sample, fitting.model):
+        fits = FrameFits.empty(len(rows.frame), len(fitting.model.expression))
         for track in np.unique(rows.track).tolist():
             where = np.flatnonzero(rows.usable & (rows.track == track))
             seen[track] = seen.get(track, 0) + len(where)
@@ -143,7 +144,7 @@ def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitti
             _place(fits, where, found)
             if track not in people:
                 errors.setdefault(track, []).extend(found.error_px[found.ok].tolist())
-        _write(table, sample.sample, rows, fits)
+        _write(table, sample.sample, rows, fits, _gaze(rows, fits, fitting, people, sizes))
     for track in sorted(seen):
         row = _identity_row(people.get(track), errors.get(track, []))
         if not seen[track]:
@@ -155,11 +156,13 @@ def _identity_row(person: Identity | None, errors: list[float]) -> dict[str, Any
     """A row of the identity table: a person, or the errors of pictures that stand alone."""
     if person is None:
         error = float(np.sqrt(np.mean(np.square(errors)))) if errors else None
-        row: dict[str, Any] = {"identity": None, "n_frames": len(errors), "error_px": error}
+        row: dict[str, Any] = {"n_frames": len(errors), "error_px": error}
     else:
         known = person.n_frames > 0
         row = {
             "identity": person.coefficients.astype(np.float32) if known else None,
+            "neutral": person.shape.astype(np.float32).ravel() if known else None,
+            "noise": person.noise if known else None,
             "n_frames": person.n_frames,
             "error_px": person.error_px if known else None,
         }
@@ -175,7 +178,9 @@ class _Rows:
     track: NDArray[np.int16]
     status: list[str]
     points: Array
-    """(n, 68, 2) px; NaN where there are none."""
+    """(n, L, 2) px, the face model's landmarks; NaN where there are none."""
+    mesh: Array | None
+    """(n, 478, 2) px, FaceMesh with irises; None where the landmarks are of another scheme."""
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -183,24 +188,30 @@ class _Rows:
         return np.array([s == FrameStatus.OK for s in self.status])
 
 
-def _chunks(reader: TableReader, sample: str) -> Iterator[_Rows]:
+def _chunks(reader: TableReader, sample: str, model: LinearFaceModel) -> Iterator[_Rows]:
     """The rows of a sample, a row group at a time."""
     columns = ["frame", "track", "status", "scheme", "points"]
     for table in reader.groups(sample, columns):
         n = table.num_rows
         column = table.column("points").combine_chunks()
-        points = np.full((n, schemes.N_POINTS[schemes.IBUG68], 2), np.nan)
+        points = np.full((n, model.n_points, 2), np.nan)
+        mesh = None
         there = np.flatnonzero(~column.is_null().to_numpy(zero_copy_only=False))
         if len(there):
             scheme = table.column("scheme")[int(there[0])].as_py()
             flat = column.flatten().to_numpy(zero_copy_only=False)
             found = flat.reshape(len(there), schemes.N_POINTS[scheme], 2)
-            points[there] = schemes.convert(found, scheme, schemes.IBUG68)
+            ours = schemes.convert(found, scheme, model.scheme)
+            points[there] = ours if model.points is None else ours[:, model.points]
+            if scheme == schemes.MEDIAPIPE478:
+                mesh = np.full((n, *found.shape[1:]), np.nan)
+                mesh[there] = found
         yield _Rows(
             frame=table.column("frame").to_numpy(),
             track=table.column("track").to_numpy(),
             status=table.column("status").to_pylist(),
             points=points,
+            mesh=mesh,
         )
 
 
@@ -217,7 +228,7 @@ class _Candidates:
     held: list[Array] = field(default_factory=list)
 
     def add(self, points: Array) -> None:
-        """See (n, 68, 2) points of the track's next frames."""
+        """See (n, L, 2) points of the track's next frames."""
         for one in points:
             if self.count % self.step == 0:
                 self.held.append(one)
@@ -227,8 +238,8 @@ class _Candidates:
             self.count += 1
 
     def points(self) -> Array:
-        """(m, 68, 2), m below 4 * MAX_FRAMES."""
-        return np.stack(self.held) if self.held else np.empty((0, 68, 2))
+        """(m, L, 2), m below 4 * MAX_FRAMES."""
+        return np.stack(self.held) if self.held else np.empty((0, 0, 2))
 
 
 def _sizes(sample: Sample, fitting: _Fitting) -> NDArray[np.int32]:
@@ -246,8 +257,8 @@ def _sizes(sample: Sample, fitting: _Fitting) -> NDArray[np.int32]:
 
 
 def _fit_by_size(points: Array, sizes: NDArray[np.int32], fitting: _Fitting) -> FrameFits:
-    """Each frame on its own, (n, 68, 2) points, by the camera of its size, (n, 2) px."""
-    fits = _empty(len(points), fitting.model)
+    """Each frame on its own, (n, L, 2) points, by the camera of its size, (n, 2) px."""
+    fits = FrameFits.empty(len(points), len(fitting.model.expression))
     for size in np.unique(sizes, axis=0):
         where = np.flatnonzero((sizes == size).all(axis=1))
         fitter = fitting.fitter((int(size[0]), int(size[1])))
@@ -256,22 +267,55 @@ def _fit_by_size(points: Array, sizes: NDArray[np.int32], fitting: _Fitting) -> 
     return fits
 
 
-def _empty(n: int, model: LinearFaceModel) -> FrameFits:
-    widths = {"translation": 3, "euler": 3, "expression": len(model.expression)}
-    widths |= {"canonical": 153, "global_params": 6, "local_params": 34}
-    return FrameFits(
-        ok=np.zeros(n, dtype=bool),
-        error_px=np.full(n, np.nan),
-        **{name: np.full((n, width), np.nan) for name, width in widths.items()},
-    )
-
-
 def _place(fits: FrameFits, where: NDArray[np.intp], found: FrameFits) -> None:
     for name in FrameFits.__dataclass_fields__:
         getattr(fits, name)[where] = getattr(found, name)
 
 
-def _write(table: Any, sample: str, rows: _Rows, fits: FrameFits) -> None:
+def _gaze(
+    rows: _Rows,
+    fits: FrameFits,
+    fitting: _Fitting,
+    people: Mapping[int, Identity],
+    sizes: NDArray[np.int32],
+) -> dict[str, Array]:
+    """Column -> (n,) of the gaze; NaN where it is not known, no columns without irises."""
+    if rows.mesh is None:
+        return {}
+    out = {name: np.full(len(rows.frame), np.nan) for name in GAZE_COLUMNS}
+    rotation = geometry.rotation_from_euler(fits.euler)
+    for track in np.unique(rows.track[fits.ok]).tolist():
+        # A picture of its own has no identity that is kept: the mean face's eyes are near enough,
+        # since in the picture the eye corners are where they are seen.
+        shape = people[track].shape if track in people else fitting.model.mean
+        face = np.full((schemes.N_POINTS[schemes.IBUG68], 3), np.nan)
+        face[schemes.IBUG68_TO_IBUG51] = shape[fitting.model.inner]
+        mine = fits.ok & (rows.track == track)
+        of_size = [(fitting.size, mine)] if fitting.size is not None else [
+            ((int(w), int(h)), mine & (sizes[rows.frame] == (w, h)).all(axis=1))
+            for w, h in np.unique(sizes[rows.frame[mine]], axis=0).tolist()
+        ]
+        for size, where in of_size:
+            fitter = fitting.fitter(size)
+            if fitter is None or not where.any():
+                continue
+            points = rows.mesh[where]
+            if fitter.lens is not None:
+                points = fitter.lens.undistort(points)
+            gaze = estimate_gaze(
+                points, rotation[where], fits.translation[where], face, fitter.camera
+            )
+            values = np.concatenate(
+                [gaze.gaze_0, gaze.gaze_1, gaze.angle_x[:, None], gaze.angle_y[:, None]], axis=1
+            )
+            for name, column in zip(GAZE_COLUMNS, values.T, strict=True):
+                out[name][where] = column
+    return out
+
+
+def _write(
+    table: Any, sample: str, rows: _Rows, fits: FrameFits, gaze: Mapping[str, Array]
+) -> None:
     failed = rows.usable & ~fits.ok
     status = [
         str(FrameStatus.NOT_CONVERGED) if bad else word
@@ -281,6 +325,8 @@ def _write(table: Any, sample: str, rows: _Rows, fits: FrameFits) -> None:
         **dict(zip(("tx", "ty", "tz"), fits.translation.T, strict=True)),
         **dict(zip(("rx", "ry", "rz"), fits.euler.T, strict=True)),
         "error_px": fits.error_px,
+        "inliers": fits.inliers,
+        **gaze,
     }
     lists = ("expression", "global_params", "local_params", "canonical")
     table.append_columns(
@@ -289,20 +335,11 @@ def _write(table: Any, sample: str, rows: _Rows, fits: FrameFits) -> None:
             "frame": rows.frame,
             "track": rows.track,
             **{
-                name: pa.array(values.astype(np.float32), mask=~fits.ok)
+                name: pa.array(values.astype(np.float32), mask=np.isnan(values))
                 for name, values in numbers.items()
             },
-            **{name: _list_array(getattr(fits, name), fits.ok) for name in lists},
+            "converged": pa.array(fits.ok, mask=~rows.usable),
+            **{name: list_array(getattr(fits, name), fits.ok) for name in lists},
             "status": status,
         },
-    )
-
-
-def _list_array(values: Array, there: NDArray[np.bool_]) -> pa.Array:
-    """(n, k) values as n lists, null where `there` is False."""
-    offsets = np.concatenate([[0], np.cumsum(there * values.shape[1])]).astype(np.int32)
-    return pa.ListArray.from_arrays(
-        pa.array(offsets),
-        pa.array(values[there].ravel().astype(np.float32)),
-        mask=pa.array(~there),
     )

@@ -97,6 +97,23 @@ class FrameFits:
     """(n,) error of a point in one axis, robust, as a share of the outer eye distance as it would
     be seen from the front."""
 
+    @classmethod
+    def empty(cls, n: int, n_expression: int) -> "FrameFits":
+        """Of n frames that were not fitted."""
+        widths = {
+            "translation": 3,
+            "euler": 3,
+            "expression": n_expression,
+            "canonical": 153,
+            "global_params": 6,
+            "local_params": pdm.N_MODES,
+        }
+        return cls(
+            ok=np.zeros(n, dtype=bool),
+            **{name: np.full(n, np.nan) for name in ("error_px", "inliers", "noise")},
+            **{name: np.full((n, width), np.nan) for name, width in widths.items()},
+        )
+
 
 class Fitter:
     """Fits one face model to the pictures of one camera.
@@ -453,18 +470,8 @@ def _at(guess: pose.Guess, model: LinearFaceModel) -> State:
 
 
 def _joined(parts: list[FrameFits], n_expression: int) -> FrameFits:
-    widths = {
-        "translation": 3,
-        "euler": 3,
-        "expression": n_expression,
-        "canonical": 153,
-        "global_params": 6,
-        "local_params": pdm.N_MODES,
-    }
     if not parts:
-        empty = {name: np.empty((0, width)) for name, width in widths.items()}
-        single = {name: np.empty(0) for name in ("error_px", "inliers", "noise")}
-        return FrameFits(ok=np.empty(0, dtype=bool), **single, **empty)
+        return FrameFits.empty(0, n_expression)
     names = FrameFits.__dataclass_fields__
     return FrameFits(
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
