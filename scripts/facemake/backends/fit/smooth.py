@@ -257,6 +257,10 @@ class NoiseMeter:
     track, so that a lively moment is smoothed no more than a quiet one. Values at a bound have no
     noise of their own and do not count. The median is read from a histogram, to about 1 %.
 
+    Measured on the synthetic courses of the module's table, within 4 % (heads, held expressions), 9
+    to 18 % too high (blinks), and too high by 1.3 at a noise of 0.02 and by 1.7 at 0.01 (syllables
+    without a pause, which is where smoothing gains nothing: 1.04 of the noise are left).
+
     Args:
         n_expression: coefficients E.
         lower: bounds of the coefficients, (E,) or one for all.
