@@ -11,6 +11,7 @@ rule report_pages:
         landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
         faces=f"{OUT}/faces/{{shard}}.h5",
         fit=f"{OUT}/fit/{{shard}}.parquet",
+        **({"smooth": f"{OUT}/smooth/{{shard}}.parquet"} if PLAN.enabled("smooth") else {}),
         aus=f"{OUT}/aus/{{shard}}.parquet",
         examples=f"{OUT}/dataset/{{shard}}.h5",
         counts=f"{OUT}/counts/{{shard}}.parquet",

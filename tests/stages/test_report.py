@@ -21,6 +21,7 @@ from PIL import Image
 
 from facemake import h5, settings, tables
 from facemake.backends.aus import AU_COLUMNS
+from facemake.calibration import Calibration
 from facemake.geometry import Camera
 from facemake.models import registry
 from facemake.provenance import Recipe
@@ -92,6 +93,7 @@ class Shard:
     def __init__(self, folder: Path, name: str = "pack") -> None:
         self.folder, self.name = folder, name
         self.image_folders = "pictures"
+        self.camera: dict[str, Any] = {"fov": 30.0}
         self.samples: list[Sample] = []
         self.probe: list[dict[str, Any]] = []
         self.rows: dict[str, dict[str, dict[str, Any]]] = {}
@@ -132,7 +134,7 @@ class Shard:
             "fit": {**key, **{k: some(v) for k, v in pose.items()}},
             "aus": {**key, **{k: some(v) for k, v in units.items()}},
         }
-        self._sample(sample, kind=kind, n_frames=n, width=160, height=90)
+        self._sample(sample, kind=kind, n_frames=n, width=160, height=90, rotation=0)
 
     def second_track(self, sample: str, first: int, last: int) -> None:
         """Give a sample a second face, which does as the first one does, from frame to frame."""
@@ -163,7 +165,7 @@ class Shard:
         aus = coefficient_schema(AU_COLUMNS, "")
         settings = {
             "detect": {"track": {"image_folders": self.image_folders}},
-            "fit": {"fov": 30.0},
+            "fit": self.camera,
         }
         for stage in ("detections", "landmarks", "fit", "aus"):
             made_by = "detect" if stage == "detections" else stage
@@ -297,6 +299,29 @@ def test_a_gap_is_a_gap(shard: Shard):
         pytest.approx(0.5, abs=1),
     ]
     assert cursor["values"]["ry"][20:30] == [None] * 10
+
+
+def test_the_smoothed_course_is_drawn_beside_the_raw_one(shard: Shard):
+    n = 40
+    raw = 0.1 * (-1.0) ** np.arange(n)
+    shard.video("clip", seconds(n), ry=raw, gaze_angle_x=np.full(n, 0.2))
+    whole = shard.write()
+    path = shard.folder / "smooth.parquet"
+    with TableWriter(path, SCHEMAS["smooth"], metadata("smooth")) as out:
+        for frame in range(n):
+            pose = dict.fromkeys(("tx", "ty", "tz", "rx", "ry", "rz"), 0.0)
+            out.append(sample="clip", frame=frame, track=0, status="ok", **pose)
+    page = Page(shard.pages(replace(whole, smooth=path))["clip"])
+    assert "Faint line: each frame as it was fitted; strong line and numbers: smoothed" in page.text
+    faint = [a["d"] or "" for a in page.all("path", "faint")]
+    assert len(faint) == 6
+    assert len({y for line in faint for y in re.findall(r" (\d\S*)", line)}) > 2
+    cursor = json.loads(next(s for s in page.scripts if s.lstrip().startswith("{")))
+    assert set(cursor["values"]["ry"]) == {0}
+    assert cursor["values"]["gaze_angle_x"][0] == pytest.approx(11, abs=0.5)
+    without = Page(shard.pages(whole)["clip"])
+    assert not without.all("path", "faint")
+    assert "Faint line" not in without.text
 
 
 def test_stages_that_did_not_run_are_named(shard: Shard):
@@ -489,21 +514,52 @@ def test_head_axes_turn_as_the_head_does(shard: Shard, angle: str, axis: str, x:
     shard.pictures["clip"] = {2: picture()}
     sources = shard.write()
     assert sources.faces
-    paths = {k: v for k, v in sources.frame_tables.items() if k != "aus"}
-    (tile,) = contact.tiles("clip", sources.faces, paths, 30.0, (160, 90))
+    paths = {k: v for k, v in sources.frame_tables.items() if k in contact.TABLES}
+    camera = Camera.from_fov(160, 90, 30.0)
+    (tile,) = contact.tiles("clip", sources.faces, paths, camera, (160, 90))
     (face,) = tile.faces
     lines = {a.name: a for a in face.axes}
     # the origin is straight ahead: in the middle of the picture
     assert (lines["x"].x1, lines["x"].y1) == (79.5, 44.5)
     turned = lines[axis]
     assert np.sign(np.round([turned.x2 - turned.x1, turned.y2 - turned.y1])).tolist() == [x, y]
-    length = contact.AXIS_MM * Camera.from_fov(160, 90, 30.0).focal / 700
+    length = contact.AXIS_MM * camera.focal / 700
     straight = next(a for a in face.axes if a.name == ("x" if angle == "rx" else "y"))
     if angle != "rz":
         reach = np.hypot(straight.x2 - straight.x1, straight.y2 - straight.y1)
         assert reach == pytest.approx(length, abs=0.2)
     assert face.box == (40, 20, 30, 40)
     assert base64.b64decode(tile.picture.split(",")[1]) == picture()
+
+
+CALIBRATION = Calibration(320, 180, (400.0, 400.0), (170.0, 80.0), (-0.2, 0.05, 0.0, 0.0))
+
+
+def test_head_axes_are_drawn_by_the_calibration(shard: Shard):
+    shard.camera = {"calibration": CALIBRATION.to_dict()}
+    shard.video("clip", seconds(4), tx=np.full(4, 120.0), ty=np.full(4, -60.0))
+    shard.pictures["clip"] = {2: picture()}
+    page = Page(shard.pages()["clip"])
+    assert "projected with the camera’s calibration, distortion included" in page.text
+    assert "they rest on the camera’s calibration" in page.text
+    lens = CALIBRATION.lens((160, 90), 0)
+    origin = lens.distort(lens.camera.project([120.0, -60.0, 700.0]))
+    drawn = [re.split(r"[ML ]", a["d"] or "")[1:3] for a in page.all("path", "ax")]
+    assert len(drawn) == 6
+    np.testing.assert_allclose(np.array(drawn, float), np.tile(origin, (6, 1)), atol=0.06)
+
+
+def test_a_sample_that_the_calibration_does_not_fit_says_so(shard: Shard):
+    shard.camera = {"calibration": replace(CALIBRATION, width=240).to_dict()}
+    shard.video("clip", seconds(30))
+    nothing = {name: [None] * 30 for name in ("rx", "ry", "rz", "tx", "ty", "tz", "error_px")}
+    shard.rows["clip"]["fit"] |= {**nothing, "status": ["not_converged"] * 30}
+    shard.pictures["clip"] = {2: picture()}
+    page = Page(shard.pages()["clip"])
+    said = "No face was fitted here, since the calibration cannot be used:"
+    assert f"{said} its frames are stored as 160x90 and the calibration is of 240x180" in page.text
+    assert "head axes" not in page.text
+    assert not page.all("path", "ax")
 
 
 # ---------------------------------------------------------------- index
@@ -582,6 +638,21 @@ def test_a_model_that_is_not_ours_gets_no_citation_of_ours(tmp_path: Path):
     page = Page(index(tmp_path, [counts("clip")], [], landmarks=made))
     assert "f" * 12 in page.text
     assert registry()["facemesh_attention"].citation not in page.text
+
+
+def test_a_model_that_the_user_built_is_cited(tmp_path: Path):
+    built = {
+        "name": "ict-facekit",
+        "sha256": "e" * 64,
+        "licence": "MIT",
+        "citation": "Li et al., Learning Formation of Physically-Based Face Attributes (2020)",
+        "pdm": "34 modes",
+    }
+    made = Recipe("fit", None, {}, (built,), "c0de").to_dict()
+    page = Page(index(tmp_path, [counts("clip")], [], fit=made))
+    assert built["citation"] in page.text
+    assert "linear face model, built by the user" in page.text
+    assert "not in this version’s registry" not in page.text
 
 
 def test_ten_thousand_samples_make_a_small_index(tmp_path: Path):

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from facemake.calibration import Lens
 from facemake.geometry import Camera, rotation_from_euler
 from facemake.schemes import IBUG68, convert
 
@@ -30,6 +31,8 @@ _COLUMNS = {
     "landmarks": ("scheme", "points"),
     "fit": ("tx", "ty", "tz", "rx", "ry", "rz", "global_params"),
 }
+TABLES = tuple(_COLUMNS)
+"""The tables that it reads."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def tiles(
     sample: str,
     faces: Path,
     tables: Mapping[str, Path],
-    fov: float | None,
+    view: Camera | Lens | None,
     size: tuple[int, int] | None,
 ) -> list[Tile]:
     """The contact sheet of a sample; empty where it has no pictures.
@@ -95,9 +98,10 @@ def tiles(
         sample: its name.
         faces: the crops file of its shard, with `SAMPLE/contact/FRAME`.
         tables: paths of `detections`, `landmarks` and `fit`, as far as there are.
-        fov: degrees along the longer side, as the fit had it.
-        size: width and height of every frame; None where they differ: the fit then has no camera
-            that all its frames share, and axes are drawn by its scaled-orthographic parameters.
+        view: what the fit projected with: the camera that its field of view makes, or the lens of
+            its calibration; None where the frames share none: axes are then drawn by the fit's
+            scaled-orthographic parameters.
+        size: width and height of every frame; None where they differ.
     """
     pictures = _pictures(faces, sample)
     rows: dict[tuple[int, int], dict[str, Any]] = {}
@@ -109,7 +113,6 @@ def tiles(
         with Image.open(io.BytesIO(jpeg)) as image:
             small = image.size
         width, height = size or (round(small[0] / scale), round(small[1] / scale))
-        camera = Camera.from_fov(*size, fov) if fov and size else None
         found = sorted(key for key in rows if key[0] == frame)
         result.append(
             Tile(
@@ -117,7 +120,7 @@ def tiles(
                 width=width,
                 height=height,
                 picture="data:image/jpeg;base64," + base64.b64encode(jpeg).decode(),
-                faces=tuple(_face(rows[key], key[1], camera, small[0] / width) for key in found),
+                faces=tuple(_face(rows[key], key[1], view, small[0] / width) for key in found),
             )
         )
     return result
@@ -151,7 +154,7 @@ def _rows(
     return rows
 
 
-def _face(row: Mapping[str, Any], track: int, camera: Camera | None, scale: float) -> Face:
+def _face(row: Mapping[str, Any], track: int, view: Camera | Lens | None, scale: float) -> Face:
     box = None
     if row.get("x") is not None:
         box = (row["x"], row["y"], row["w"], row["h"])
@@ -168,17 +171,21 @@ def _face(row: Mapping[str, Any], track: int, camera: Camera | None, scale: floa
         box=box,
         dots=dots,
         dot=round(min(max(width * 0.022, 0.7), _WIDEST_DOT), 2),
-        axes=_axes(row, camera) if row.get("rx") is not None else (),
+        axes=_axes(row, view) if row.get("rx") is not None else (),
     )
 
 
-def _axes(row: Mapping[str, Any], camera: Camera | None) -> tuple[Axis, ...]:
+def _axes(row: Mapping[str, Any], view: Camera | Lens | None) -> tuple[Axis, ...]:
     """The head's axes from the model's origin; z is drawn backwards, as the nose points."""
     rotation = rotation_from_euler([row["rx"], row["ry"], row["rz"]])
     ends = AXIS_MM * (rotation * np.array([1.0, 1.0, -1.0])).T
     points = np.vstack([np.zeros(3), ends])
-    if camera is not None:
-        pixels = camera.project(points + np.array([row["tx"], row["ty"], row["tz"]]))
+    if view is not None:
+        points += [row["tx"], row["ty"], row["tz"]]
+        if isinstance(view, Lens):
+            pixels = view.distort(view.camera.project(points))
+        else:
+            pixels = view.project(points)
     else:
         scale, _, _, _, tx, ty = row.get("global_params") or [np.nan] * 6
         pixels = scale * points[:, :2] + np.array([tx, ty])

@@ -29,7 +29,9 @@ class Strip:
         unit: "" where it has none.
         decimals: of its numbers.
         scale: its vertical axis.
-        line, band: paths (`charts.curve`).
+        line, band: paths (`charts.curve`). Where the quantity was smoothed, the line and the
+            numbers are of the smoothed course, the band of the values frame by frame.
+        faint: path of the values frame by frame beside a smoothed line; "" where there is none.
         gaps, doubt: paths over the time without a value, and with values of frames whose status
             is not ok.
         present: path of the time where an action unit is present; "" for none.
@@ -46,6 +48,7 @@ class Strip:
     scale: Scale
     line: str
     band: str
+    faint: str
     gaps: str
     doubt: str
     present: str
@@ -91,9 +94,20 @@ _PLACE = (
 )
 
 
-def groups(course: TimeCourse) -> list[Group]:
-    """All strips of a sample, by group."""
-    no_fit = "No fit table was given, so head pose and position are not known."
+_GAZE = (
+    ("gaze_angle_x", "Sideways", "up: to the image’s right"),
+    ("gaze_angle_y", "Vertical", "up: looking down"),
+)
+
+
+def groups(course: TimeCourse, lengths: str) -> list[Group]:
+    """All strips of a sample, by group.
+
+    Args:
+        course: its curves.
+        lengths: what its millimetres rest on, in words.
+    """
+    no_fit = "No fit table was given, so head pose, position and gaze are not known."
     fit = "fit" in course.missing
     pose = _same_scale(course, _POSE, "°", 1, least=10.0)
     place = [
@@ -120,20 +134,32 @@ def groups(course: TimeCourse) -> list[Group]:
         if key in course.series
     ]
     units = _action_units(course)
+    gaze = _same_scale(course, _GAZE, "°", 0, least=20.0)
+    both = _both(course)
     return [
         Group(
             "pose",
             "Head pose",
-            "Degrees, one scale for the three. Zero: the head looks straight into the lens.",
+            "Degrees, one scale for the three. Zero: the head faces along the camera’s axis."
+            + both,
             pose,
             no_fit if fit else _nothing(pose),
         ),
         Group(
             "place",
             "Head position",
-            "Millimetres in camera axes; they rest on the assumed field of view.",
+            f"Millimetres in camera axes; they rest on {lengths}." + both,
             place,
             no_fit if fit else _nothing(place),
+        ),
+        Group(
+            "gaze",
+            "Gaze",
+            "Degrees in camera axes, of both eyes together: the turn of the head is part of it. "
+            "Hatched where the eyes are closed or not seen. Expect constant offsets of a few "
+            "degrees a person; changes are surer.",
+            gaze,
+            no_fit if fit else _nothing(gaze),
         ),
         Group(
             "aus",
@@ -151,6 +177,14 @@ def groups(course: TimeCourse) -> list[Group]:
             _nothing(quality),
         ),
     ]
+
+
+def _both(course: TimeCourse) -> str:
+    """How to tell the smoothed course from the one frame by frame; "" where there is one."""
+    if not any(series.count for series in course.smoothed.values()):
+        return ""
+    raw = "Faint line" if course.axis.exact else "Band"
+    return f" {raw}: each frame as it was fitted; strong line and numbers: smoothed through time."
 
 
 def _nothing(strips: Sequence[Strip]) -> str:
@@ -195,8 +229,13 @@ def _strip(
     axis = course.axis
     series = course.series.get(f"{key}_r" if key.startswith("AU") else key)
     presence = course.occurrence.get(f"{key}_c")
-    drawn = series if series is not None else Series(axis)
+    raw = series if series is not None else Series(axis)
+    drawn = course.smoothed.get(key, raw)
     line, band = charts.curve(axis, drawn, scale)
+    faint = ""
+    if drawn is not raw:
+        faint, band = charts.curve(axis, raw, scale)
+        faint = faint if axis.exact else ""
     there = np.isfinite((series or presence or drawn).low)
     doubtful = there & ~_sure(course)
     limits = drawn.limits
@@ -209,6 +248,7 @@ def _strip(
         scale=scale,
         line=line,
         band=band,
+        faint=faint,
         gaps=charts.gaps(axis, there),
         doubt=charts.marks(axis, doubtful, 0.0, charts.HEIGHT),
         present=charts.marks(axis, presence.high > _PRESENT, 88.0, 12.0) if presence else "",

@@ -27,7 +27,10 @@ _FIT_FACTORS = {
     "ty": 1.0,
     "tz": 1.0,
     "error_px": 1.0,
+    "gaze_angle_x": _DEGREES,
+    "gaze_angle_y": _DEGREES,
 }
+_SMOOTHED = ("rx", "ry", "rz", "tx", "ty", "tz")
 
 
 @dataclass
@@ -67,7 +70,8 @@ class TimeCourse:
         axis: its horizontal axis.
         tracks: by number.
         series: of track 0, by column: `score`, `confidence`, `rx` `ry` `rz` (degrees), `tx` `ty`
-            `tz` (mm), `error_px`, `AU12_r` ....
+            `tz` (mm), `error_px`, `gaze_angle_x` `gaze_angle_y` (degrees), `AU12_r` ....
+        smoothed: of track 0, the pose through time, by column; empty where nothing was smoothed.
         occurrence: of track 0, `AU12_c` ...: share of frames (0-1) where the unit is present.
         missing: tables that are not there.
     """
@@ -75,6 +79,7 @@ class TimeCourse:
     axis: Timeline
     tracks: dict[int, TrackSummary]
     series: dict[str, Series]
+    smoothed: dict[str, Series]
     occurrence: dict[str, Series]
     missing: tuple[str, ...]
 
@@ -98,7 +103,7 @@ def time_course(sample: str, tables: Mapping[str, TableReader], *, alone: bool) 
 
     Args:
         sample: its name.
-        tables: `detections` and what there is of `landmarks`, `fit`, `aus`.
+        tables: `detections` and what there is of `landmarks`, `fit`, `smooth`, `aus`.
         alone: its frames are pictures that stand alone.
     """
     axis = timeline(frame_times(tables["detections"], sample), alone=alone)
@@ -107,13 +112,19 @@ def time_course(sample: str, tables: Mapping[str, TableReader], *, alone: bool) 
     occurrence: dict[str, Series] = {}
     deepest = next(name for name in ("fit", "landmarks", "detections") if name in tables)
     _read_tracks(tables[deepest], sample, axis, tracks)
-    plain = {"detections": ("score",), "landmarks": ("confidence",), "fit": tuple(_FIT_FACTORS)}
-    for stage, columns in plain.items():
+    smoothed: dict[str, Series] = {}
+    plain = {
+        "detections": (series, ("score",)),
+        "landmarks": (series, ("confidence",)),
+        "fit": (series, tuple(_FIT_FACTORS)),
+        "smooth": (smoothed, _SMOOTHED),
+    }
+    for stage, (taken, columns) in plain.items():
         if stage in tables:
             for frames, values in _main_rows(tables[stage], sample, columns):
                 for name, column in values.items():
                     factor = _FIT_FACTORS.get(name, 1.0)
-                    series.setdefault(name, Series(axis)).add(frames, column * factor)
+                    taken.setdefault(name, Series(axis)).add(frames, column * factor)
     if "aus" in tables:
         names = [n for n in tables["aus"].schema.names if n.startswith("AU") and n[-2:-1] == "_"]
         for frames, values in _main_rows(tables["aus"], sample, names):
@@ -122,7 +133,12 @@ def time_course(sample: str, tables: Mapping[str, TableReader], *, alone: bool) 
                 kind.setdefault(name, Series(axis)).add(frames, column)
     expected = ("landmarks", "fit", "aus")
     return TimeCourse(
-        axis, tracks, series, occurrence, tuple(name for name in expected if name not in tables)
+        axis=axis,
+        tracks=tracks,
+        series=series,
+        smoothed=smoothed,
+        occurrence=occurrence,
+        missing=tuple(name for name in expected if name not in tables),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from facemake.facemodels import SOURCES
 from facemake.models import registry
 from facemake.provenance import Recipe
 from facemake.report import render, words
@@ -21,6 +22,8 @@ from facemake.status import DECODABLE, SampleStatus
 
 FIRST_ROWS = 100
 """Rows of the table that stand in the page itself; its script draws them all, page by page."""
+
+_BUILT = "linear face model, built by the user from its maker's files"
 
 _COLUMNS = (
     ("Sample", False),
@@ -214,7 +217,10 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
 
 
 def _models(recipes: Sequence[Recipe]) -> list[dict[str, str]]:
-    """Each model once, with its licence as the tables say and its citation as we know it."""
+    """Each model once, with its licence as the tables say.
+
+    Its citation is the registry's; of a file that is not registered, the one that the tables give.
+    """
     known = registry()
     found: dict[str, dict[str, Any]] = {}
     for recipe in recipes:
@@ -231,8 +237,8 @@ def _models(recipes: Sequence[Recipe]) -> list[dict[str, str]]:
                 "sha256": row["sha256"],
                 "licence": row["licence"],
                 "used_by": ", ".join(row["stages"]),
-                "task": ours.get("task", ""),
-                "citation": ours.get("citation", ""),
+                "task": ours.get("task", _BUILT if row["name"] in SOURCES else ""),
+                "citation": ours.get("citation", row.get("citation", "")),
             }
         )
     return result

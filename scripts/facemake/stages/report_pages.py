@@ -12,6 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from facemake.calibration import Calibration, Lens, MisfitError
+from facemake.geometry import Camera
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
 from facemake.report import charts, contact, render, strips, words
@@ -21,7 +23,7 @@ from facemake.report.timecourse import TimeCourse, time_course
 from facemake.runtime.progress import Progress
 from facemake.samples import Sample, read_shard
 from facemake.shards import read_metadata
-from facemake.status import DECODABLE, SampleStatus
+from facemake.status import DECODABLE, FrameStatus, SampleStatus
 from facemake.tables import TableReader
 
 PAGES = "samples"
@@ -29,6 +31,10 @@ PAGES = "samples"
 
 QUALITY_BINS = 25
 _NAMES_AT_ONCE = 65536
+_MISFITS = (
+    "The frames differ in size. Those that the calibrated camera cannot have taken were not "
+    "fitted; the log of the fit names their sizes."
+)
 _TABLED_FACES = 12
 _TABLED_PICTURES = 40
 """Pictures that stand alone, no more than this and with no more faces, get a table of numbers."""
@@ -44,6 +50,7 @@ class Sources:
         faces: its crops file, with the small frames.
         examples: its part of the training set.
         counts: a row a sample, as the manifest has it.
+        smooth: its table of the smoothed fit.
     """
 
     probe: Path
@@ -54,6 +61,7 @@ class Sources:
     aus: Path | None = None
     examples: Path | None = None
     counts: Path | None = None
+    smooth: Path | None = None
 
     @property
     def frame_tables(self) -> dict[str, Path]:
@@ -62,6 +70,7 @@ class Sources:
             "detections": self.detections,
             "landmarks": self.landmarks,
             "fit": self.fit,
+            "smooth": self.smooth,
             "aus": self.aus,
         }
         return {name: path for name, path in every.items() if path is not None}
@@ -209,18 +218,19 @@ def _drawn(
     course: TimeCourse,
 ) -> dict[str, Any]:
     axis = course.axis
-    drawn_paths = {k: v for k, v in sources.frame_tables.items() if k != "aus"}
+    drawn_paths = {k: v for k, v in sources.frame_tables.items() if k in contact.TABLES}
     settings = tables["fit"].metadata["recipe"]["settings"] if "fit" in tables else {}
     size = (probe["width"], probe["height"]) if probe["width"] else None
+    view, not_fitted = _view(settings, probe, course)
     tiles = (
-        contact.tiles(sample.sample, sources.faces, drawn_paths, settings.get("fov"), size)
+        contact.tiles(sample.sample, sources.faces, drawn_paths, view, size)
         if sources.faces
         else None
     )
     main = course.main
     single = axis.n_frames == 1
     faces = _faces(sample.sample, tables, course) if axis.alone or single else None
-    groups = [] if faces is not None else strips.groups(course)
+    groups = [] if faces is not None else strips.groups(course, _rest_on(settings))
     shown = sorted(t for t in course.tracks if course.tracks[t].states is not None)
     return {
         "course": course,
@@ -228,7 +238,8 @@ def _drawn(
         "single": single,
         "tabled": faces is not None,
         "tiles": tiles,
-        "fov": settings.get("fov"),
+        "camera": "" if not_fitted or not settings else _camera_words(settings),
+        "not_fitted": not_fitted,
         "main": main,
         "totals": main.counts if main else {},
         "ribbon": charts.ribbon(axis, main.states) if main and main.states else {},
@@ -248,6 +259,37 @@ def _drawn(
         "tile_at": {t.frame: _share(course, t.frame) for t in tiles or ()},
         "cursor": _cursor(course, groups),
     }
+
+
+def _view(
+    settings: Mapping[str, Any], probe: Mapping[str, Any], course: TimeCourse
+) -> tuple[Camera | Lens | None, str]:
+    """What the fit projected with, and why it did not fit; None where frames share no camera."""
+    size = (probe["width"], probe["height"]) if probe["width"] else None
+    calibration = settings.get("calibration")
+    if calibration is None:
+        fov = settings.get("fov")
+        return (Camera.from_fov(*size, fov) if fov and size else None), ""
+    if size is None:
+        failed = any(FrameStatus.NOT_CONVERGED in t.counts for t in course.tracks.values())
+        return None, _MISFITS if failed else ""
+    try:
+        return Calibration.from_dict(calibration).lens(size, probe["rotation"]), ""
+    except MisfitError as error:
+        return None, f"No face was fitted here, since the calibration cannot be used: {error}."
+
+
+def _rest_on(settings: Mapping[str, Any]) -> str:
+    """What the millimetres rest on."""
+    calibrated = settings.get("calibration") is not None
+    return "the camera’s calibration" if calibrated else "the assumed field of view"
+
+
+def _camera_words(settings: Mapping[str, Any]) -> str:
+    """What head axes are projected with."""
+    if settings.get("calibration") is not None:
+        return "the camera’s calibration, distortion included"
+    return f"the fit’s field of view of {settings['fov']:g}°" if settings.get("fov") else ""
 
 
 def _share(course: TimeCourse, frame: int) -> float:
@@ -294,9 +336,11 @@ def _faces(
         "aus": [n for n in tables["aus"].schema.names if n[:2] == "AU"] if "aus" in tables else [],
     }
     rows: dict[tuple[int, int], dict[str, Any]] = {}
-    for stage, reader in tables.items():
-        columns = ["frame", "track", "status", *wanted[stage]]
-        for table in reader.groups(sample, columns):
+    for stage, names in wanted.items():
+        if stage not in tables:
+            continue
+        columns = ["frame", "track", "status", *names]
+        for table in tables[stage].groups(sample, columns):
             for row in table.to_pylist():
                 rows.setdefault((row["frame"], row["track"]), {}).update(row)
     return [row for _, row in sorted(rows.items()) if row.get("x") is not None]
