@@ -7,8 +7,10 @@ one, the labels of the training set from the raw one, since a label is of its pi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from facemake.backends.fit import linalg, load
 from facemake.backends.fit.model import LinearFaceModel
-from facemake.backends.fit.smooth import NoiseMeter, SmoothSettings, TrackRows, TrackSmoother
+from facemake.backends.fit.smooth import Noise, NoiseMeter, SmoothSettings, TrackRows, TrackSmoother
 from facemake.errors import TableError
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
@@ -66,25 +68,34 @@ def smooth(
                 for piece in pieces:
                     writer.write(piece, piece.rows)
                 continue
-            meters: dict[int, NoiseMeter] = {}
-            for piece in pieces:
-                for track, mine in piece.by_track():
-                    bounds = (model.expression_lower, model.expression_upper)
-                    new = meters.get(track) or NoiseMeter(len(model.expression), *bounds)
-                    meters[track] = new
-                    new.push(mine)
-            merger = _Merger(
-                {
-                    track: TrackSmoother(
-                        meter.noise(), settings, model.expression_lower, model.expression_upper
-                    )
-                    for track, meter in meters.items()
-                },
-                writer,
-            )
+            lengths = pieces.lengths()
+            smoothers = {
+                track: TrackSmoother(
+                    noise, settings, model.expression_lower, model.expression_upper
+                )
+                for track, noise in _noise(pieces, lengths, model).items()
+            }
+            merger = _Merger(smoothers, lengths, writer)
             for piece in pieces:
                 merger.push(piece)
-            merger.finish()
+            assert merger.empty
+
+
+def _noise(pieces: _Pieces, lengths: Mapping[int, int], model: LinearFaceModel) -> dict[int, Noise]:
+    """The noise of each track. A meter is large, so it goes with the last row of its track."""
+    left = dict(lengths)
+    meters: dict[int, NoiseMeter] = {}
+    found: dict[int, Noise] = {}
+    for piece in pieces:
+        for track, rows in piece.by_track():
+            if track not in meters:
+                bounds = (model.expression_lower, model.expression_upper)
+                meters[track] = NoiseMeter(len(model.expression), *bounds)
+            meters[track].push(rows)
+            left[track] -= len(rows.frame)
+            if not left[track]:
+                found[track] = meters.pop(track).noise()
+    return found
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,8 @@ class _Piece:
     status: list[str]
     rows: TrackRows
     """Of these rows, whatever their track."""
+    canonical: Array
+    """(n, 153) mm, of the fit; NaN where it is not `ok`."""
 
     def by_track(self) -> Iterator[tuple[int, TrackRows]]:
         """The rows of each track that is here."""
@@ -111,11 +124,22 @@ class _Pieces:
         self._times, self._fits = times, fits
         self._sample, self._model = sample, model
 
+    def lengths(self) -> Counter[int]:
+        """Track -> how many rows it has."""
+        found: Counter[int] = Counter()
+        for table in self._fits.groups(self._sample, ["track"]):
+            found.update(table.column("track").to_pylist())
+        return found
+
     def __iter__(self) -> Iterator[_Piece]:
-        columns = ["frame", "track", *_POSE, "expression", "status"]
+        columns = ["frame", "track", *_POSE, "expression", "canonical", "status"]
         stamps = self._times.groups(self._sample, ["frame", "track", "time"])
-        for table, stamp in zip(self._fits.groups(self._sample, columns), stamps, strict=True):
-            if not (table["frame"] == stamp["frame"] and table["track"] == stamp["track"]):
+        for table, stamp in zip_longest(self._fits.groups(self._sample, columns), stamps):
+            if (
+                table is None
+                or stamp is None
+                or not (table["frame"] == stamp["frame"] and table["track"] == stamp["track"])
+            ):
                 raise TableError(
                     f"{self._fits.path} and {self._times.path} do not have the same rows of "
                     f"{self._sample}: delete the first and run again"
@@ -123,9 +147,6 @@ class _Pieces:
             status = table.column("status").to_pylist()
             ok = np.array([word == FrameStatus.OK for word in status], dtype=bool)
             pose = np.stack([table.column(n).to_numpy() for n in _POSE], axis=1).astype(np.float64)
-            expression = np.full((len(ok), len(self._model.expression)), np.nan)
-            flat = table.column("expression").combine_chunks().flatten().to_numpy()
-            expression[ok] = flat.reshape(int(ok.sum()), expression.shape[1])
             yield _Piece(
                 table.column("track").to_numpy(),
                 status,
@@ -135,16 +156,20 @@ class _Pieces:
                     ok=ok,
                     translation=np.ascontiguousarray(pose[:, :3]),
                     euler=np.ascontiguousarray(pose[:, 3:]),
-                    expression=expression,
+                    expression=_lists(table, "expression", ok, len(self._model.expression)),
                 ),
+                _lists(table, "canonical", ok, 3 * len(self._model.inner)),
             )
 
 
 class _Merger:
     """Puts what the smoothers of the tracks give back into the order of the table."""
 
-    def __init__(self, smoothers: dict[int, TrackSmoother], writer: _Writer) -> None:
+    def __init__(
+        self, smoothers: dict[int, TrackSmoother], lengths: Mapping[int, int], writer: _Writer
+    ) -> None:
         self._smoothers = smoothers
+        self._left = dict(lengths)
         self._writer = writer
         self._waiting: list[_Piece] = []
         self._done: dict[int, TrackRows] = {}
@@ -154,14 +179,16 @@ class _Merger:
         self._waiting.append(piece)
         for track, rows in piece.by_track():
             self._take(track, self._smoothers[track].push(rows))
+            self._left[track] -= len(rows.frame)
+            if not self._left[track]:
+                # At once: the rows of the other tracks beside its last ones wait for these.
+                self._take(track, self._smoothers.pop(track).finish())
         self._write()
 
-    def finish(self) -> None:
-        """Write all that is left."""
-        for track, smoother in self._smoothers.items():
-            self._take(track, smoother.finish())
-        self._write()
-        assert not self._waiting
+    @property
+    def empty(self) -> bool:
+        """Whether all that came was written."""
+        return not self._waiting
 
     def _take(self, track: int, rows: TrackRows) -> None:
         before = self._done.get(track)
@@ -190,26 +217,41 @@ class _Writer:
         self._table, self._sample, self._model = table, sample, model
 
     def write(self, piece: _Piece, rows: TrackRows) -> None:
-        """Write the rows of a piece with these values."""
-        ok = piece.rows.ok
+        """Write the rows of a piece with these values, or its own where there are none."""
+        ok, raw = piece.rows.ok, piece.rows
         model = self._model
-        expression = np.where(ok[:, None], rows.expression, 0.0)
+        there = rows.ok[:, None]
+        translation = np.where(there, rows.translation, raw.translation)
+        euler = np.where(there, rows.euler, raw.euler)
+        expression = np.where(there, rows.expression, raw.expression)
         # Two rows at least: see `linalg` on arrays of length 1.
-        padded = np.concatenate([expression, np.zeros((2, expression.shape[1]))])
+        padded = np.zeros((len(ok) + 2, expression.shape[1]))
+        padded[:-2][ok] = expression[ok]
         shape = model.mean + linalg.combine(padded, model.expression)[: len(ok)]
-        canonical = shape[:, model.inner] * [1.0, -1.0, 1.0]
-        pose = np.concatenate([rows.translation, rows.euler], axis=1).astype(np.float32)
+        canonical = (shape[:, model.inner] * [1.0, -1.0, 1.0]).reshape(len(ok), -1)
+        # The fit made its own from coefficients that were not rounded for a table.
+        same = (expression == raw.expression).all(axis=1)
+        canonical[same] = piece.canonical[same]
+        pose = np.concatenate([translation, euler], axis=1).astype(np.float32)
         self._table.append_columns(
             self._sample,
             {
                 "frame": piece.rows.frame.astype(np.int32),
                 "track": piece.track,
                 **{name: pa.array(pose[:, k], mask=~ok) for k, name in enumerate(_POSE)},
-                "expression": list_array(rows.expression, ok),
-                "canonical": list_array(canonical.reshape(len(ok), -1), ok),
+                "expression": list_array(expression, ok),
+                "canonical": list_array(canonical, ok),
                 "status": piece.status,
             },
         )
+
+
+def _lists(table: pa.Table, name: str, there: NDArray[np.bool_], width: int) -> Array:
+    """(n, width) values of a column of lists; NaN where `there` is False."""
+    values = np.full((len(there), width), np.nan)
+    flat = table.column(name).combine_chunks().flatten().to_numpy()
+    values[there] = flat.reshape(int(there.sum()), width)
+    return values
 
 
 def _names() -> tuple[str, ...]:
