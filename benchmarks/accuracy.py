@@ -15,16 +15,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tests.makefaces import CAMERA, SIZE, Truth, ict, random_person, seen
 
-from facemake import geometry
 from facemake.backends.aus import AU_COLUMNS
 from facemake.backends.aus.proxy import create
 from facemake.backends.fit import builtin
 from facemake.backends.fit.fitter import Fitter, FrameFits
 from facemake.backends.fit.localize import Localizer
 from facemake.backends.fit.model import LinearFaceModel
-from facemake.geometry import Camera
-from tests.makefaces import CAMERA, SIZE, Truth, ict, random_person, seen
 
 Array = NDArray[np.float64]
 
@@ -78,7 +76,9 @@ def run(models: Path, people: int) -> None:
             f"{1e3 * seen_.frame_s:.2f} ms a frame (512 frames a call)"
         )
         for noise in (0.0, 1.0):
-            print(f"  neutral turning head, {noise:g} px: {neutral_head(model, truth_model, noise)}")
+            print(
+                f"  neutral turning head, {noise:g} px: {neutral_head(model, truth_model, noise)}"
+            )
 
 
 def fit_people(truths: list[Truth], model: LinearFaceModel) -> Seen:
@@ -145,7 +145,9 @@ def _print_expressions(model: LinearFaceModel, seen_: Seen) -> None:
         model.expression_names[k]: correlation(seen_.found[:, k], seen_.known[:, k])
         for k in largest
     }
-    print(f"  expression, median correlation of the {LARGEST} largest: {np.median([*r.values()]):.3f}")
+    print(
+        f"  expression, median correlation of the {LARGEST} largest: {np.median([*r.values()]):.3f}"
+    )
     print("   ", ", ".join(f"{name} {value:.2f}" for name, value in sorted(r.items())))
     unseen = [model.expression_names[k] for k in np.flatnonzero(size < 1.0)]
     print(f"    moving the 68 points by less than 1 mm in all: {', '.join(unseen) or 'none'}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from facemake import geometry
 from facemake.backends.fit.model import LinearFaceModel, make_model
+from facemake.backends.fit.proportions import FREE
 from facemake.geometry import Camera
 
 SIZE = (640, 480)
@@ -55,6 +56,14 @@ def seen(
     return Truth(points, radians, translation, np.asarray(expression), canonical)
 
 
+def proportions(model: LinearFaceModel, rng: np.random.Generator, spread: float) -> np.ndarray:
+    """(I,) identity coefficients of a person; the built-in model's free modes are at rest."""
+    named = [not name.startswith(FREE) for name in model.identity_names]
+    values = np.zeros(len(named))
+    values[named] = rng.normal(size=sum(named)) * spread
+    return values
+
+
 def random_person(
     model: LinearFaceModel,
     seed: int,
@@ -66,7 +75,7 @@ def random_person(
 ) -> Truth:
     """A person of identity coefficients of that spread, a few expressions at 0.2-1 a frame."""
     rng = np.random.default_rng(seed)
-    identity = rng.normal(size=len(model.identity)) * spread
+    identity = proportions(model, rng, spread)
     expression = np.zeros((frames, len(model.expression)))
     for row in expression:
         chosen = rng.choice(len(row), active, replace=False)
@@ -86,7 +95,7 @@ def ict(folder: Path) -> LinearFaceModel:
             identity=data["identity"],
             expression=data["expression"],
             identity_sd=np.full(n_identity, 0.7),
-            expression_sd=np.full(n_expression, 0.3),
+            expression_sd=np.full(n_expression, 0.6),
             expression_lower=np.zeros(n_expression),
             expression_upper=np.ones(n_expression),
             identity_names=[f"id{i}" for i in range(n_identity)],

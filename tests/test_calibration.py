@@ -15,6 +15,7 @@ from facemake.backends.fit.fitter import Fitter
 from facemake.calibration import LENGTHS, Calibration, MisfitError, load_calibration
 from facemake.errors import ConfigError
 from facemake.geometry import rotate, rotation_from_euler, rotation_from_euler_xyz
+from makefaces import proportions
 
 SIZE = (1920, 1080)
 MATRIX = np.array([[1400.0, 0, 950], [0, 1380, 545], [0, 0, 1]])
@@ -311,7 +312,7 @@ def test_the_fit_sees_through_the_lens() -> None:
     model = builtin.load_builtin()
     rng = np.random.default_rng(3)
     angles = rng.uniform(-1, 1, (12, 3)) * np.deg2rad([20, 30, 20])
-    shape = model.neutral(rng.normal(size=len(model.identity)) * 0.7)
+    shape = model.neutral(proportions(model, rng, 0.7))
     place = np.array([330.0, 150.0, 800.0])
     lens = calibration().lens(SIZE)
     ideal = lens.camera.project(rotate(rotation_from_euler(angles), shape) + place)

@@ -15,6 +15,7 @@ from facemake.backends.fit import FACE_MODELS, builtin, load, pdm
 from facemake.backends.fit.bootstrap import Person, mean_face
 from facemake.backends.fit.fields import REGION_POINTS, expression_fields
 from facemake.backends.fit.model import LinearFaceModel, load_model, make_model, save_model
+from facemake.backends.fit.proportions import FREE
 from facemake.errors import ModelError
 from facemake.geometry import rotation_from_euler
 from facemake.models import model
@@ -66,9 +67,9 @@ def test_units_and_axes_are_taken_to_ours() -> None:
         ({"identity": MODEL.identity[:, :51]}, "identity has shape"),
         ({"expression": MODEL.expression[0]}, "expression has shape"),
         ({"identity_sd": np.ones(3)}, "identity_sd has not one value for each"),
-        ({"identity_sd": np.zeros(36)}, "standard deviation"),
-        ({"expression_lower": np.ones(40)}, "enclose 0"),
-        ({"expression_names": ["same"] * 40}, "stands twice"),
+        ({"identity_sd": np.zeros(len(MODEL.identity))}, "standard deviation"),
+        ({"expression_lower": np.ones(len(MODEL.expression))}, "enclose 0"),
+        ({"expression_names": ["same"] * len(MODEL.expression)}, "stands twice"),
         ({"expression_names": ["one"]}, "one name for each"),
         ({"mean": np.full((68, 3), np.nan)}, "not finite"),
         ({"mean": [["a"]]}, "not numbers"),
@@ -127,14 +128,19 @@ def test_the_committed_file_is_what_the_code_makes_of_its_mean() -> None:
     assert made.expression_names == MODEL.expression_names
     assert made.identity_names == MODEL.identity_names
     assert np.allclose(made.expression, MODEL.expression, atol=1e-4)
-    assert np.allclose(made.identity, MODEL.identity, atol=1e-4)
+    free = np.array([name.startswith(FREE) for name in MODEL.identity_names])
+    assert np.allclose(made.identity[~free], MODEL.identity[~free], atol=1e-4)
+    # Modes that are equally strong may come out in any mixture: what they span together is fixed.
+    spread = [np.einsum("kia,kjb->iajb", m.identity[free], m.identity[free]) for m in (made, MODEL)]
+    assert np.abs(spread[0] - spread[1]).max() < 0.02 * np.abs(spread[1]).max()
     assert MODEL.pdm is not None
     derived = pdm.derive_pdm(replace(made, pdm=None))
     overlap = np.abs((derived * MODEL.pdm).sum(axis=0))
     assert np.median(overlap) > 0.99
     text = builtin.PATH.with_suffix(".md").read_text()
     assert MODEL.sha256 in text
-    assert all(name in text for name in (*MODEL.expression_names, *MODEL.identity_names))
+    assert all(name in text for name in MODEL.expression_names)
+    assert all(n in text for n in MODEL.identity_names if not n.startswith(FREE))
     assert builtin.PATH.stat().st_size < 100_000
 
 

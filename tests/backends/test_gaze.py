@@ -17,7 +17,7 @@ from facemake.backends.fit.gaze import Gaze, estimate_gaze
 from facemake.backends.landmarks.facemesh import FaceMesh
 from facemake.geometry import Camera, rotate, rotation_from_euler
 from facemake.media.images import read_picture
-from makefaces import CAMERA, DISTANCE
+from makefaces import CAMERA, DISTANCE, proportions
 
 MODEL = builtin.load_builtin()
 HEAD = np.array([0.0, 0.0, DISTANCE])
@@ -160,7 +160,7 @@ def test_the_error_under_noise() -> None:
     angles = rng.uniform(-1, 1, (400, 3)) * [15, 25, 10]
     local = np.stack([direction(*a) for a in rng.uniform(-1, 1, (400, 2)) * [20, 15]])
     rotation = rotation_from_euler(np.deg2rad(angles))
-    person = MODEL.neutral(rng.normal(size=len(MODEL.identity)) * 0.7)
+    person = MODEL.neutral(proportions(MODEL, rng, 0.7))
     looks = scene(angles, rotate(rotation, local[:, None])[:, 0], shape=person)
     noisy = looks.points + rng.normal(size=looks.points.shape) * 0.5
     fitter = Fitter(MODEL, CAMERA)

@@ -24,7 +24,7 @@ from facemake.stages.aus import aus
 from facemake.stages.expressions import expressions
 from facemake.stages.fit import _Candidates, fit
 from facemake.tables import SCHEMAS, TableReader, TableWriter
-from makefaces import CAMERA, SIZE, seen
+from makefaces import CAMERA, SIZE, proportions, seen
 
 MODEL = builtin.load_builtin()
 NAMES = MODEL.expression_names
@@ -48,7 +48,7 @@ def movie(n: int, seed: int = 0) -> np.ndarray:
     for side in "lr":
         values[:, NAMES.index(f"lip_corner_pull_{side}")] = smile
         values[:, NAMES.index(f"eye_close_{side}")] = (np.arange(n) % 30 < 3) * 0.9
-    person = rng.normal(size=len(MODEL.identity)) * 0.7
+    person = proportions(MODEL, rng, 0.7)
     points = seen(MODEL, angles, values, identity=person, noise=0.3, rng=rng).points
     full = np.zeros((n, 478, 2))
     full[:, schemes.MEDIAPIPE478_TO_IBUG68] = points
@@ -245,7 +245,7 @@ def test_pictures_of_several_sizes_have_each_its_camera(tmp_path: Path) -> None:
 
 
 def test_the_candidates_of_an_identity_are_few_and_spread() -> None:
-    whole, pieces = _Candidates(), _Candidates()
+    whole, pieces = _Candidates(68), _Candidates(68)
     points = np.arange(100_000.0)[:, None, None] * np.ones((1, 68, 2))
     whole.add(points)
     for start in range(0, 100_000, 777):
@@ -254,7 +254,7 @@ def test_the_candidates_of_an_identity_are_few_and_spread() -> None:
     assert np.array_equal(held, pieces.points()[:, 0, 0])
     assert 2 * MAX_FRAMES <= len(held) <= 4 * MAX_FRAMES
     assert len(set(np.diff(held).tolist())) == 1 and held[0] == 0 and held[-1] > 98_000
-    assert _Candidates().points().shape == (0, 68, 2)
+    assert _Candidates(68).points().shape == (0, 68, 2)
 
 
 def test_the_tables_say_what_made_them(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitti
         candidates: dict[int, _Candidates] = {}
         for rows in _chunks(reader, sample.sample, fitting.model):
             for track in np.unique(rows.track).tolist():
-                one = candidates.setdefault(track, _Candidates())
+                one = candidates.setdefault(track, _Candidates(fitting.model.n_points))
                 one.add(rows.points[rows.usable & (rows.track == track)])
         people = {track: fitter.fit_identity(c.points()) for track, c in candidates.items()}
     for rows in _chunks(reader, sample.sample, fitting.model):
@@ -223,6 +223,7 @@ class _Candidates:
     doubles.
     """
 
+    n_points: int
     step: int = 1
     count: int = 0
     held: list[Array] = field(default_factory=list)
@@ -239,7 +240,7 @@ class _Candidates:
 
     def points(self) -> Array:
         """(m, L, 2), m below 4 * MAX_FRAMES."""
-        return np.stack(self.held) if self.held else np.empty((0, 0, 2))
+        return np.stack(self.held) if self.held else np.empty((0, self.n_points, 2))
 
 
 def _sizes(sample: Sample, fitting: _Fitting) -> NDArray[np.int32]:
@@ -291,10 +292,14 @@ def _gaze(
         face = np.full((schemes.N_POINTS[schemes.IBUG68], 3), np.nan)
         face[schemes.IBUG68_TO_IBUG51] = shape[fitting.model.inner]
         mine = fits.ok & (rows.track == track)
-        of_size = [(fitting.size, mine)] if fitting.size is not None else [
-            ((int(w), int(h)), mine & (sizes[rows.frame] == (w, h)).all(axis=1))
-            for w, h in np.unique(sizes[rows.frame[mine]], axis=0).tolist()
-        ]
+        of_size = (
+            [(fitting.size, mine)]
+            if fitting.size is not None
+            else [
+                ((int(w), int(h)), mine & (sizes[rows.frame] == (w, h)).all(axis=1))
+                for w, h in np.unique(sizes[rows.frame[mine]], axis=0).tolist()
+            ]
+        )
         for size, where in of_size:
             fitter = fitting.fitter(size)
             if fitter is None or not where.any():

@@ -92,7 +92,7 @@ class FrameFits:
     error_px: Array
     """(n,) root mean square distance of the 51 inner points from their projections, px."""
     inliers: Array
-    """(n,) how many of the points the fit rests on; the others are too far from where it has them."""
+    """(n,) how many points the fit rests on; the others are too far from where it has them."""
     noise: Array
     """(n,) error of a point in one axis, robust, as a share of the outer eye distance as it would
     be seen from the front."""

@@ -25,6 +25,9 @@ _LAST_ROUNDS = 2
 _ITERATIONS = 6
 """Of the solver in one round; the next round goes on where it stopped."""
 
+_LEAST = 0.05
+"""Coefficient below which the linear cost of an expression is taken to be a parabola."""
+
 _EFFECTIVE_FRAMES = 10.0
 """Errors of neighbouring frames are not independent (the landmark network repeats its own): all
 frames together count at most as this many against the prior."""
@@ -206,7 +209,10 @@ def _reduced(
             free = ~(at_lower | at_upper)
             own = own * (free[:, :, None] & free[:, None, :])
             diagonal = np.einsum("nii->ni", own)  # a view, no sum
-            diagonal += prior
+            # The linear cost as the parabola that touches it at the present value and lies above
+            # it elsewhere (Hunter & Lange, American Statistician 58, 2004): as a straight line it
+            # would promise coefficients below their bound, and the identity would overshoot.
+            diagonal += prior + rate[part.members] / np.maximum(values, _LEAST)
             _eliminate(hessian, gradient, own, across * free[:, :, None], pull * free)
         gradient[:, -1] += _scale_force(state.expression, model, rate) / state.translation[:, 2]
         pose_block = hessian[:, n_identity:, n_identity:].copy()

@@ -100,7 +100,7 @@ def box_quadratic(
     1992). Coordinates with a diagonal of 0 stay where they are.
 
     Args:
-        hessian: (n, e, e), symmetric positive semi-definite; its precision is the one it is done in.
+        hessian: (n, e, e), symmetric positive semi-definite; its precision is that of the work.
         gradient: (n, e).
         lower: (n, e), at most 0.
         upper: (n, e), at least 0.

@@ -57,6 +57,10 @@ EYE_CORNERS_MM = 89.0
 SCHEMES = (schemes.IBUG68, schemes.IBUG51, schemes.MEDIAPIPE478)
 """Landmark schemes that a model may be at; the first of them that a file has is its default."""
 
+_AT_ORIGIN_MM = 1e-4
+"""A head that is as near to the origin as single precision allows is there, and stays as it is: a
+file that is read and written again is the same file."""
+
 # Of iBUG-51: the bridge between the eyes, the nose tip, the outer eye corners, the lower lip.
 _BRIDGE, _NOSE_TIP, _EYE_L, _EYE_R, _LIP = 10, 13, 19, 28, 40
 _PLAUSIBLE_EYES = (65.0, 120.0)
@@ -249,6 +253,8 @@ def make_model(
     shapes = [a * factor for a in arrays]
     inner = shapes[0][_inner(name, scheme, which)]
     origin = head_origin(inner if head is None else np.asarray(head, np.float64) * factor)
+    if np.abs(origin).max() < _AT_ORIGIN_MM:
+        origin = np.zeros(3)
     return LinearFaceModel(
         name=name,
         scheme=scheme,

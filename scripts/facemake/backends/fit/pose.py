@@ -12,7 +12,8 @@ from facemake.geometry import Camera
 Array = NDArray[np.float64]
 
 RIGID = np.concatenate([schemes.IBUG51_GROUPS[part] for part in ("no", "le", "re")])
-"""Points of iBUG-51 that expressions hardly move: nose and eyes. Brows, mouth and jaw would bend the guess."""
+"""Points of iBUG-51 that expressions hardly move: nose and eyes. Brows and mouth would bend the
+guess."""
 
 _ROUNDS = 3
 _HUBER_SHARE = 0.04  # of the outer eye distance: where a point begins to count less

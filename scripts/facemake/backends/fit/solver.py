@@ -270,7 +270,6 @@ def _step(
     The pose, which has no bounds, is eliminated (Schur complement); the bounded quadratic in the
     expression is solved by coordinate descent; the pose follows.
     """
-    r = system.residual
     h_pp, g_p = normal_pose(system, w)
     diagonal = np.einsum("nii->ni", h_pp)  # a view, no sum
     diagonal += damping[:, None] * diagonal + 1e-9

@@ -47,7 +47,7 @@ LANDMARKS = (
 )
 """The vertex of each iBUG-68 (Multi-PIE) landmark, as the README of ICT-FaceKit lists them."""
 
-EXPRESSION_SD = 0.3
+EXPRESSION_SD = 0.6
 """Prior scale of an expression: most of the time most of them are far from full."""
 
 
