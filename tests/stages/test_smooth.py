@@ -230,7 +230,7 @@ def test_every_row_of_interleaved_tracks_is_that_of_its_whole_track(tmp_path: Pa
 
 @pytest.mark.parametrize("missing", ["not_converged", "no_face", "lost", "low_confidence"])
 def test_nothing_is_smoothed_across_a_missing_frame(tmp_path: Path, missing: str) -> None:
-    """Each side is as if the other were not there, but for the noise, which is the whole track's."""
+    """Each side is as if the other were not there, but for the noise, that of the whole track."""
     fits = course(200)
     fits.status[99] = missing
     table = write_inputs(tmp_path / "in", {"a": fits}).run(tmp_path / "smooth.parquet")
