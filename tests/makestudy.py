@@ -34,13 +34,14 @@ class Study:
         return self.folder / plan_file(shard)
 
     def up_to_aus(self, shard: str) -> None:
-        """Probe, detect, landmarks, fit, expressions and aus."""
+        """Probe, detect, landmarks, fit, smooth (unless it is off), expressions and aus."""
         from facemake.stages.aus import aus
         from facemake.stages.detect import detect
         from facemake.stages.expressions import expressions
         from facemake.stages.fit import fit
         from facemake.stages.landmarks import landmarks
         from facemake.stages.probe import probe
+        from facemake.stages.smooth import smooth
 
         def at(name: str) -> Path:
             return self.table(name, shard)
@@ -54,7 +55,12 @@ class Study:
                 plan, at("probe"), at("detections"), at("landmarks"), faces, recipe("landmarks")
             )
             fit(plan, at("probe"), at("landmarks"), at("fit"), at("identity"), recipe("fit"))
-            expressions(plan, at("fit"), at("expressions"), recipe("expressions"))
+            source = "fit"
+            if self.plan.enabled("smooth"):
+                source = "smooth"
+                tables = (at(name) for name in ("probe", "landmarks", "fit"))
+                smooth(plan, *tables, at("smooth"), recipe("smooth"))
+            expressions(plan, at(source), at("expressions"), recipe("expressions"))
             aus(plan, at("probe"), at("expressions"), at("aus"), recipe("aus"))
 
     def embed(self, shard: str, output: Path) -> None:
