@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from facemake import plan as planning
 from facemake.backends.fit import builtin
 from facemake.backends.fit.smooth import (
     NoiseMeter,
@@ -29,6 +30,7 @@ from facemake.stages import smooth as stage
 from facemake.stages.expressions import expressions
 from facemake.stages.smooth import smooth
 from facemake.tables import ROWS_PER_GROUP, SCHEMAS, TableReader, TableWriter, list_array
+from makestudy import inside, make_study
 
 MODEL = builtin.load_builtin()
 E = len(MODEL.expression)
@@ -451,3 +453,29 @@ def test_the_expressions_say_which_table_they_were_made_from(tmp_path: Path) -> 
     values = made[smoothed][list(MODEL.expression_names)].to_numpy()
     assert np.array_equal(values, stacked(pd.read_parquet(smoothed), "expression"))
     assert not np.array_equal(values, made[inputs.fit][list(MODEL.expression_names)].to_numpy())
+
+
+@pytest.mark.parametrize(
+    "strength",
+    [
+        1.0,
+        pytest.param(
+            0,
+            marks=pytest.mark.xfail(
+                reason="plan._wanted knows of embeddings alone: then take this mark away",
+                strict=True,
+            ),
+        ),
+    ],
+)
+def test_a_table_that_is_left_of_a_run_with_smoothing_is_set_aside(
+    tmp_path: Path, strength: float, bundled: Path
+) -> None:
+    sheet = [{"sample": "clip", "path": bundled / "moving_portrait.mp4"}]
+    study = make_study(tmp_path, sheet, fit={"smoothing": strength})
+    left = study.table("smooth", "clip")
+    left.parent.mkdir(parents=True)
+    left.write_text("of the run before")
+    with inside(tmp_path):
+        planning.set_orphans_aside(study.plan)
+    assert left.exists() == (strength > 0)
