@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import memory, planning, speed
+from benchmarks import accuracy, memory, planning, speed
 from benchmarks.measure import ROOT
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -22,7 +22,15 @@ parser.add_argument("--copies", type=int, default=40, help="copies of the clip i
 parser.add_argument("--times", type=int, default=30, help="how much longer the long clip is (30)")
 parser.add_argument("--samples", type=int, default=300_000, help="samples to plan (300000)")
 parser.add_argument("--shards", type=int, default=512, help="shards to plan (512)")
+parser.add_argument(
+    "--ict", type=Path, help="accuracy: ICT-FaceKit's folder, or a file built from it"
+)
+parser.add_argument("--people", type=int, default=40, help="accuracy: synthetic people (40)")
 options = parser.parse_args()
+if "accuracy" in options.what:
+    if options.ict is None:
+        parser.error("accuracy draws its people from ICT-FaceKit: name it with --ict")
+    accuracy.run(options.ict, options.people)
 
 with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
     folder = Path(name)

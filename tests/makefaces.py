@@ -52,7 +52,7 @@ def seen(
         wrong = rng.random(points.shape[:2]) < outliers
         where = rng.uniform(0, 2 * np.pi, points.shape[:2])
         points += 15 * wrong[..., None] * np.stack([np.cos(where), np.sin(where)], axis=-1)
-    canonical = (model.mean + deformation)[:, 17:] * [1, -1, 1]
+    canonical = (model.mean + deformation)[:, model.inner] * [1, -1, 1]
     return Truth(points, radians, translation, np.asarray(expression), canonical)
 
 

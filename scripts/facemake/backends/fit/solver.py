@@ -63,7 +63,7 @@ class SolverSettings:
     16, 1974): what Huber's penalty leaves of an outlier's pull still turns a head by tenths of a
     degree. 4.7 is 95 % efficient for Gaussian noise."""
     iterations: int = 20
-    tolerance: float = 1e-4
+    tolerance: float = 1e-3
     """A frame is at rest when a step lowers its cost by less than this share of it, or of
     `FLOOR` where the points fit the model without any error."""
     sweeps: int = 6
