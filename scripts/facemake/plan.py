@@ -307,8 +307,12 @@ def drop_dangling_links(out: Path) -> None:
                 path.unlink()
 
 
+_OPTIONAL = {"embeddings": "embed", "smooth": "smooth"}
+"""Folder -> the stage that the config may leave out."""
+
+
 def _wanted(folder: str, plan: Plan) -> bool:
-    return folder != "embeddings" or plan.enabled("embed")
+    return folder not in _OPTIONAL or plan.enabled(_OPTIONAL[folder])
 
 
 def write_owner(work: Path = WORK) -> None:

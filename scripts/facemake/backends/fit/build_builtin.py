@@ -141,8 +141,8 @@ def describe(model: LinearFaceModel, used: Sequence[tuple[Path, int, int]], outp
         *(f"| {f.name} | {f.says} |" for f in identity_fields(model.mean)),
         "",
         f"And {sum(n.startswith(FREE) for n in model.identity_names)} modes `{FREE}…` of a "
-        f"Gaussian process: smooth deviations of {FREE_MM:g} mm over {FREE_REACH_MM:g} mm that no list of "
-        "proportions foresees (`proportions.py` has the source).",
+        f"Gaussian process: smooth deviations of {FREE_MM:g} mm over {FREE_REACH_MM:g} mm that no "
+        "list of proportions foresees (`proportions.py` has the source).",
     ]
     return "\n".join(lines) + "\n"
 

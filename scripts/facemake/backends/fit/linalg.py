@@ -11,6 +11,8 @@ Callers pad batches so that the frame axis never has length 1 (see `solver.PAD`)
 of length 1 and may then sum in another order.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -110,8 +112,8 @@ def box_quadratic(
         (n, e) steps.
     """
     n, e = gradient.shape
-    h = np.ascontiguousarray(hessian.transpose(1, 2, 0))
-    g = np.array(gradient.T, dtype=h.dtype, order="C")
+    h: NDArray[Any] = np.ascontiguousarray(hessian.transpose(1, 2, 0))
+    g: NDArray[Any] = np.array(gradient.T, dtype=h.dtype, order="C")
     lo = np.ascontiguousarray(lower.T, dtype=h.dtype)
     hi = np.ascontiguousarray(upper.T, dtype=h.dtype)
     diagonal = np.stack([h[k, k] for k in range(e)]) if e else np.zeros((0, n), dtype=h.dtype)
