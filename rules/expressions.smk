@@ -3,6 +3,9 @@ rule expressions:
     input:
         # whichever it is, its recipe is in the table's metadata
         fit=f"{OUT}/{'smooth' if PLAN.enabled('smooth') else 'fit'}/{{shard}}.parquet",
+        basis=[
+            os.path.expanduser(p) for p in [PLAN.config["expressions"]["basis"]] if p
+        ],
     output:
         expressions=f"{OUT}/expressions/{{shard}}.parquet",
     log:

@@ -14,4 +14,5 @@ with job(snakemake.log[0], snakemake.threads):
         fit=Path(snakemake.input.fit),
         output=Path(snakemake.output.expressions),
         recipe=Recipe.from_dict(snakemake.params.recipe),
+        basis=next(map(Path, snakemake.input.get("basis") or []), None),
     )

@@ -16,7 +16,7 @@ from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.backends.landmarks import LANDMARKERS
 from facemake.calibration import load_calibration
-from facemake.facemodels import describe, find
+from facemake.facemodels import describe, find, verify_pin
 from facemake.models import model
 from facemake.provenance import LIBRARY, Recipe, code_fingerprint
 
@@ -95,6 +95,16 @@ def _fit_settings(config: Config) -> dict[str, Any]:
 FACE_MODEL = "facemake_face_model_1"
 """The built-in face model's name in the registry; `fit.model` calls it `builtin`."""
 
+EXPRESSION_NOISE = "facemake_expression_noise_1"
+"""The measured noise of its expressions in the registry."""
+
+_BASIS = {
+    "licence": "of the user's own 3DI install",
+    "citation": "Sariyanidi et al., Beyond FACS: Data-driven Facial Expression Dictionaries, with "
+    "Application to Predicting Autism, FG (2025), https://doi.org/10.1109/FG61629.2025.11099288",
+}
+"""What tables say of 3DI's localized basis."""
+
 
 def _face_model(config: Config) -> Models:
     """The face model of the fit: the registry's, or the file that the user built."""
@@ -105,11 +115,29 @@ def _face_model(config: Config) -> Models:
     return ({**row.provenance, "pdm": describe(LIBRARY / str(row.file))["pdm"]},)
 
 
+def _expressions_settings(config: Config) -> dict[str, Any]:
+    """How much counts as noise only where that is asked for; the basis is among the models."""
+    settings = _section("fit")(config)
+    wanted = config["expressions"]
+    return {**settings, "normalize": True, "k": wanted["k"]} if wanted["normalize"] else settings
+
+
 def _localizing_models(config: Config) -> Models:
-    """The face model of the fit and, where that is another, the built-in one: the basis."""
+    """The face model of the fit; where that is another, the built-in one; and what else is used."""
     chosen = _face_model(config)
     basis = model(FACE_MODEL).provenance
-    return chosen if chosen[0]["name"] == basis["name"] else (*chosen, basis)
+    if chosen[0]["name"] != basis["name"]:
+        chosen = (*chosen, basis)
+    wanted = config["expressions"]
+    if wanted["normalize"]:
+        chosen = (*chosen, model(EXPRESSION_NOISE).provenance)
+    if wanted["basis"]:
+        path = Path(wanted["basis"]).expanduser()
+        chosen = (
+            *chosen,
+            {"name": f"3DI localized basis {path.stem}", "sha256": verify_pin(path), **_BASIS},
+        )
+    return chosen
 
 
 STAGES: dict[str, Stage] = {
@@ -118,7 +146,7 @@ STAGES: dict[str, Stage] = {
     "landmarks": Stage(settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)),
     "fit": Stage(settings=_fit_settings, models=_face_model),
     "smooth": Stage(settings=_section("fit"), models=_face_model),
-    "expressions": Stage(settings=_section("fit"), models=_localizing_models),
+    "expressions": Stage(settings=_expressions_settings, models=_localizing_models),
     "aus": Stage(backend=_chosen("aus", AU_ESTIMATORS)),
     "embed": Stage(settings=_section("embed"), backend=_chosen("embed", EMBEDDERS)),
     "dataset": Stage(

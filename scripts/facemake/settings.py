@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from facemake.calibration import load_calibration
-from facemake.errors import ConfigError
+from facemake.errors import ConfigError, ModelError
 from facemake.provenance import LIBRARY
 
 SCHEMA = LIBRARY.parent.parent / "config" / "config.schema.yaml"
@@ -91,6 +91,14 @@ def check(config: Mapping[str, Any], files: Sequence[Path] = ()) -> None:
             load_calibration(Path(camera["calibration"]).expanduser())
         except ConfigError as error:
             problems.append(_problem(lines, ("camera", "calibration"), f"is refused: {error}"))
+    wanted = config["expressions"]
+    if isinstance(wanted, Mapping) and isinstance(wanted.get("basis"), str):
+        from facemake.backends.fit.dictionary import load_basis  # few runs have one
+
+        try:
+            load_basis(Path(wanted["basis"]).expanduser())
+        except ModelError as error:
+            problems.append(_problem(lines, ("expressions", "basis"), f"is refused: {error}"))
     if not problems:
         total = sum(config["dataset"]["splits"].values())
         if abs(total - 1) > 1e-6:

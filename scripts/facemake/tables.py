@@ -184,9 +184,17 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 
-def coefficient_schema(names: Sequence[str], unit: str) -> pa.Schema:
-    """The schema of a table with one float32 column a coefficient (expressions)."""
-    return _keyed(*(_field(name, _f4, unit) for name in names), _status())
+def coefficient_schema(names: Sequence[str], units: str | Sequence[str]) -> pa.Schema:
+    """The schema of a table with one float32 column a coefficient (expressions).
+
+    Args:
+        names: of the columns.
+        units: of all of them, or of each.
+    """
+    each = [units] * len(names) if isinstance(units, str) else units
+    return _keyed(
+        *(_field(name, _f4, unit) for name, unit in zip(names, each, strict=True)), _status()
+    )
 
 
 def units(schema: pa.Schema) -> dict[str, str]:

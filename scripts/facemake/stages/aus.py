@@ -18,9 +18,6 @@ from facemake.provenance import Recipe
 from facemake.shards import ShardRun, decodable_samples
 from facemake.tables import TableReader, coefficient_schema
 
-UNIT = "proxy: _r intensity 0-5, _c occurrence 0 or 1"
-_KEY = ("sample", "frame", "track", "status")
-
 
 def aus(plan: Path, probe: Path, expressions: Path, output: Path, recipe: Recipe) -> None:
     """Write the action units of a shard: the rows of the expressions, null where those are.
@@ -33,12 +30,12 @@ def aus(plan: Path, probe: Path, expressions: Path, output: Path, recipe: Recipe
         recipe: of the stage `aus`.
     """
     backend: AuModule = AU_ESTIMATORS[str(recipe.backend)].load()
-    schema = coefficient_schema(AU_COLUMNS, UNIT)
+    schema = coefficient_schema(AU_COLUMNS, backend.UNITS)
     with (
         ShardRun(recipe, plan, [probe, expressions], {"aus": output}) as run,
         TableReader(expressions) as reader,
     ):
-        names = [name for name in reader.schema.names if name not in _KEY]
+        names = list(backend.NEEDED)
         known = decodable_samples(probe)
         for sample, part in run.pending():
             writer = part.table("aus", schema)
@@ -79,6 +76,6 @@ def _chunks(
     reader: TableReader, sample: str, names: list[str]
 ) -> Iterator[tuple[pa.Table, NDArray[np.int16], NDArray[np.float64]]]:
     """The table, (n,) tracks and (n, K) coefficients of a sample's rows, a row group at a time."""
-    for table in reader.groups(sample):
+    for table in reader.groups(sample, ["frame", "track", *names, "status"]):
         values = [table.column(name).to_numpy().astype(np.float64, copy=False) for name in names]
         yield table, table.column("track").to_numpy(), np.stack(values, axis=1)

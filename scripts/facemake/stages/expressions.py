@@ -1,44 +1,93 @@
-"""Localized expressions of every fitted frame: coefficients that each move one region."""
+"""Localized expressions of every fitted frame: coefficients that each move one region.
+
+The table has the built-in model's movements always, whatever model was fitted and whatever else is
+asked for: they are in full movements, their units say how many mm that is, and action units are
+made from them. After them come, where the config asks for it, the same ones in units of their noise
+(`NAME_z`, `expressions.normalize`) and the coefficients of 3DI's localized basis (`lb0` ...,
+`expressions.basis`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from facemake.backends.fit import load
+from facemake.backends.fit.dictionary import load_basis
 from facemake.backends.fit.localize import Localizer
+from facemake.backends.fit.model import LinearFaceModel
+from facemake.backends.fit.normalize import normalize, shipped_noise
+from facemake.errors import ModelError
 from facemake.provenance import Recipe
 from facemake.shards import ShardRun
 from facemake.tables import TableReader, coefficient_schema
 
-UNIT = "1 is a full movement; image sides"
+Array = NDArray[np.float64]
+
+COLUMN = "expression"
+"""Column of the fit that the coefficients are made from."""
+
 BASIS = "builtin"
 """The model whose localized basis names the columns."""
 
+NORMALIZED = (
+    "0 within {k:g} half-widths of the noise of a face at rest, else the distance to that band in "
+    "standard deviations of the noise; unsigned"
+)
+"""Unit of the normalised coefficients."""
 
-def expressions(plan: Path, fit: Path, output: Path, recipe: Recipe) -> None:
+
+@dataclass(frozen=True)
+class _Columns:
+    """What one set of columns is made of, and how."""
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    of: Callable[[Array, Array], Array]
+    """(n, E) coefficients of the face model and their localized ones to (n, K) values."""
+
+
+def expressions(
+    plan: Path, fit: Path, output: Path, recipe: Recipe, basis: Path | None = None
+) -> None:
     """Write the expressions table of a shard: the rows of the fit, null where it is not `ok`.
 
     Args:
         plan: the shard's plan file.
-        fit: its fit table.
+        fit: its fit table, raw or smoothed.
         output: `expressions/{shard}.parquet`.
         recipe: of the stage `expressions`.
+        basis: 3DI's localized basis as plain arrays (`facemake.backends.fit.dictionary`), where
+            the recipe names one.
+
+    Raises:
+        ModelError: a model file is not the one that the recipe names.
     """
-    localizer = Localizer(load(recipe.settings["model"]), load(BASIS))
-    schema = coefficient_schema(localizer.names, UNIT)
+    model, builtin = load(recipe.settings["model"]), load(BASIS)
+    localizer = Localizer(model, builtin)
+    sets = [
+        _Columns(localizer.names, localizer.units, lambda expression, localized: localized),
+        *_wanted(recipe, localizer, model, basis),
+    ]
+    names = [name for columns in sets for name in columns.names]
+    schema = coefficient_schema(names, [unit for columns in sets for unit in columns.units])
     with ShardRun(recipe, plan, [fit], {"expressions": output}) as run, TableReader(fit) as reader:
         for sample, part in run.pending():
             writer = part.table("expressions", schema)
-            for table in reader.groups(sample.sample, ["frame", "track", "expression", "status"]):
-                column = table.column("expression").combine_chunks()
+            for table in reader.groups(sample.sample, ["frame", "track", COLUMN, "status"]):
+                column = table.column(COLUMN).combine_chunks()
                 there = ~column.is_null().to_numpy(zero_copy_only=False)
-                values = np.full((table.num_rows, len(localizer.names)), np.nan, np.float32)
+                values = np.full((table.num_rows, len(names)), np.nan, np.float32)
                 if there.any():
                     flat = column.flatten().to_numpy(zero_copy_only=False)
-                    values[there] = localizer(flat.reshape(int(there.sum()), -1))
+                    found = flat.reshape(int(there.sum()), -1).astype(np.float64)
+                    localized = localizer(found)
+                    values[there] = np.concatenate([s.of(found, localized) for s in sets], axis=1)
                 writer.append_columns(
                     sample.sample,
                     {
@@ -46,8 +95,38 @@ def expressions(plan: Path, fit: Path, output: Path, recipe: Recipe) -> None:
                         "track": table.column("track"),
                         **{
                             name: pa.array(values[:, k], mask=~there)
-                            for k, name in enumerate(localizer.names)
+                            for k, name in enumerate(names)
                         },
                         "status": table.column("status"),
                     },
                 )
+
+
+def _wanted(
+    recipe: Recipe, localizer: Localizer, model: LinearFaceModel, basis: Path | None
+) -> Iterator[_Columns]:
+    """The columns that the recipe asks for beside those that are always there, in order."""
+    if recipe.settings.get("normalize"):
+        noise, k = shipped_noise().of(localizer.names), float(recipe.settings["k"])
+        yield _Columns(
+            names=tuple(f"{name}_z" for name in localizer.names),
+            units=(NORMALIZED.format(k=k),) * len(localizer.names),
+            of=lambda expression, localized: normalize(localized, noise, k),
+        )
+    if basis is not None:
+        theirs = load_basis(basis)
+        _check(theirs.sha256, basis, recipe)
+        yield _Columns(
+            names=theirs.names,
+            units=(theirs.unit,) * len(theirs.names),
+            of=lambda expression, localized: theirs.localize(expression, model),
+        )
+
+
+def _check(sha256: str, basis: Path, recipe: Recipe) -> None:
+    """Refuse a file that is not the one that the recipe, and so every table, will name."""
+    if sha256 not in [row["sha256"] for row in recipe.models]:
+        raise ModelError(
+            f"{basis} has SHA-256 {sha256[:12]}…, and the plan of this run names another file: run "
+            "again, so that the plan sees it as it is now"
+        )
