@@ -264,7 +264,9 @@ def test_a_sheet_that_changes_while_a_killed_shard_waits(portraits, tmp_path, mo
 
 def test_the_file_says_what_made_it_and_not_where(examples):
     made = h5.read_metadata(examples)
-    assert set(made["upstream"]) == {"probe", "detect", "landmarks", "fit", "expressions", "aus"}
+    assert set(made["upstream"]) == {
+        *("probe", "detect", "landmarks", "fit", "smooth", "expressions", "aus"),
+    }
     models = [model for recipe in made["upstream"].values() for model in recipe["models"]]
     assert {"blazeface_full_range", "facemesh_attention"} <= {model["name"] for model in models}
     assert all(len(model["sha256"]) == 64 and model["licence"] for model in models)

@@ -82,12 +82,7 @@ def write_inputs(folder: Path, points: np.ndarray) -> tuple[Path, Path, Path]:
     return plan, probe, landmarks
 
 
-_51 = pytest.mark.xfail(reason="until the fit takes iBUG-51: then take this mark away", strict=True)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=_51 if n == "bfm2009" else ()) for n in facemodels.SOURCES]
-)
+@pytest.mark.parametrize("name", facemodels.SOURCES)
 def test_each_model_fits_its_own_face_and_fills_every_column(name: str, tmp_path: Path) -> None:
     model = build(name, tmp_path)
     plan, probe, landmarks = write_inputs(tmp_path / "in", landmarks_of(model))

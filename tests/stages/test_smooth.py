@@ -459,13 +459,7 @@ def test_the_expressions_say_which_table_they_were_made_from(tmp_path: Path) -> 
     "strength",
     [
         1.0,
-        pytest.param(
-            0,
-            marks=pytest.mark.xfail(
-                reason="plan._wanted knows of embeddings alone: then take this mark away",
-                strict=True,
-            ),
-        ),
+        0,
     ],
 )
 def test_a_table_that_is_left_of_a_run_with_smoothing_is_set_aside(

@@ -13,13 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from facemake import geometry, schemes
-from facemake.backends.fit import load
+from facemake.backends.fit import load_as_planned
 from facemake.backends.fit.fitter import Fitter, FrameFits
 from facemake.backends.fit.gaze import estimate_gaze
 from facemake.backends.fit.identity import MAX_FRAMES, Identity
 from facemake.backends.fit.model import LinearFaceModel
 from facemake.calibration import Calibration, MisfitError
-from facemake.errors import FacemakeError, ModelError
+from facemake.errors import FacemakeError
 from facemake.geometry import Camera
 from facemake.media import open_media
 from facemake.pictures import stand_alone
@@ -54,8 +54,7 @@ def fit(
         identity: `identity/{shard}.parquet`, a row a track.
         recipe: of the stage `fit`.
     """
-    model = load(recipe.settings["model"])
-    _check(model, recipe)
+    model = load_as_planned(recipe.settings["model"], recipe.models)
     outputs = {"fit": output, "identity": identity}
     with ShardRun(recipe, plan, [landmarks], outputs) as run, TableReader(landmarks) as reader:
         known = decodable_samples(probe)
@@ -68,17 +67,6 @@ def fit(
             alone = stand_alone(row, run.metadata)
             fitting = _Fitting(model, recipe.settings, row, alone)
             _fit_sample(sample, part, reader, fitting)
-
-
-def _check(model: LinearFaceModel, recipe: Recipe) -> None:
-    """Refuse a model file that is not the one that the recipe, and so every table, will name."""
-    named = [row["sha256"] for row in recipe.models]
-    if named and model.sha256 not in named:
-        raise ModelError(
-            f"the face model {model.name} has SHA-256 {model.sha256[:12]}…, the plan of this run "
-            f"says {named[0][:12]}…: run again, so that the plan sees the file as it is now; where "
-            "it is the built-in model, install facemake again"
-        )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from facemake.backends.fit import linalg, load
+from facemake.backends.fit import linalg, load_as_planned
 from facemake.backends.fit.model import LinearFaceModel
 from facemake.backends.fit.smooth import Noise, NoiseMeter, SmoothSettings, TrackRows, TrackSmoother
 from facemake.errors import TableError
@@ -48,7 +48,7 @@ def smooth(
         output: `smooth/{shard}.parquet`.
         recipe: of the stage `smooth`; its setting `smoothing` is the strength.
     """
-    model = load(recipe.settings["model"])
+    model = load_as_planned(recipe.settings["model"], recipe.models)
     settings = SmoothSettings(strength=float(recipe.settings["smoothing"]))
     with (
         ShardRun(recipe, plan, [fit], {"smooth": output}) as run,

@@ -5,12 +5,13 @@ comes with the package; the others are files that `facemake models build` makes 
 makers publish (`sources`). A further one is a module there, and a name in `facemake.facemodels`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from facemake import facemodels
 from facemake.backends.fit.builtin import load_builtin
 from facemake.backends.fit.model import LinearFaceModel, load_model
+from facemake.errors import ModelError
 
 
 def load_built(name: str) -> LinearFaceModel:
@@ -27,6 +28,27 @@ FACE_MODELS: dict[str, Callable[[], LinearFaceModel]] = {
     **{name: partial(load_built, name) for name in facemodels.SOURCES},
 }
 """Name in the config (`fit.model`) -> how to load it."""
+
+
+def load_as_planned(name: str, planned: Iterable[Mapping[str, str]]) -> LinearFaceModel:
+    """The face model of a name, which must be one of those that a recipe, and so a table, names.
+
+    Args:
+        name: of FACE_MODELS.
+        planned: the recipe's models, each with its `sha256`; none are none to compare with.
+
+    Raises:
+        ModelError: the file is not the one that was planned with, or as `load`.
+    """
+    model = load(name)
+    known = [row["sha256"] for row in planned]
+    if known and model.sha256 not in known:
+        raise ModelError(
+            f"the face model {model.name} has SHA-256 {model.sha256[:12]}…, the plan of this run "
+            f"says {known[0][:12]}…: run again, so that the plan sees the file as it is now; where "
+            "it is the built-in model, install facemake again"
+        )
+    return model
 
 
 def load(name: str) -> LinearFaceModel:

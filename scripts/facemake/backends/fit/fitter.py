@@ -46,7 +46,18 @@ MAX_PIXEL = 1e6
 """Coordinates beyond this belong to no picture."""
 
 MAX_ERROR_SHARE = 0.08
-"""Root mean square error over the outer eye distance from which a frame is not converged."""
+"""Root mean square error of the near points, over the outer eye distance, from which a frame is
+not converged."""
+
+NEAR_SHARE = 0.12
+"""Distance over the outer eye distance from which a point is not where the fit has it at all."""
+
+MIN_NEAR = 0.8
+"""Share of the inner points that must be nearer than that: the few others, under a hand or badly
+found, are what robust weights are for, and no reason to distrust the frame."""
+
+MAX_WHOLE_ERROR_SHARE = 0.12
+"""Likewise of all inner points together: what is scattered is no face, however few lie far off."""
 
 MIN_FACING = 0.15
 """Cosine between the line of sight and the head's own axis below which the fit is a profile or a
@@ -329,7 +340,7 @@ class Fitter:
         inner = found.residual[:, self._inner]
         error = np.sqrt((inner * inner).sum(axis=-1).mean(axis=-1))
         eyes_px = sigma / noise
-        ok = found.at_rest & self._plausible(state, error, eyes_px)
+        ok = found.at_rest & self._plausible(state, _size(inner), eyes_px)
         ok[:n] &= usable
         with np.errstate(invalid="ignore", divide="ignore"):
             deformation = linalg.combine(state.expression, self.model.expression)
@@ -423,13 +434,18 @@ class Fitter:
             inliers = (away <= limit).sum(axis=1).astype(np.float64)
         return found, inliers
 
-    def _plausible(self, state: State, error: Array, eyes_px: Array) -> Mask:
+    def _plausible(self, state: State, away: Array, eyes_px: Array) -> Mask:
+        """(n,) frames that look like a face; away: (n, 51) px, how far the inner points are off."""
         with np.errstate(invalid="ignore", divide="ignore"):
+            near = away < NEAR_SHARE * eyes_px[:, None]
+            error = np.sqrt((away * away * near).sum(axis=-1) / near.sum(axis=-1))
             sight = state.translation / np.sqrt((state.translation**2).sum(axis=-1))[:, None]
             facing = (sight * state.rotation[:, :, 2]).sum(axis=-1)
             result: Mask = (
                 (eyes_px > MIN_EYES_PX)
+                & (near.mean(axis=-1) >= MIN_NEAR)
                 & (error < MAX_ERROR_SHARE * eyes_px)
+                & (np.sqrt((away * away).mean(axis=-1)) < MAX_WHOLE_ERROR_SHARE * eyes_px)
                 & (facing > MIN_FACING)
                 & (state.translation[:, 2] > 0)
             )
