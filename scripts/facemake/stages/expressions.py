@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from facemake.backends.fit import load
+from facemake.backends.fit import load, load_as_planned
 from facemake.backends.fit.dictionary import load_basis
 from facemake.backends.fit.localize import Localizer
 from facemake.backends.fit.model import LinearFaceModel
@@ -68,7 +68,8 @@ def expressions(
     Raises:
         ModelError: a model file is not the one that the recipe names.
     """
-    model, builtin = load(recipe.settings["model"]), load(BASIS)
+    model = load_as_planned(recipe.settings["model"], recipe.models)
+    builtin = load(BASIS)
     localizer = Localizer(model, builtin)
     sets = [
         _Columns(localizer.names, localizer.units, lambda expression, localized: localized),
