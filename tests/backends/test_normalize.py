@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facemake import recipes, settings
+from facemake import models, recipes, settings
 from facemake.backends.fit import builtin, measure_noise
 from facemake.backends.fit.normalize import (
     PATH,
@@ -17,6 +17,7 @@ from facemake.backends.fit.normalize import (
     shipped_noise,
 )
 from facemake.errors import ModelError
+from facemake.provenance import file_sha256
 
 MODEL = builtin.load_builtin()
 
@@ -55,7 +56,7 @@ def test_other_numbers_of_coefficients_and_negative_k_are_refused() -> None:
 
 
 def test_the_shipped_noise_is_of_the_shipped_model() -> None:
-    """Where this fails: python -m facemake.backends.fit.measure_noise, then config/models.yaml."""
+    """Where this fails: python -m facemake.backends.fit.measure_noise."""
     shipped = shipped_noise()
     assert shipped.names == MODEL.expression_names
     assert shipped.model == MODEL.name
@@ -130,6 +131,24 @@ def test_deviations_of_faces_and_sides_are_pooled() -> None:
     others = np.delete(np.arange(count), [left, right])
     assert (found.w[others] == measure_noise.FLOOR).all()
     assert (found.sigma[others] == measure_noise.FLOOR).all()
+
+
+def test_the_registry_is_told_of_new_statistics(tmp_path: Path) -> None:
+    registry = tmp_path / "models.yaml"
+    before = models.REGISTRY.read_text(encoding="utf-8")
+    registry.write_text(before, encoding="utf-8")
+    measure_noise.register(PATH, registry)
+    assert registry.read_text(encoding="utf-8") == before
+    other = tmp_path / "other.csv"
+    other.write_bytes(b"other")
+    measure_noise.register(other, registry)
+    changed = [a != b for a, b in zip(before.split("\n"), registry.read_text().split("\n"))]
+    assert sum(changed) == 2
+    row = models.registry(registry)["facemake_expression_noise_1"]
+    assert (row.sha256, row.bytes) == (file_sha256(other), 5)
+    registry.write_text("x: {}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="has no row facemake_expression_noise_1"):
+        measure_noise.register(other, registry)
 
 
 def test_the_views_are_the_same_each_time_and_fill_their_ranges() -> None:

@@ -1,8 +1,8 @@
 """Measure the noise of the localized expressions of faces that are still.
 
 `python -m facemake.backends.fit.measure_noise [PICTURE ...]` writes `data/expression_noise.csv` and
-`data/expression_noise.md`, and prints what config/models.yaml then has to say of the file. It is no
-part of the workflow; run it again when the built-in model or the default networks change.
+`data/expression_noise.md`, and the file's SHA-256 into config/models.yaml. It is no part of the
+workflow; run it again when the built-in model, the fit or the default networks change (1 minute).
 
 A picture cannot change its expression: whatever differs between two views of it is noise of the
 measurement. So each face of the two public-domain portraits that installed packages carry
@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +46,12 @@ from facemake.backends.fit import builtin
 from facemake.backends.fit.bootstrap import EYE_DISTANCE, EYE_TO_NOSE_DEPTH
 from facemake.backends.fit.fitter import Fitter
 from facemake.backends.fit.model import LinearFaceModel
-from facemake.backends.fit.normalize import PATH, NoiseStatistics
+from facemake.backends.fit.normalize import NAME, PATH, NoiseStatistics
 from facemake.backends.landmarks import LANDMARKERS
 from facemake.bundled import PORTRAITS, portrait_path
 from facemake.geometry import Camera
+from facemake.models import REGISTRY
+from facemake.runtime.atomic import write_text
 
 Array = NDArray[np.float64]
 Picture = NDArray[np.uint8]
@@ -157,9 +160,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     statistics.save(options.output)
     sidecar = options.output.with_suffix(".md")
     sidecar.write_text(describe(statistics, stills, seen, options.output), encoding="utf-8")
-    data = options.output.read_bytes()
-    print(f"{options.output}: {len(stills)} faces, {sum(map(len, seen))} views; for models.yaml:")
-    print(f"  sha256: {hashlib.sha256(data).hexdigest()}\n  bytes: {len(data)}")
+    if options.output == PATH:
+        register(PATH)
+    print(f"{options.output}: {len(stills)} faces, {sum(map(len, seen))} views; {sidecar}")
+
+
+def register(path: Path, registry: Path = REGISTRY) -> None:
+    """Write SHA-256 and size of the statistics into their row of the registry of models."""
+    data = path.read_bytes()
+    row = rf"(\n{NAME}:\n(?:  .*\n)*?  sha256: )\w+(\n  bytes: )\d+"
+    said = rf"\g<1>{hashlib.sha256(data).hexdigest()}\g<2>{len(data)}"
+    text, count = re.subn(row, said, registry.read_text(encoding="utf-8"))
+    if count != 1:
+        raise ValueError(f"{registry} has no row {NAME}")
+    write_text(registry, text)
 
 
 def look(path: Path, chain: Chain) -> Iterator[Still]:
