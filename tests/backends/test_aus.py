@@ -74,7 +74,7 @@ def test_each_column_says_what_it_is() -> None:
 @pytest.mark.parametrize("au", INTENSITY_AUS)
 def test_each_unit_rises_with_its_movement_and_with_no_other(au: int) -> None:
     rise = np.linspace(0, 1.4, 29)
-    weights = MOVEMENTS[au].weights
+    weights = {name: w for name, w in MOVEMENTS[au].weights.items() if w > 0}
     still = np.zeros((60, len(NAMES)))
     moving = estimated(rows(29, **dict.fromkeys(weights, rise)), still)[f"AU{au:02d}_r"]
     assert moving[0] == 0 and moving[-1] == 5
@@ -119,17 +119,28 @@ def test_a_neutral_head_that_turns_has_no_action_units() -> None:
 @pytest.mark.parametrize("au", SIDED_AUS)
 def test_one_sided_movements_are_seen_on_their_side(au: int) -> None:
     still = np.zeros((60, len(NAMES)))
-    left = {name: 0.7 for name in MOVEMENTS[au].weights if name.endswith("_l")}
+    weights = [name for name, weight in MOVEMENTS[au].weights.items() if weight > 0]
+    left = {name: 0.7 for name in weights if name.endswith("_l")}
     values = estimated(rows(2, **left), still)
     assert values[f"AU{au:02d}_r_left"][0] > 2
     assert values[f"AU{au:02d}_r_right"][0] == 0
     assert values[f"AU{au:02d}_r"][0] == pytest.approx(values[f"AU{au:02d}_r_left"][0] / 2)
-    both = dict.fromkeys(MOVEMENTS[au].weights, 0.7)
-    values = estimated(rows(2, **both), still)
+    values = estimated(rows(2, **dict.fromkeys(weights, 0.7)), still)
     sides = [values[f"AU{au:02d}_r_{side}"][0] for side in ("left", "right")]
     assert values[f"AU{au:02d}_r"][0] == sides[0] == sides[1]
     others = [c for c in SIDED_COLUMNS if not c.startswith(f"AU{au:02d}_")]
     assert max(values[c].max() for c in others) == 0
+
+
+def test_what_a_wrinkled_nose_does_to_the_brow_is_no_brow_lowerer() -> None:
+    still = np.zeros((60, len(NAMES)))
+    brow = {"brow_lower_l": 0.6, "brow_lower_r": 0.6}
+    alone = estimated(rows(1, **brow), still)["AU04_r"][0]
+    wrinkled = estimated(rows(1, **brow, nose_wrinkle_l=1.0), still)
+    assert 0 < alone - wrinkled["AU04_r"][0] < 1
+    assert wrinkled["AU04_r_right"][0] == pytest.approx(alone)
+    nose = estimated(rows(1, nose_wrinkle_l=1.0, nose_wrinkle_r=1.0), still)
+    assert nose["AU04_r"][0] == 0 and nose["AU09_r"][0] == 5
 
 
 def test_lips_rolled_in_are_au28() -> None:

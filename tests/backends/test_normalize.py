@@ -142,8 +142,8 @@ def test_the_registry_is_told_of_new_statistics(tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_bytes(b"other")
     measure_noise.register(other, registry)
-    changed = [a != b for a, b in zip(before.split("\n"), registry.read_text().split("\n"))]
-    assert sum(changed) == 2
+    after = registry.read_text(encoding="utf-8").split("\n")
+    assert sum(a != b for a, b in zip(before.split("\n"), after, strict=True)) == 2
     row = models.registry(registry)["facemake_expression_noise_1"]
     assert (row.sha256, row.bytes) == (file_sha256(other), 5)
     registry.write_text("x: {}\n", encoding="utf-8")
