@@ -6,12 +6,16 @@ from facemake.report.looks import fingerprint as report_looks
 
 rule report_pages:
     input:
+        **(
+            {"smooth": f"{OUT}/smooth/{{shard}}.parquet"}
+            if PLAN.enabled("smooth")
+            else {}
+        ),
         probe=f"{OUT}/probe/{{shard}}.parquet",
         detections=f"{OUT}/detections/{{shard}}.parquet",
         landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
         faces=f"{OUT}/faces/{{shard}}.h5",
         fit=f"{OUT}/fit/{{shard}}.parquet",
-        **({"smooth": f"{OUT}/smooth/{{shard}}.parquet"} if PLAN.enabled("smooth") else {}),
         aus=f"{OUT}/aus/{{shard}}.parquet",
         examples=f"{OUT}/dataset/{{shard}}.h5",
         counts=f"{OUT}/counts/{{shard}}.parquet",

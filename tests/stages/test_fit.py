@@ -135,7 +135,7 @@ def test_a_shard_of_good_and_bad_frames(tmp_path: Path) -> None:
     good = table[table.status == "ok"]
     assert len(good) == 696
     numbers = ["tx", "ty", "tz", "rx", "ry", "rz", "error_px"]
-    lists = {"expression": 40, "global_params": 6, "local_params": 34, "canonical": 153}
+    lists = {"expression": len(NAMES), "global_params": 6, "local_params": 34, "canonical": 153}
     assert np.isfinite(good[numbers].to_numpy()).all()
     for name, length in lists.items():
         assert (good[name].map(len) == length).all()
