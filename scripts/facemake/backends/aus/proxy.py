@@ -24,12 +24,10 @@ person-specific normalisation for automatic Action Unit detection, FG 2015, who 
 over the track). Of each coefficient it is the 20th percentile over the track's fitted frames, at
 most `BASELINE_CAP`, and shrunk by n / (n + 10) with the number n of frames. A low percentile,
 because many people smile or frown in most frames of a clip: with a median their labels would be
-zero. The cap, because a track that is never neutral must not lose its expression. It is larger for
-the lip corners: a mouth that hangs at rest is common, and of 40 synthetic people without expression
-the fit lays up to .6 of that movement to it, of no other more than .3 but in one or two. The
-shrinkage, because a single picture is not its own neutral. What this cannot do: a recording that is
-cut in pieces has a neutral in each, and an intensity can differ between them by at most 5 * cap /
-full; from about 50 frames on, in a fifth of which the face is at rest, pieces agree.
+zero. The cap, because a track that is never neutral must not lose its expression. The shrinkage,
+because a single picture is not its own neutral. What this cannot do: a recording that is cut in
+pieces has a neutral in each, and an intensity can differ between them by at most 5 * cap / full;
+from about 50 frames on, in a fifth of which the face is at rest, pieces agree.
 
 **Dead zone.** A movement counts from `DEAD` half-widths w of its measured noise on
 (`facemake.backends.fit.normalize`), and from `DEAD_LEAST` of a full movement in any case; from
@@ -58,8 +56,6 @@ Array = NDArray[np.float64]
 
 BASELINE_QUANTILE = 0.2
 BASELINE_CAP = 0.3
-LIP_CORNER_CAP = 0.6
-"""Of `lip_corner_depress`; see the module."""
 BASELINE_FRAMES = 10.0
 OCCURS_FROM = 1.0
 """Intensity from which an action unit occurs; FACS A, a trace, is up to 1."""
@@ -189,8 +185,6 @@ class ProxyEstimator:
         self._at = np.array([index[name] for name in NEEDED])
         self._index = {name: i for i, name in enumerate(NEEDED)}
         self._dead = np.maximum(DEAD * shipped_noise().of(NEEDED).w, DEAD_LEAST)
-        corners = [name.startswith("lip_corner_depress") for name in NEEDED]
-        self._cap = np.where(corners, LIP_CORNER_CAP, BASELINE_CAP)
         self._counts = np.zeros((len(NEEDED), _BINS), dtype=np.int64)
 
     def look(self, coefficients: Array) -> None:
@@ -211,7 +205,7 @@ class ProxyEstimator:
             return np.zeros(len(self._counts))
         reached = np.cumsum(self._counts, axis=1) >= BASELINE_QUANTILE * n
         value = reached.argmax(axis=1) * (_TOP / _BINS)  # the lower edge: 0 stays 0
-        return np.asarray(np.minimum(value, self._cap) * (n / (n + BASELINE_FRAMES)))
+        return np.asarray(np.minimum(value, BASELINE_CAP) * (n / (n + BASELINE_FRAMES)))
 
     def estimate(self, coefficients: Array) -> Array:
         """(n, 61) values of AU_COLUMNS; rows of NaN stay NaN."""
