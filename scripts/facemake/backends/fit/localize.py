@@ -8,9 +8,9 @@ few movements rather than a little of each. How depends on the model:
 **Expressions that cannot be negative** (blendshapes, ICT-FaceKit) are taken apart one by one and
 once for all, and a frame's coefficients are sums of theirs. So what one blendshape does is never
 laid to another's account, as it may be where only their sum is looked at: of synthetic people that
-were fitted with ICT-FaceKit the action units correlate with their blendshapes by .94 (12), .87
-(45), .83 (4), .88 (1) this way, and by .85, .86, .78, .82 the other way. An expression s becomes
-the minimum of
+were fitted with ICT-FaceKit, movements correlate with their blendshapes by .94 (AU12), .91 (AU01),
+.90 (AU04) and .88 (AU45) this way, and by .76, .89, .89 and .88 the other way. An expression s
+becomes the minimum of
 
     |s - sum_k c_k B_k|^2 / 2 + SHARE * top * sum_k |B_k| c_k,    c >= 0,
 
