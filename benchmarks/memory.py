@@ -8,7 +8,7 @@ from benchmarks.measure import cost
 from benchmarks.work import planned, repeated
 
 STAGES = (
-    *("probe", "detect", "landmarks", "fit", "expressions", "aus"),
+    *("probe", "detect", "landmarks", "fit", "smooth", "expressions", "aus"),
     *("embed", "dataset", "report_pages"),
 )
 

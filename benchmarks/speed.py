@@ -8,7 +8,7 @@ from statistics import median
 from benchmarks.measure import cost
 from benchmarks.work import count_frames, planned
 
-DOWNSTREAM = ("fit", "expressions", "aus", "dataset")
+DOWNSTREAM = ("fit", "smooth", "expressions", "aus", "dataset")
 
 
 def run(folder: Path, clip: Path, runs: int, copies: int) -> None:

@@ -28,7 +28,8 @@ def main(stage: str, shard: str) -> None:
         if stage == "report_pages":
             from facemake.stages.report_pages import Sources, report_pages
 
-            sources = {n: table(n) for n in ("detections", "landmarks", "fit", "aus", "counts")}
+            names = ("detections", "landmarks", "fit", "smooth", "aus", "counts")
+            sources = {name: table(name) for name in names}
             h5 = {"faces": out / "faces", "examples": out / "dataset"}
             report_pages(
                 plan=plan_file(shard),
@@ -57,7 +58,13 @@ def main(stage: str, shard: str) -> None:
                 "output": table("fit"),
                 "identity": table("identity"),
             },
-            "expressions": {"fit": table("fit"), "output": table("expressions")},
+            "smooth": {
+                "probe": table("probe"),
+                "landmarks": table("landmarks"),
+                "fit": table("fit"),
+                "output": table("smooth"),
+            },
+            "expressions": {"fit": table("smooth"), "output": table("expressions")},
             "aus": {
                 "probe": table("probe"),
                 "expressions": table("expressions"),
