@@ -49,6 +49,17 @@ def _status() -> pa.Field:
     return _field("status", pa.string(), nullable=False)
 
 
+def _fitted() -> list[pa.Field]:
+    """Pose and expression, as they were fitted or smoothed."""
+    return [
+        *(_field(f"t{axis}", _f4, "mm, camera axes") for axis in "xyz"),
+        _field("rx", _f4, "rad, pitch"),
+        _field("ry", _f4, "rad, yaw"),
+        _field("rz", _f4, "rad, roll"),
+        _field("expression", _list, "coefficients of the face model"),
+    ]
+
+
 REJECTIONS = ("landmarks", "fit", "aus", "confidence", "pose", "quality", "surplus")
 """Why a face is no example of the training set (`facemake.dataset.quality.REASONS`, in words)."""
 
@@ -124,13 +135,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         _status(),
     ),
     "fit": _keyed(
-        _field("tx", _f4, "mm, camera axes"),
-        _field("ty", _f4, "mm, camera axes"),
-        _field("tz", _f4, "mm, camera axes"),
-        _field("rx", _f4, "rad, pitch"),
-        _field("ry", _f4, "rad, yaw"),
-        _field("rz", _f4, "rad, roll"),
-        _field("expression", _list, "coefficients of the face model"),
+        *_fitted(),
         _field("global_params", _list, "scale rx ry rz (rad) tx ty (px)"),
         _field("local_params", _list, "mm along the modes of the PDM"),
         _field("canonical", _list, "mm, x0 y0 z0 ...; y up"),
@@ -141,13 +146,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         _status(),
     ),
     "smooth": _keyed(
-        _field("tx", _f4, "mm, camera axes"),
-        _field("ty", _f4, "mm, camera axes"),
-        _field("tz", _f4, "mm, camera axes"),
-        _field("rx", _f4, "rad, pitch"),
-        _field("ry", _f4, "rad, yaw"),
-        _field("rz", _f4, "rad, roll"),
-        _field("expression", _list, "coefficients of the face model"),
+        *_fitted(),
         _field("canonical", _list, "mm, x0 y0 z0 ...; y up"),
         _status(),
     ),
