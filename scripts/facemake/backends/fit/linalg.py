@@ -11,6 +11,7 @@ Callers pad batches so that the frame axis never has length 1 (see `solver.PAD`)
 of length 1 and may then sum in another order.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,14 @@ def weighted_gram(left: Array | Single, right: Array | Single) -> Array:
     out = np.zeros((left.shape[0], a, b))
     if not (a and b):
         return out
+    turned = right.transpose(0, 2, 1)
+    if min(a, b) > 1 and 3 * b * k <= _MAX_GEMM:
+        # Blocks of rows, as even as can be: none is left with a single one, a matrix-vector product
+        blocks = -(-a * b * k // _MAX_GEMM)
+        edges = [a * i // blocks for i in range(blocks + 1)]
+        for start, stop in pairwise(edges):
+            out[:, start:stop] = np.matmul(left[:, start:stop], turned)
+        return out
     step = max(
         1,
         min(k, _MAX_GEMM // (a * b), _MAX_GEMV // max(a, b))
@@ -41,7 +50,7 @@ def weighted_gram(left: Array | Single, right: Array | Single) -> Array:
     )
     for start in range(0, k, step):
         stop = min(k, start + step)
-        out += np.matmul(left[:, :, start:stop], right[:, :, start:stop].transpose(0, 2, 1))
+        out += np.matmul(left[:, :, start:stop], turned[:, start:stop])
     return out
 
 
