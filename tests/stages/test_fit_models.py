@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from facemake import facemodels, recipes, schemes, settings
+from facemake import facemodels, geometry, recipes, schemes, settings
 from facemake.backends.fit import load, sources
 from facemake.backends.fit.model import LinearFaceModel
 from facemake.backends.fit.sources import openface_pdm
@@ -116,3 +116,24 @@ def test_a_model_that_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"the plan of this run says.*run again"):
         fit(*inputs, tmp_path / "fit.parquet", tmp_path / "identity.parquet", planned)
     assert not (tmp_path / "fit.parquet").exists()
+
+
+def test_openfaces_own_formula_gives_the_landmarks_back(tmp_path: Path) -> None:
+    """x2d = s R[0:2] (mean + Phi p) + t with the mean as it stands in the maker's file."""
+    model = build("openface-pdm", tmp_path)
+    inputs = write_inputs(tmp_path / "in", landmarks_of(model))
+    out = tmp_path / "fit.parquet"
+    fit(*inputs, out, tmp_path / "identity.parquet", recipe("fit", "openface-pdm"))
+    table = pd.read_parquet(out)
+    lines = (tmp_path / openface_pdm.FILE).read_text().split("\n")
+    numbers = [line for line in lines if line.strip() and not line.startswith("#")]
+    mean = np.array(" ".join(numbers[3:]).split()[:204], dtype=float)
+    assert model.pdm is not None
+    globals_ = np.stack(table.global_params.to_list()).astype(float)
+    local = np.stack(table.local_params.to_list()).astype(float)
+    shape = (mean + local @ model.pdm.T).reshape(-1, 3, 68).transpose(0, 2, 1)
+    turned = geometry.rotate(geometry.rotation_from_euler_xyz(globals_[:, 1:4]), shape)
+    seen_at = globals_[:, :1, None] * turned[..., :2] + globals_[:, None, 4:]
+    known = landmarks_of(model)[:, schemes.subset("mediapipe478", model.scheme)]
+    # a weak-perspective camera is 1 to 2 px off a perspective one at this distance
+    assert np.linalg.norm(seen_at - known, axis=-1)[:, 17:].mean() < 3

@@ -350,6 +350,11 @@ class Fitter:
             globals_ = pdm.global_params(
                 state.rotation, state.translation, self.model.mean + change, self.camera, self.lens
             )
+            if self.model.pdm_origin.any():
+                # A PDM of its maker's has its own origin, of which its tx and ty are.
+                turn = geometry.rotation_from_euler_xyz(globals_[:, 1:4])
+                origin = geometry.rotate(turn, np.tile(self.model.pdm_origin, (len(p), 1, 1)))
+                globals_[:, 4:] += globals_[:, :1] * origin[:, 0, :2]
             flat = np.ascontiguousarray(change.transpose(0, 2, 1)).reshape(len(p), 1, -1)
             local = np.matmul(flat, self.pdm)[:, 0]
             euler = geometry.euler_from_rotation(state.rotation)
