@@ -55,7 +55,7 @@ resources/bundled/moving_portrait.mp4: .venv/default
 
 lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (needs uv)
 	$(LOCK) pyproject.toml --excludes requirements/not-needed.txt -o requirements/default.txt
-	$(LOCK) pyproject.toml --extra dev --excludes requirements/not-needed.txt \
+	$(LOCK) pyproject.toml --extra dev --extra 3di --extra serve --excludes requirements/not-needed.txt \
 	    -c requirements/default.txt -o requirements/dev.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) --no-deps requirements/bundled.in -o requirements/bundled.txt
