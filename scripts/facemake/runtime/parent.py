@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 import psutil
 
 _SECONDS_BETWEEN_LOOKS = 1.0
+
+_last_acts: list[Callable[[], None]] = []
+
+
+@contextlib.contextmanager
+def at_end(act: Callable[[], None]) -> Iterator[None]:
+    """Have `act` done before this process ends with its run, while the block lasts.
+
+    For what would live on by itself: a container is no child of the process that started it.
+    """
+    _last_acts.append(act)
+    try:
+        yield
+    finally:
+        _last_acts.remove(act)
 
 
 def _the_run() -> psutil.Process | None:
@@ -39,6 +56,9 @@ def end_with_parent() -> None:
             while run.is_running() and run.status() != psutil.STATUS_ZOMBIE:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:  # it may go between two questions, which raises
+            for act in list(_last_acts):
+                with contextlib.suppress(Exception):
+                    act()
             os._exit(143)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

@@ -1,0 +1,163 @@
+"""Where 3DI or 3DI-lite is on this machine, and what identifies it.
+
+Looked for in this order: a runtime that is named (a folder, a `.sif`, a sandbox folder, a Docker
+image), `BITBOX_DOCKER` (an image), then `BITBOX_3DI` or `BITBOX_3DI_LITE` (a folder).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from facemake.backends.threedi import FACTS, Engine, Options
+from facemake.errors import FacemakeError
+
+RUNTIME_VARIABLE = "FACEMAKE_3DI_RUNTIME"
+"""Where the workflow's config puts `threedi.runtime` for its jobs."""
+
+BFM = (
+    "Both engines need the Basel Face Model 2009: register at https://faces.dmi.unibas.ch/bfm/, "
+    "put 01_MorphableModel.mat into models/raw of the install and run models/prepare_BFM.py there"
+)
+"""What to do where the face model is missing."""
+
+
+class InstallError(FacemakeError):
+    """3DI is not where it should be, or not whole; the message says where it was looked for."""
+
+
+class Form(StrEnum):
+    """What an install is run by."""
+
+    FOLDER = "folder"
+    SINGULARITY = "singularity"
+    DOCKER = "docker"
+
+
+@dataclass(frozen=True)
+class Install:
+    """An engine's programs on this machine.
+
+    Attributes:
+        engine: which.
+        form: how they are run.
+        location: the folder, the image file or sandbox, or the Docker image's name.
+        root: the install folder as its programs see it.
+    """
+
+    engine: Engine
+    form: Form
+    location: str
+    root: str
+
+    @property
+    def folder(self) -> Path | None:
+        """The install folder where this process can look into it: no image file, no Docker."""
+        if self.form is Form.FOLDER:
+            return Path(self.location)
+        if self.form is Form.SINGULARITY and Path(self.location).is_dir():
+            return Path(self.location) / self.root.lstrip("/")
+        return None
+
+    def __str__(self) -> str:
+        """In words."""
+        what = {Form.FOLDER: "the folder", Form.SINGULARITY: "the image", Form.DOCKER: "Docker's"}
+        return f"{FACTS[self.engine].name} in {what[self.form]} {self.location}"
+
+
+def find_install(
+    engine: Engine, runtime: str | Path | None = None, environ: Mapping[str, str] | None = None
+) -> Install:
+    """The engine's install.
+
+    Args:
+        engine: which.
+        runtime: a folder, a `.sif`, a sandbox folder or a Docker image's name; None: as the
+            environment says.
+        environ: the environment; None: this process's.
+
+    Raises:
+        InstallError: there is none, or it lacks its main program.
+    """
+    env = os.environ if environ is None else environ
+    facts = FACTS[engine]
+    named = str(runtime) if runtime else env.get(RUNTIME_VARIABLE, "")
+    if named:
+        return _from_name(engine, named, "the runtime")
+    if env.get("BITBOX_DOCKER"):
+        return _from_name(engine, env["BITBOX_DOCKER"], "BITBOX_DOCKER", only_images=True)
+    if env.get(facts.variable):
+        return _from_folder(engine, Path(env[facts.variable]), facts.variable)
+    raise InstallError(
+        f"{facts.name} is not found: name its runtime (threedi.runtime in the config, runtime= in "
+        f"Python; a folder, a .sif, a sandbox or a Docker image), or set BITBOX_DOCKER to an image "
+        f"or {facts.variable} to the install folder"
+    )
+
+
+def _from_name(engine: Engine, name: str, origin: str, only_images: bool = False) -> Install:
+    path = Path(name).expanduser()
+    root = FACTS[engine].folder
+    if path.suffix == ".sif":
+        if not path.is_file():
+            raise InstallError(f"{origin} is {name}, and there is no such image file")
+        return Install(engine, Form.SINGULARITY, str(path.absolute()), root)
+    if path.is_dir():
+        if path.name.rstrip("/").endswith("sandbox") or (path / ".singularity.d").is_dir():
+            sandbox = Install(engine, Form.SINGULARITY, str(path.absolute()), root)
+            _must_hold(sandbox, sandbox.folder, origin)
+            return sandbox
+        if not only_images:
+            return _from_folder(engine, path, origin)
+    if name.startswith(("/", ".", "~")) or path.is_file():
+        raise InstallError(
+            f"{origin} is {name}, which is neither an install folder, nor a .sif file, nor a "
+            "sandbox folder; a Docker image is given by its name, such as bitbox:latest"
+        )
+    return Install(engine, Form.DOCKER, name, root)
+
+
+def _from_folder(engine: Engine, path: Path, origin: str) -> Install:
+    absolute = path.expanduser().absolute()
+    install = Install(engine, Form.FOLDER, str(absolute), str(absolute))
+    _must_hold(install, absolute, origin)
+    return install
+
+
+def _must_hold(install: Install, folder: Path | None, origin: str) -> None:
+    executable = FACTS[install.engine].executable
+    if folder is not None and not (folder / executable).is_file():
+        raise InstallError(
+            f"{origin} is {install.location}: there is no {executable} in {folder}, so it is no "
+            f"install of {FACTS[install.engine].name}"
+        )
+
+
+def check_install(install: Install, options: Options) -> None:
+    """Refuse a folder install that lacks what its programs will want: configuration, face model.
+
+    What is in an image is seen when its first program runs.
+
+    Raises:
+        InstallError: with what is missing and the cure.
+    """
+    folder = install.folder
+    if folder is None:
+        return
+    name = FACTS[install.engine].name
+    if not (folder / options.config_file).is_file():
+        raise InstallError(
+            f"{folder} has no {options.config_file}: there is no such landmark configuration for "
+            f"the model {options.morphable_model} (threedi.landmark_model, threedi.morphable_model)"
+        )
+    if not (folder / "models" / "MMs" / options.morphable_model).is_dir():
+        raw = folder / "models" / "raw" / "01_MorphableModel.mat"
+        cure = (
+            f"{raw} is there: run prepare_BFM.py in {folder / 'models'}" if raw.is_file() else BFM
+        )
+        raise InstallError(
+            f"{name} in {folder} has no face model {options.morphable_model} (models/MMs). {cure}"
+        )

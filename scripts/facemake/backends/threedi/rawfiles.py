@@ -1,0 +1,218 @@
+"""The files that 3DI and 3DI-lite write: whitespace text without a header, a row a frame.
+
+A file is read only if it is what the engine writes: every row of the same, right number of numbers,
+the right number of rows, and finite but for rows of frames that the engine did not fit (3DI writes
+such a row of its raw pose and expression as NaN throughout).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facemake.backends.threedi import FACTS, Engine, Options
+from facemake.errors import FacemakeError
+from facemake.runtime.atomic import replacing
+
+Array = NDArray[np.float64]
+
+N_EXPRESSIONS = 79
+"""Coefficients GE0 to GE78 of the global expression basis."""
+N_IDENTITY = 199
+"""Coefficients of the Basel Face Model's identity and texture."""
+N_LANDMARKS = 51
+
+_LARGEST_LINE = 1 << 20
+
+
+class RawFileError(FacemakeError):
+    """A file is not what the engine writes: the message names it and says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one of the files holds.
+
+    Attributes:
+        columns: of each engine; None: any number.
+        rows: `frames`, one each; `fitted`, one each, or one fewer (the fit compares neighbouring
+            frames, so that the last may be missing); `vertices`, of the face model; `identity`,
+            coefficients.
+    """
+
+    columns: Mapping[Engine, int | None]
+    rows: str
+
+
+def _both(columns: int | None) -> Mapping[Engine, int | None]:
+    return {Engine.FULL: columns, Engine.LITE: columns}
+
+
+_POSE = {Engine.FULL: 9, Engine.LITE: 6}
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "rects": Kind(_both(4), "frames"),
+        "landmarks": Kind(_both(2 * N_LANDMARKS), "frames"),
+        "shape_coeff": Kind(_both(1), "identity"),
+        "texture_coeff": Kind(_both(1), "identity"),
+        "shape": Kind(_both(3), "vertices"),
+        "texture": Kind(_both(1), "vertices"),
+        "expression": Kind(_both(N_EXPRESSIONS), "fitted"),
+        "pose": Kind(_POSE, "fitted"),
+        "illumination": Kind(_both(None), "fitted"),
+        "expression_smooth": Kind(_both(N_EXPRESSIONS), "fitted"),
+        "pose_smooth": Kind(_POSE, "fitted"),
+        "landmarks_canonicalized": Kind(_both(3 * N_LANDMARKS), "fitted"),
+        "expression_localized": Kind(_both(None), "fitted"),
+    }
+)
+"""Kind -> what it is; the file of a video V is `V_KIND` with the engine's suffix."""
+
+UNFITTED = MappingProxyType(
+    {
+        Engine.FULL: frozenset({"expression", "pose", "illumination"}),
+        # 3DI-lite carries NaN from the first frames without a face into all that it makes of them
+        Engine.LITE: frozenset(k for k, kind in KINDS.items() if kind.rows == "fitted"),
+    }
+)
+"""Kinds in which a row of a frame that was not fitted may be NaN throughout."""
+
+LOCAL_GROUPS: Mapping[Engine, Mapping[str, int]] = MappingProxyType(
+    {
+        Engine.FULL: {"lb": 4, "rb": 4, "no": 4, "le": 4, "re": 4, "ul": 5, "ll": 7},
+        Engine.LITE: {"lb": 5, "rb": 5, "no": 3, "le": 7, "re": 7, "mo": 23},
+    }
+)
+"""Coefficients a region of the default localized basis: brows, nose, eyes, lips, mouth."""
+
+
+def file_name(base: str, kind: str, engine: Engine) -> str:
+    """The name of a video's raw file."""
+    return f"{base}_{kind}{FACTS[engine].suffix}"
+
+
+def vertices(morphable_model: str) -> int | None:
+    """How many vertices the model has by its name (BFMmm-19830); None where that does not say."""
+    digits = morphable_model.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else None
+
+
+def local_names(engine: Engine, count: int) -> tuple[str, ...]:
+    """Names of the localized coefficients: by region and number for the default bases.
+
+    Another basis has other coefficients, of which only the number is known: `local0` and so on.
+    """
+    groups = LOCAL_GROUPS[engine]
+    if count == sum(groups.values()):
+        return tuple(f"{region}{i}" for region, n in groups.items() for i in range(n))
+    return tuple(f"local{i}" for i in range(count))
+
+
+def read(path: Path, kind: str, engine: Engine) -> Array:
+    """The numbers of a file, (rows, columns) float64, checked for their columns.
+
+    Raises:
+        RawFileError: it is missing, empty, cut, or has a row of another length, or text.
+    """
+    rows: list[list[float]] = []
+    try:
+        with path.open(encoding="ascii") as handle:
+            for number, line in enumerate(handle, start=1):
+                if len(line) > _LARGEST_LINE:
+                    raise RawFileError(f"{path}, line {number}: is longer than a line can be")
+                if line.strip():
+                    rows.append([float(word) for word in line.split()])
+    except FileNotFoundError:
+        raise RawFileError(f"{path} is missing: nothing was written under this name") from None
+    except UnicodeDecodeError:
+        raise RawFileError(f"{path} is no text file") from None
+    except ValueError:
+        raise RawFileError(
+            f"{path}, line {len(rows) + 1}: {line.strip()[:60]!r} are not numbers; the file is "
+            "damaged or was cut off"
+        ) from None
+    except OSError as error:
+        raise RawFileError(f"{path} cannot be read: {error.strerror}") from None
+    if not rows:
+        raise RawFileError(f"{path} is empty")
+    wanted = KINDS[kind].columns[engine] or len(rows[0])
+    if KINDS[kind].rows == "identity" and len(rows) == 1:
+        rows = [[value] for value in rows[0]]  # written as a row by some versions
+    for number, row in enumerate(rows, start=1):
+        if len(row) != wanted:
+            raise RawFileError(
+                f"{path}, row {number}: has {len(row)} numbers, wanted {wanted}; the file is "
+                "damaged, was cut off, or is of another version"
+            )
+    return np.array(rows, np.float64)
+
+
+def check(
+    path: Path, kind: str, options: Options, n_frames: int, seen: NDArray[np.bool_] | None = None
+) -> Array:
+    """The numbers of a file that an engine has just written, checked for all that can be checked.
+
+    Args:
+        path: the file.
+        kind: of KINDS.
+        options: that it was made with.
+        n_frames: frames of the video.
+        seen: (n_frames,) frames in which landmarks were found; None where that is not known yet.
+
+    Raises:
+        RawFileError: as `read`; or the wrong number of rows, or values that are not finite where
+            they must be.
+    """
+    values = read(path, kind, options.engine)
+    rows, allowed = KINDS[kind].rows, {len(values)}
+    if rows == "frames":
+        allowed = {n_frames}
+    elif rows == "fitted":
+        allowed = {n_frames, n_frames - 1}
+    elif rows == "vertices":
+        allowed = {vertices(options.morphable_model) or len(values)}
+    if len(values) not in allowed:
+        raise RawFileError(
+            f"{path} has {len(values)} rows, wanted {' or '.join(map(str, sorted(allowed)))}; the "
+            "program stopped before its end or read another video"
+        )
+    finite = np.isfinite(values)
+    whole = finite.all(axis=1)
+    if kind in UNFITTED[options.engine]:
+        nothing = np.isnan(values).all(axis=1)
+        expected = seen is None or not seen[: len(values)].any()
+        if nothing.all() and not expected:
+            raise RawFileError(f"{path} has no number in it, though landmarks were found")
+        whole |= nothing
+    if not whole.all():
+        row = int(np.flatnonzero(~whole)[0])
+        column = int(np.flatnonzero(~finite[row])[0])
+        raise RawFileError(
+            f"{path}, row {row + 1}: {values[row, column]} is no finite number; what was made of "
+            "it cannot be used"
+        )
+    return values
+
+
+def write(path: Path, values: ArrayLike, decimals: int = 6) -> None:
+    """Write numbers as the engines do: whitespace text, a line a row.
+
+    Args:
+        path: the file.
+        values: (rows, columns); NaN is written as nan.
+        decimals: after the point.
+    """
+    with replacing(path) as beside, beside.open("w", encoding="ascii") as handle:
+        for row in np.asarray(values, np.float64).tolist():
+            handle.write(" ".join(f"{value:.{decimals}f}" for value in row) + "\n")
+
+
+def seen_in(landmarks: Array) -> NDArray[np.bool_]:
+    """(n,) the frames in which landmarks were found; the others have a row of zeros."""
+    return np.asarray((landmarks != 0).any(axis=1))

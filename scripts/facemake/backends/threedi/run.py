@@ -1,0 +1,180 @@
+"""Run one program of an install, and believe nothing of it that was not looked at.
+
+Success is: exit code 0, every output there, of the right shape, with the right number of frames,
+finite where it must be. An output that was there before is out of the way first, so that an old
+file is never taken for a new one; what a failed program left is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemake.backends.threedi import Options, rawfiles
+from facemake.backends.threedi.install import BFM, Install
+from facemake.backends.threedi.programs import Program
+from facemake.backends.threedi.rawfiles import RawFileError, file_name
+from facemake.backends.threedi.runtimes import (
+    Argument,
+    Call,
+    Ended,
+    Input,
+    Output,
+    Own,
+    RunError,
+    Runtime,
+)
+
+UNDISTORTED = "_preprocessed"
+"""What an undistorted recording's name ends in, before its suffix."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What an engine is given to look at.
+
+    Attributes:
+        video: the file, undistorted already where the camera is calibrated.
+        base: what the names of its raw files begin with.
+        folder: where they are and go.
+        n_frames: frames in it.
+    """
+
+    video: Path
+    base: str
+    folder: Path
+    n_frames: int
+
+    def file(self, kind: str, options: Options) -> Path:
+        """A raw file of this recording."""
+        return self.folder / file_name(self.base, kind, options.engine)
+
+    @property
+    def undistorted(self) -> Path:
+        """Where the undistorted recording goes."""
+        return self.folder / f"{self.base}{UNDISTORTED}{self.video.suffix}"
+
+
+def arguments(program: Program, recording: Recording, options: Options) -> list[Argument]:
+    """The arguments of a program, in order; see `programs` for the words."""
+    made: list[Argument] = []
+    for word in program.arguments:
+        if word.startswith("="):
+            made.append(word[1:])
+        elif word in ("video", "recording"):
+            made.append(_place(recording.video, recording.folder))
+        elif word == "undistorted":
+            made.append(Output(recording.undistorted.name))
+        elif word == "config":
+            made.append(Own(options.config_file))
+        elif word == "camera":
+            camera = options.camera
+            made.append(Input(Path(camera)) if isinstance(camera, str) else f"{camera:g}")
+        elif word == "model":
+            made.append(options.morphable_model)
+        elif word == "basis":
+            made.append(options.basis)
+        elif word == "normalize":
+            made.append(str(int(options.normalize)))
+        else:
+            made.append(Output(recording.file(word, options).name))
+    return made
+
+
+def _place(path: Path, folder: Path) -> Argument:
+    """An undistorted recording is in the output folder; any other is read-only, wherever it is."""
+    ours = path.stem.endswith(UNDISTORTED) and path.parent.resolve() == folder.resolve()
+    return Output(path.name) if ours else Input(path)
+
+
+def run_program(
+    program: Program,
+    recording: Recording,
+    options: Options,
+    runtime: Runtime,
+    install: Install,
+    limit: float | None = None,
+    seen: NDArray[np.bool_] | None = None,
+) -> tuple[Ended, Mapping[str, Path]]:
+    """Run a program on a recording and check all that it wrote.
+
+    Args:
+        program: of `programs.PROGRAMS`.
+        recording: with what it reads already in its folder.
+        options: how the engine is run.
+        runtime: of the install.
+        install: for messages.
+        limit: seconds that it may take.
+        seen: (n_frames,) frames with landmarks, where that is known.
+
+    Returns:
+        How it ended, and kind -> file of what it wrote.
+
+    Raises:
+        RunError: it failed, or did not write what it should; its outputs are then gone.
+    """
+    files = {
+        kind: recording.undistorted if kind == "undistorted" else recording.file(kind, options)
+        for kind in program.writes
+    }
+    for path in files.values():
+        path.unlink(missing_ok=True)
+    call = Call(program.executable, arguments(program, recording, options), recording.folder, limit)
+    try:
+        ended = runtime.run(call)
+        if ended.code != 0:
+            raise RunError(
+                f"{program.executable} ended with {_code(ended.code)} ({install}, to "
+                f"{program.does}){_hint(ended)}. It said last:\n{_said(ended)}"
+            )
+        for kind, path in files.items():
+            try:
+                _look(path, kind, options, recording, seen)
+            except RawFileError as error:
+                raise RunError(
+                    f"{program.executable} ended well, but {error} ({install}, to {program.does})."
+                    f" It said last:\n{_said(ended)}"
+                ) from None
+    except BaseException:
+        for path in files.values():
+            path.unlink(missing_ok=True)
+        raise
+    return ended, files
+
+
+def _look(
+    path: Path,
+    kind: str,
+    options: Options,
+    recording: Recording,
+    seen: NDArray[np.bool_] | None,
+) -> None:
+    if kind == "undistorted":
+        if not path.is_file() or not path.stat().st_size:
+            raise RawFileError(f"{path} was not written")
+        return
+    rawfiles.check(path, kind, options, recording.n_frames, seen)
+
+
+def _said(ended: Ended) -> str:
+    return "\n".join(f"  {line}" for line in ended.said) or "  nothing"
+
+
+def _code(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {-code}"
+
+
+def _hint(ended: Ended) -> str:
+    """What the end of its words tells a person who has seen it before."""
+    said = "\n".join(ended.said).lower()
+    if "models/mms" in said or "01_morphablemodel" in said:
+        return f": it lacks its face model. {BFM}"
+    if "out of memory" in said or "memory allocation" in said:
+        return ": the GPU has no memory left; run fewer at once"
+    if "no cuda" in said or "cuda driver" in said or "cuda-capable" in said:
+        return ": it found no usable GPU; run it where nvidia-smi lists one"
+    return ""

@@ -1,0 +1,223 @@
+"""An install in a Docker image, run by the Docker SDK."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import psutil
+
+from facemake.backends.threedi.install import Install
+from facemake.backends.threedi.runtimes import (
+    OUTPUT,
+    Call,
+    Ended,
+    RunError,
+    TimeLimitError,
+    has_nvidia,
+    visible_devices,
+)
+from facemake.backends.threedi.runtimes.process import Listener, pieces
+from facemake.runtime.parent import at_end
+
+_OWNER = "facemake.owner"
+_SECONDS_TO_ANSWER = 30
+
+
+class DockerRuntime:
+    """Runs programs of a Docker image, each in a container of its own that is gone afterwards."""
+
+    def __init__(self, install: Install) -> None:
+        if find_spec("docker") is None:
+            raise RunError(
+                f"{install.location} is run by the Docker SDK, which is not installed: pip install "
+                "'facemake[3di]'"
+            )
+        self._install = install
+        self._client: Any = None
+
+    def _docker(self) -> Any:
+        """A client of an engine that answers."""
+        if self._client is None:
+            import docker
+            from docker.errors import DockerException
+
+            try:
+                client = docker.from_env(timeout=_SECONDS_TO_ANSWER)
+                client.ping()
+            except DockerException as error:
+                raise RunError(
+                    f"the Docker engine does not answer, so {self._install.location} cannot be "
+                    f"run: start it, or set DOCKER_HOST ({error})"
+                ) from None
+            self._client = client
+            _remove_orphans(client)
+        return self._client
+
+    def run(self, call: Call) -> Ended:
+        """See `Runtime`."""
+        from docker.errors import DockerException, ImageNotFound
+        from docker.types import DeviceRequest, Mount
+
+        client, root = self._docker(), self._install.root
+        seen = call.inputs()
+        arguments = [call.inside(a, root) for a in call.arguments]
+        mounts = [
+            Mount(target=where, source=str(path.resolve()), type="bind", read_only=True)
+            for path, where in seen.items()
+        ]
+        mounts.append(Mount(target=OUTPUT, source=str(call.output.resolve()), type="bind"))
+        environment = {"HOME": "/tmp", "MPLCONFIGDIR": "/tmp"}  # noqa: S108
+        devices, requests = visible_devices(), []
+        if has_nvidia() and devices != "":
+            chosen: dict[str, Any] = (
+                {"device_ids": devices.split(",")} if devices else {"count": -1}
+            )
+            requests = [DeviceRequest(capabilities=[["gpu"]], **chosen)]
+        elif devices is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = devices
+        try:
+            container = client.containers.create(
+                self._install.location,
+                entrypoint=[f"{root}/{call.executable}"],
+                command=arguments,
+                working_dir=root,
+                mounts=mounts,
+                user=f"{os.getuid()}:{os.getgid()}",
+                network_mode="none",
+                environment=environment,
+                device_requests=requests,
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+                read_only=True,
+                tmpfs={"/tmp": "exec,mode=1777"},  # noqa: S108
+                labels={_OWNER: _owner()},
+            )
+        except ImageNotFound:
+            raise self._no_image() from None
+        except DockerException as error:
+            raise RunError(
+                f"Docker cannot start {call.executable} of {self._install.location}: {error}"
+            ) from None
+        listener = Listener(call.executable)
+        with _removed(container), at_end(lambda: _remove(container)):
+            code = self._to_the_end(container, call, listener)
+        command = ["docker", "run", "--rm", "--network", "none", "--user", _user(), "-w", root]
+        for mount in mounts:
+            option = "" if not mount["ReadOnly"] else ":ro"
+            command += ["-v", f"{mount['Source']}:{mount['Target']}{option}"]
+        command += ["--entrypoint", f"{root}/{call.executable}", self._install.location]
+        return Ended([*command, *arguments], code, list(listener.last))
+
+    def _to_the_end(self, container: Any, call: Call, listener: Listener) -> int:
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+
+        try:
+            stream = container.attach(stdout=True, stderr=True, stream=True, logs=True)
+            listening = threading.Thread(
+                target=_listen, args=(stream, listener), name="listen to a container", daemon=True
+            )
+            container.start()
+            listening.start()
+            began = time.monotonic()
+            while True:
+                try:
+                    code = int(container.wait(timeout=_SECONDS_TO_ANSWER)["StatusCode"])
+                    break
+                except RequestException:  # it has not ended yet, or the engine is gone
+                    container.client.ping()
+                    if call.limit is not None and time.monotonic() - began > call.limit:
+                        container.kill()
+                        said = "\n".join(f"  {line}" for line in listener.last)
+                        raise TimeLimitError(
+                            f"{call.executable} was ended after {call.limit:g} s, its time limit; "
+                            "if it was still at work, raise threedi.time_limit. It said last:\n"
+                            f"{said or '  nothing'}"
+                        ) from None
+            listening.join(timeout=10)
+            return code
+        except DockerException as error:
+            raise RunError(
+                f"Docker failed while {call.executable} of {self._install.location} ran: {error}"
+            ) from None
+
+    def identity(self) -> str:
+        """See `Runtime`: the image's id, which is the SHA-256 of its configuration and layers."""
+        from docker.errors import DockerException, ImageNotFound
+
+        client = self._docker()
+        try:
+            return str(client.images.get(self._install.location).id).removeprefix("sha256:")
+        except ImageNotFound:
+            raise self._no_image() from None
+        except DockerException as error:
+            raise RunError(
+                f"Docker cannot look at the image {self._install.location}: {error}"
+            ) from None
+
+    def _no_image(self) -> RunError:
+        return RunError(
+            f"Docker has no image {shlex.quote(self._install.location)}: build it "
+            "(containers/3di/README.md), or correct the runtime's name"
+        )
+
+
+def _listen(stream: Iterator[bytes], listener: Listener) -> None:
+    for line in pieces(stream):
+        listener(line)
+
+
+def _user() -> str:
+    return f"{os.getuid()}:{os.getgid()}"
+
+
+def _owner() -> str:
+    """Who started a container: host, process and when that began, as `_remove_orphans` reads it."""
+    process = psutil.Process()
+    return f"{socket.gethostname()} {process.pid} {process.create_time():.2f}"
+
+
+def _remove_orphans(client: Any) -> None:
+    """Remove the containers of processes of this host that were killed."""
+    from docker.errors import DockerException
+
+    with contextlib.suppress(DockerException):
+        for container in client.containers.list(all=True, filters={"label": _OWNER}):
+            words = container.labels[_OWNER].split()
+            if len(words) == 3 and words[0] == socket.gethostname() and not _alive(*words[1:]):
+                _remove(container)
+
+
+def _alive(pid: str, created: str) -> bool:
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(created)) < 1
+    except (psutil.Error, ValueError):
+        return False
+
+
+@contextlib.contextmanager
+def _removed(container: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        _remove(container)
+
+
+def _remove(container: Any) -> None:
+    from docker.errors import DockerException
+
+    with contextlib.suppress(DockerException):
+        container.remove(force=True)
+
+
+def create(install: Install) -> DockerRuntime:
+    """What the registry calls."""
+    return DockerRuntime(install)
