@@ -198,7 +198,7 @@ def _remove_orphans(client: Any) -> None:
 
 def _alive(pid: str, created: str) -> bool:
     try:
-        return abs(psutil.Process(int(pid)).create_time() - float(created)) < 1
+        return bool(abs(psutil.Process(int(pid)).create_time() - float(created)) < 1)
     except (psutil.Error, ValueError):
         return False
 

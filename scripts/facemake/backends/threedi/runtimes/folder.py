@@ -44,7 +44,7 @@ class FolderRuntime:
         return argument
 
     def _environment(self) -> dict[str, str]:
-        """This process's, less its own Python; the install's `env` first, where it has one."""
+        """The environment without our own Python; the install's `env` first, where it has one."""
         env = {k: v for k, v in os.environ.items() if k not in _OURS}
         path = [p for p in env.get("PATH", os.defpath).split(os.pathsep) if p]
         if sys.prefix != sys.base_prefix:
