@@ -1,0 +1,594 @@
+"""The other side: an engine on another machine, as the processors use it by `server={...}`.
+
+    session = RemoteSession({"host": "gpu.example.org", "port": 8000, "token": "..."})
+    session.prepare(video, sha256)
+    files = session.execute("FaceProcessor3DI", "fit", config, {}, folder, "clip")
+
+It speaks to `facemake serve`, and by `/execute` alone to a server of 3DI's wrapper. What a server
+sends is unpacked with distrust (`zips`), into the one folder that was named.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from facemake.errors import FacemakeError
+from facemake.server.settings import is_loopback
+from facemake.server import wire
+from facemake.server.wire import BASE, CAMERA_SUFFIXES, SUFFIXES
+from facemake.zips import ZipError, read_zip
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, float | None], None]
+"""Told what a job says, and how much of it is done (0 to 1) where that is known."""
+
+_CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 60.0
+_UPLOAD_SECONDS = 600.0  # from the last byte to the answer: the server hashes
+_SECONDS_AWAY = 300.0
+"""That a server may be away (it is restarted) while we wait for a job."""
+_MOST_TRIES = 3
+_SLOWEST_LOOK = 5.0
+_PIECE = 1 << 20
+_MOST_FILES = 64
+_LEAST_RESULT = 2 * 10**9
+"""Bytes that a result may have, whatever the video; a video in it may be 20 times the sent one."""
+_MOST_RATIO = 1100.0  # tables of zeros compress as far as deflate can
+_RESULT = re.compile(rf"{BASE}(_[A-Za-z0-9._-]*)?(\.[A-Za-z0-9]+)+")
+_LINUX_KEEPALIVE = ("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 10)
+
+
+class RemoteError(FacemakeError):
+    """The server cannot be used, or refused; the message says which, and what to do."""
+
+
+class _AnswerError(RemoteError):
+    """The server answered with an error."""
+
+    def __init__(self, message: str, status: int, retry_after: float | None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class _Bearer(AuthBase):
+    """Sends the token, and keeps `requests` from taking another one out of .netrc."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class _Form:
+    """A form with files that is read piece by piece, of a length that is known before."""
+
+    def __init__(self, fields: Mapping[str, str], files: Mapping[str, tuple[str, Path]]) -> None:
+        boundary = os.urandom(16).hex()
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        self._parts: list[bytes | Path] = []
+        for name, value in fields.items():
+            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+            self._parts.append(f"{head}{value}\r\n".encode())
+        for name, (file_name, path) in files.items():
+            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; '
+            head += f'filename="{file_name}"\r\nContent-Type: application/octet-stream\r\n\r\n'
+            self._parts += [head.encode(), path, b"\r\n"]
+        self._parts.append(f"--{boundary}--\r\n".encode())
+        self.length = sum(
+            len(part) if isinstance(part, bytes) else part.stat().st_size for part in self._parts
+        )
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._parts:
+            if isinstance(part, bytes):
+                yield part
+                continue
+            with part.open("rb") as file:
+                while data := file.read(_PIECE):
+                    yield data
+
+
+class RemoteSession:
+    """A session on a server.
+
+    Args:
+        server: `host` (a name, an address, or a whole http:// or https:// address), `port`, and,
+            where the server wants one, `token` or `token_file` (a file that holds nothing else).
+
+    Attributes:
+        url: of the server, ending in a slash.
+        provenance: name of each file of the last result -> how it was made, as the server's sidecar
+            says; empty with a server of 3DI's wrapper.
+
+    Raises:
+        RemoteError: `server` is not one.
+    """
+
+    def __init__(self, server: Mapping[str, Any]) -> None:
+        self.url = _url(server)
+        self._token = _token(server)
+        self.provenance: dict[str, dict[str, Any]] = {}
+        self._version: dict[str, Any] | None = None
+        self._plain = False
+        self._upload: tuple[Path, str, Path | None] | None = None
+        self._session: str | None = None
+        self._http = requests.Session()
+        self._http.auth = _Bearer(self._token)
+        self._http.mount("http://", _KeptAlive())
+        self._http.mount("https://", _KeptAlive())
+        parts = urlsplit(self.url)
+        if is_loopback(parts.hostname or ""):
+            self._http.trust_env = False  # a proxy of the environment is no way to this machine
+        elif self._token is not None and parts.scheme == "http":
+            warnings.warn(
+                f"the token and the videos go to {parts.hostname} unencrypted: use an https:// "
+                "address, or an SSH tunnel",
+                stacklevel=2,
+            )
+
+    def check(self) -> dict[str, Any]:
+        """See that the server is there and takes our token.
+
+        Returns:
+            What it says of itself; of a server of 3DI's wrapper, an empty dictionary.
+
+        Raises:
+            RemoteError: it is not there, refuses, or is too new.
+        """
+        if self._version is None:
+            try:
+                version = self._json("GET", "version")
+            except _AnswerError as error:
+                if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+                    raise
+                self._request("GET", "").close()
+                self._plain, version = True, {}
+            if not self._plain and version.get("protocol") != 1:
+                raise RemoteError(
+                    f"{self.url} speaks another protocol ({version.get('protocol')!r}): install "
+                    "the same version of facemake on both sides"
+                )
+            self._version = version
+        return self._version
+
+    def prepare(self, path: Path, sha256: str, camera: Path | None = None) -> None:
+        """Send a video; it is streamed, and its own name stays here.
+
+        Args:
+            path: the video.
+            sha256: its hash, in hexadecimal digits.
+            camera: a calibration file, which `camera_model` then stands for.
+
+        Raises:
+            RemoteError: the server does not take it.
+        """
+        version = self.check()
+        known = wire.suffix(path.name, SUFFIXES)
+        if known is None:
+            raise RemoteError(f"{path.name} is no video that a server takes: {', '.join(SUFFIXES)}")
+        size = path.stat().st_size
+        if size > version.get("upload_bytes", size):
+            raise RemoteError(
+                f"{path.name} has {size} bytes, and {self.url} takes {version['upload_bytes']}: "
+                "start the server with a larger --max-upload, or send a smaller video"
+            )
+        fields, files = {"file_hash": sha256}, {"input_file": (f"{BASE}{known}", path)}
+        if not self._plain:
+            fields["reuse"] = "1"
+        if camera is not None:
+            if self._plain:
+                raise RemoteError(f"{self.url} takes no calibration file; give the field of view")
+            ending = wire.suffix(camera.name, CAMERA_SUFFIXES)
+            if ending is None:
+                raise RemoteError(f"{camera.name} is no calibration: {', '.join(CAMERA_SUFFIXES)}")
+            files["camera_file"] = (f"camera{ending}", camera)
+        form = _Form(fields, files)
+        answer = self._json(
+            "POST",
+            "prepare_session",
+            data=form,
+            headers={"Content-Type": form.content_type},
+            timeout=(_CONNECT_SECONDS, _UPLOAD_SECONDS),
+        )
+        identifier = answer.get("session_id")
+        if not isinstance(identifier, str | int):
+            raise RemoteError(f"{self.url} gave no session: is it a server of facemake or 3DI?")
+        self._session, self._upload = str(identifier), (path, sha256, camera)
+
+    def execute(
+        self,
+        processor_class: str,
+        method: str,
+        config: Mapping[str, Any],
+        arguments: Mapping[str, Any],
+        output_dir: Path,
+        base_name: str,
+        progress: Progress | None = None,
+    ) -> list[Path]:
+        """Call a method on the server and bring its files here.
+
+        Interrupted (Ctrl-C), the job is cancelled. A server that is restarted meanwhile is waited
+        for, a session that has expired is made again.
+
+        Args:
+            processor_class: whose method.
+            method: what to call.
+            config: options of the processor's constructor.
+            arguments: of the method: `normalize`, `k`, `undistort`.
+            output_dir: where the files go; made if it is not there.
+            base_name: what they are named after.
+            progress: told how it goes.
+
+        Returns:
+            The files, sorted by name. A file of the same name is replaced.
+
+        Raises:
+            RemoteError: the server failed, or what it sent is not a result.
+        """
+        if self._session is None or self._upload is None:
+            raise RemoteError("no video was sent: call prepare first")
+        if not base_name or "/" in base_name or "\0" in base_name:
+            raise RemoteError(f"{base_name!r} is no name of a file")
+        form = {
+            "processor_class": processor_class,
+            "method": method,
+            "config": json.dumps(
+                _as_of_old(config) if self._plain else _for_wire(processor_class, config)
+            ),
+        }
+        if not self._plain:
+            form["arguments"] = json.dumps(dict(arguments))
+        elif method == "localized_expressions" and arguments.get("normalize") is False:
+            raise RemoteError(f"{self.url} is a server of 3DI's wrapper: it always normalizes")
+        tell = progress or (lambda text, fraction: None)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=".remote-", dir=output_dir))
+        try:
+            archive = beside / "result.zip"
+            self.provenance = {}
+            if self._plain:
+                data = {"session_id": self._session, **form}
+                with self._request("POST", "execute", data=data, read_seconds=None) as answer:
+                    self._save(answer, archive)
+            else:
+                self._fetch(form, archive, tell)
+            return self._unpack(archive, beside / "files", output_dir, base_name)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def close(self) -> None:
+        """End the session on the server, whose files of it are then removed."""
+        if self._session is not None and not self._plain:
+            with _unless_away():
+                self._request("DELETE", f"sessions/{quote(self._session, safe='')}").close()
+        self._session = None
+        self._http.close()
+
+    # A job
+
+    def _fetch(self, form: Mapping[str, str], archive: Path, tell: Progress) -> None:
+        for last in [*[False] * (_MOST_TRIES - 1), True]:
+            job = self._start(form, tell)
+            path = f"jobs/{quote(job, safe='')}"
+            try:
+                state = self._wait(path, tell)
+            except KeyboardInterrupt:
+                with _unless_away():
+                    self._request("DELETE", path).close()
+                raise
+            except _AnswerError as error:
+                if error.status != HTTPStatus.NOT_FOUND or last:
+                    raise
+                continue  # its session is gone; `_start` makes another
+            if state.get("state") == "done":
+                provenance = state.get("provenance")
+                self.provenance = provenance if isinstance(provenance, dict) else {}
+                with self._request("GET", f"{path}/result") as answer:
+                    self._save(answer, archive)
+                return
+            if state.get("state") != "interrupted" or state.get("status") == HTTPStatus.CONFLICT:
+                raise RemoteError(f"{self.url} failed: {state.get('error')}")
+            tell("interrupted, asked for again", None)
+        raise RemoteError(f"{self.url} was interrupted {_MOST_TRIES} times: look at its log")
+
+    def _start(self, form: Mapping[str, str], tell: Progress) -> str:
+        """Ask for a job, when the queue has room for it; its identifier."""
+        sent_again = False
+        while True:
+            try:
+                data = {"session_id": self._session, **form}
+                answer = self._json("POST", "jobs", patient=True, data=data)
+            except _AnswerError as error:
+                if error.status == HTTPStatus.NOT_FOUND and not sent_again:
+                    assert self._upload is not None
+                    tell("the session has expired, the video is sent again", None)
+                    self.prepare(*self._upload)
+                    sent_again = True
+                    continue
+                if error.status != HTTPStatus.SERVICE_UNAVAILABLE or error.retry_after is None:
+                    raise
+                tell(str(error), None)
+                time.sleep(min(error.retry_after, 60.0))
+                continue
+            job = answer.get("job_id")
+            if not isinstance(job, str):
+                raise RemoteError(f"{self.url} gave no job")
+            return job
+
+    def _wait(self, path: str, tell: Progress) -> dict[str, Any]:
+        """Look at a job until it is over, at longer and longer intervals."""
+        pause, said = 0.05, None
+        while True:
+            state = self._json("GET", path, patient=True)
+            now = (str(state.get("progress", "")), state.get("fraction"))
+            if now != said:
+                fraction = now[1] if isinstance(now[1], int | float) else None
+                tell(now[0], fraction)
+                said = now
+            if state.get("state") not in ("queued", "running"):
+                return state
+            time.sleep(pause)
+            pause = min(_SLOWEST_LOOK, pause * 1.3)
+
+    # What it sends
+
+    def _save(self, answer: requests.Response, archive: Path) -> None:
+        if "application/zip" not in answer.headers.get("Content-Type", ""):
+            raise RemoteError(f"{self.url} sent no archive: is it a server of facemake or 3DI?")
+        left = self._most_bytes()
+        try:
+            with archive.open("wb") as file:
+                for data in answer.iter_content(_PIECE):
+                    left -= len(data)
+                    if left < 0:
+                        raise RemoteError(f"the result of {self.url} is too large to be one")
+                    file.write(data)
+        except requests.RequestException as error:
+            raise RemoteError(f"{self.url} did not send all of its result: {error}") from None
+
+    def _unpack(self, archive: Path, folder: Path, output_dir: Path, base: str) -> list[Path]:
+        try:
+            files = read_zip(
+                archive,
+                folder,
+                max_files=_MOST_FILES,
+                max_bytes=self._most_bytes(),
+                max_ratio=_MOST_RATIO,
+                names=lambda name: name if _RESULT.fullmatch(name) else None,
+            )
+        except ZipError as error:
+            raise RemoteError(f"the result of {self.url} is refused: {error}") from None
+        # sidecars say where files were on the server; ours say where they are
+        files = sorted(path for path in files if path.suffix != ".json")
+        named = {path.name: base + path.name.removeprefix(BASE) for path in files}
+        self.provenance = {
+            named[name]: dict(said)
+            for name, said in self.provenance.items()
+            if name in named and isinstance(said, dict)
+        }
+        for path in files:
+            path.replace(output_dir / named[path.name])
+        return [output_dir / named[path.name] for path in files]
+
+    def _most_bytes(self) -> int:
+        assert self._upload is not None
+        return _LEAST_RESULT + 20 * self._upload[0].stat().st_size
+
+    # Requests
+
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        with self._request(method, path, **options) as answer:
+            try:
+                document = json.loads(_body(answer, 10_000_000))
+            except ValueError:
+                raise RemoteError(
+                    f"{self.url} gave an answer that is not one of a server of facemake or 3DI"
+                ) from None
+        if not isinstance(document, dict):
+            raise RemoteError(f"{self.url} gave an answer that is no JSON object")
+        return document
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        read_seconds: float | None = _ANSWER_SECONDS,
+        patient: bool = False,
+        **options: Any,
+    ) -> requests.Response:
+        """Ask; where `patient`, a server that is away or stops is asked again for a while."""
+        options.setdefault("timeout", (_CONNECT_SECONDS, read_seconds))
+        until = time.monotonic() + _SECONDS_AWAY
+        pause = 0.2
+        while True:
+            try:
+                answer = self._http.request(
+                    method, self.url + path, stream=True, allow_redirects=False, **options
+                )
+                break
+            except requests.RequestException as error:
+                if not patient or time.monotonic() > until:
+                    raise RemoteError(self._away(error)) from None
+                logger.info("%s is away; asking again", self.url)
+                time.sleep(pause)
+                pause = min(_SLOWEST_LOOK, pause * 1.5)
+        if answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
+            return answer
+        with answer:
+            raise self._refusal(answer)
+
+    def _refusal(self, answer: requests.Response) -> RemoteError:
+        status, where = answer.status_code, self.url
+        if status < HTTPStatus.BAD_REQUEST:
+            to = answer.headers.get("Location", "")
+            return RemoteError(f"{where} sends requests on to {to}: name that server instead")
+        text = _body(answer, 65_536).decode("utf-8", "replace")
+        try:
+            said = str(json.loads(text)["detail"])
+        except (ValueError, KeyError, TypeError):
+            said = text.strip()[:500] or answer.reason
+        if status == HTTPStatus.UNAUTHORIZED:
+            cure = "give another one" if self._token else "give server={..., 'token': ...}"
+            said = f"{said}: {cure} (whoever runs the server has a list of them)"
+        retry = answer.headers.get("Retry-After", "")
+        after = float(retry) if retry.isdecimal() else None
+        return _AnswerError(f"{where} refused (HTTP {status}): {said}", status, after)
+
+    def _away(self, error: requests.RequestException) -> str:
+        if isinstance(error, requests.exceptions.SSLError):
+            return f"{self.url} has no certificate that this machine trusts: {error}"
+        if isinstance(error, requests.Timeout):
+            return f"{self.url} does not answer in time: look whether it is busy, or its log"
+        return (
+            f"{self.url} cannot be reached: start `facemake serve` there, and see that host and "
+            f"port are right and no firewall is between ({type(error).__name__})"
+        )
+
+
+class _KeptAlive(requests.adapters.HTTPAdapter):
+    """Connections that are kept open by the system while a job of hours says nothing."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make connections with keepalive."""
+        import socket
+
+        from urllib3.connection import HTTPConnection
+
+        more = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        for name, value in _LINUX_KEEPALIVE:
+            if number := getattr(socket, name, None):
+                more.append((socket.IPPROTO_TCP, number, value))
+        kwargs["socket_options"] = [*HTTPConnection.default_socket_options, *more]
+        super().init_poolmanager(*args, **kwargs)
+
+
+@contextmanager
+def _unless_away() -> Iterator[None]:
+    """Nothing is lost where a server cannot be told to forget something."""
+    try:
+        yield
+    except RemoteError as error:
+        logger.info("%s", error)
+
+
+def _body(answer: requests.Response, most: int) -> bytes:
+    data = b""
+    try:
+        for piece in answer.iter_content(65_536):
+            data += piece
+            if len(data) > most:
+                raise RemoteError(f"{answer.url} gave an answer that is too long")
+    except requests.RequestException as error:
+        raise RemoteError(f"{answer.url} did not finish its answer: {error}") from None
+    return data
+
+
+def _as_of_old(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a server of 3DI's wrapper: the locals of its client's constructor.
+
+    That is 3DI's constructor for 3DI-lite too, and has 3DI's models then.
+    """
+    sent: dict[str, Any] = {
+        "camera_model": config.get("camera_model", 30),
+        "landmark_model": config.get("landmark_model", "global4"),
+        "morphable_model": "BFMmm-19830",
+        "basis_model": "0.0.1.F591-cd-K32d",
+        "fast": config.get("fast", False),
+        "args": [],
+        "kwargs": {},
+    }
+    return sent
+
+
+def _for_wire(processor_class: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A constructor's options, as they are sent: what is for this side only stays here."""
+    names = ("camera_model", "landmark_model", "morphable_model", "basis_model", "fast")
+    sent = {key: config[key] for key in names if config.get(key) is not None}
+    if isinstance(sent.get("camera_model"), str):
+        sent["camera_model"] = "camera"  # the file that was sent
+    if processor_class == "FaceProcessor3DIlite":
+        for key in ("morphable_model", "basis_model"):
+            if key in sent:
+                sent[f"lite_{key}"] = sent.pop(key)
+    return sent
+
+
+def _url(server: Mapping[str, Any]) -> str:
+    unknown = sorted(server.keys() - {"host", "port", "token", "token_file"})
+    if unknown:
+        raise RemoteError(f"server: no {unknown[0]}; there are host, port, token and token_file")
+    host, port = str(server.get("host") or "").strip(), server.get("port")
+    if not host:
+        raise RemoteError(
+            "server: host is missing, as in {'host': 'gpu.example.org', 'port': 8000}"
+        )
+    if isinstance(port, str) and port.isdecimal():
+        port = int(port)
+    if port is not None and (not isinstance(port, int) or not 0 < port < 65_536):
+        raise RemoteError(f"server: {port!r} is no port")
+    if "://" not in host:
+        with suppress(ValueError):  # an address of IPv6 has colons itself
+            host = f"[{ipaddress.IPv6Address(host.strip('[]'))}]"
+        host = f"http://{host}"
+    try:
+        parts = urlsplit(host)
+        given = parts.port
+    except ValueError as error:
+        raise RemoteError(f"server: {host!r} is no address: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise RemoteError(f"server: {host!r} is no address of a server")
+    if parts.username is not None or parts.password is not None:
+        raise RemoteError("server: give the token as 'token', not in the address")
+    if port is None and given is None and "://" not in str(server["host"]):
+        raise RemoteError("server: port is missing (a server listens on 8000 unless told)")
+    if port is not None and given is not None and port != given:
+        raise RemoteError(f"server: port is {port}, and {given} in the address")
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    number = port if port is not None else given
+    place = name if number is None else f"{name}:{number}"
+    return f"{parts.scheme}://{place}{parts.path.rstrip('/')}/"
+
+
+def _token(server: Mapping[str, Any]) -> str | None:
+    token, path = server.get("token"), server.get("token_file")
+    if path is not None:
+        if token is not None:
+            raise RemoteError("server: give token or token_file, not both")
+        try:
+            words = Path(path).expanduser().read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RemoteError(f"the token file {path} cannot be read: {error}") from None
+        if not 1 <= len(words) <= 2:
+            raise RemoteError(f"the token file {path} holds one token, or `name token`")
+        token = words[-1]
+    if token is None:
+        return None
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
+        raise RemoteError("server: the token is no line of ASCII characters")
+    return token
