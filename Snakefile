@@ -24,10 +24,20 @@ if Path("config/config.yaml").is_file():
 
 include: "rules/common.smk"
 include: "rules/probe.smk"
-include: "rules/detect.smk"
-include: "rules/landmarks.smk"
-include: "rules/fit.smk"
-include: "rules/smooth.smk"
+
+
+if PLAN.config["engine"] == "native":
+
+    include: "rules/detect.smk"
+    include: "rules/landmarks.smk"
+    include: "rules/fit.smk"
+    include: "rules/smooth.smk"
+
+else:
+
+    include: "rules/threedi.smk"
+
+
 include: "rules/expressions.smk"
 include: "rules/aus.smk"
 include: "rules/embed.smk"
@@ -50,6 +60,7 @@ rule all:
         stage_tables("expressions"),
         stage_tables("aus"),
         stage_tables("embed", "embeddings"),
+        raw_files(),
 
 
 onstart:

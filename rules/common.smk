@@ -5,6 +5,7 @@
 import logging
 
 from facemake import plan as planning
+from facemake.backends.threedi.install import use_runtime
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
 
@@ -24,6 +25,7 @@ def _plan():
 try:
     PLAN = _plan()
     use_models_dir(PLAN.config["models_dir"])
+    use_runtime(PLAN.config["threedi"]["runtime"])
 except FacemakeError as error:
     raise WorkflowError(str(error)) from None
 
@@ -83,3 +85,20 @@ def end_run(done):
     from facemake import summary
 
     print(summary.of_run(Path(OUT), PLAN.shards, done), file=sys.stderr)
+
+
+def engine_files():
+    """What expressions need of 3DI, where it is the engine."""
+    if PLAN.config["engine"] == "native":
+        return {}
+    return {
+        "localized": f"{OUT}/3di/.steps/localized/{{shard}}.zip",
+        "model": f"{OUT}/3di/.steps/model.npz",
+    }
+
+
+def raw_files():
+    """The lists of 3DI's raw files, where it is the engine; the files lie beside them by sample."""
+    if PLAN.config["engine"] == "native":
+        return []
+    return expand(f"{OUT}/3di/.files/{{shard}}.json", shard=PLAN.shards)

@@ -1,6 +1,8 @@
 # Localized expressions: coefficients that each move one region of the face.
 rule expressions:
     input:
+        # 3DI's own localized expressions, and what its install says of its face model
+        **engine_files(),
         # whichever it is, its recipe is in the table's metadata
         fit=f"{OUT}/{'smooth' if PLAN.enabled('smooth') else 'fit'}/{{shard}}.parquet",
         basis=[

@@ -7,12 +7,15 @@ from facemake.runtime.job import job
 with job(snakemake.log[0], snakemake.threads):
     from facemake.provenance import Recipe
     from facemake.samples import plan_file
-    from facemake.stages.expressions import expressions
+    from facemake.stages.expressions import OfEngine, expressions
 
+    files = snakemake.input
+    localized = files.get("localized")
     expressions(
         plan=plan_file(snakemake.wildcards.shard),
         fit=Path(snakemake.input.fit),
         output=Path(snakemake.output.expressions),
         recipe=Recipe.from_dict(snakemake.params.recipe),
-        basis=next(map(Path, snakemake.input.get("basis") or []), None),
+        basis=next(map(Path, files.get("basis") or []), None),
+        engine=OfEngine(Path(files.model), Path(localized)) if localized else None,
     )

@@ -16,4 +16,5 @@ with job(snakemake.log[0], snakemake.threads):
         output=Path(snakemake.output.landmarks),
         faces=Path(snakemake.output.faces),
         recipe=Recipe.from_dict(snakemake.params.recipe),
+        given=[Path(path) for path in snakemake.input.get("given", [])],
     )

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facemake.alignment import CROP_SIZE, RIGID_POINTS, TEMPLATE, align, crop_affine
+from facemake.alignment import (
+    CROP_SIZE,
+    FACE_SIDES,
+    RIGID_POINTS,
+    TEMPLATE,
+    align,
+    crop_affine,
+    face_square,
+)
 from facemake.backends.fit import load
 from facemake.geometry import apply_affine
 
@@ -16,8 +24,28 @@ def mean_face() -> np.ndarray:
     return xy - (xy.min(axis=0) + xy.max(axis=0)) / 2 + (CROP_SIZE - 1) / 2
 
 
+def inner(points: np.ndarray) -> np.ndarray:
+    """iBUG-51 of iBUG-68."""
+    return points[17:]
+
+
+def test_the_square_around_a_face_is_nearly_the_same_without_the_jaw():
+    turned = mean_face() @ np.array([[1.6, 0.9], [-0.9, 1.6]]) + (300, 200)
+    sides = mean_face().max(axis=0) - mean_face().min(axis=0)
+    assert np.allclose(sides, FACE_SIDES, atol=0.006)
+    upright = 2.5 * mean_face() + (40, -7)
+    whole, half = face_square(upright.astype(np.float32))
+    guessed, half_guessed = face_square(inner(upright).astype(np.float32))
+    assert np.allclose(whole, guessed, atol=0.05)
+    assert np.isclose(half, half_guessed, rtol=1e-3)
+    # a turned head's bounding box is another one; the guess turns with the face
+    centre, _ = face_square(inner(turned).astype(np.float32))
+    middle = np.array([[1.6, 0.9], [-0.9, 1.6]]).T @ np.full(2, (CROP_SIZE - 1) / 2) + (300, 200)
+    assert np.allclose(centre, middle, atol=0.05)
+
+
 def test_the_template_is_the_mean_face():
-    assert np.allclose(TEMPLATE, mean_face()[list(RIGID_POINTS)], atol=0.006)
+    assert np.allclose(TEMPLATE, inner(mean_face())[list(RIGID_POINTS)], atol=0.006)
 
 
 def test_the_whole_mean_face_lies_in_the_crop():
@@ -31,7 +59,7 @@ def test_a_face_of_any_size_and_roll_lands_on_the_template(scale: float, roll: f
     c, s = scale * np.cos(roll), scale * np.sin(roll)
     centre = np.full(2, 56 * scale + 10)
     points = (mean_face() - 55.5) @ np.array([[c, s], [-s, c]]) + centre
-    affine = crop_affine(points.astype(np.float32))
+    affine = crop_affine(inner(points).astype(np.float32))
     assert np.allclose(apply_affine(affine, points), mean_face(), atol=0.01)
 
     # blobs in the frame at four rigid points are found in the crop where the template has them
@@ -51,7 +79,7 @@ def test_a_face_of_any_size_and_roll_lands_on_the_template(scale: float, roll: f
 
 
 def test_outside_of_the_frame_is_black():
-    affine = crop_affine((mean_face() - 200).astype(np.float32))
+    affine = crop_affine((inner(mean_face()) - 200).astype(np.float32))
     crop = align(np.full((60, 60, 3), 255, np.uint8), affine)
     assert crop.shape == (CROP_SIZE, CROP_SIZE, 3)
     assert crop.max() == 0

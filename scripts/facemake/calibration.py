@@ -413,6 +413,28 @@ def load_calibration(path: Path) -> Calibration:
     raise ConfigError(f"{path} is no calibration to go by: it {'; it '.join(problems)}; {_CURE}")
 
 
+def load_undistorted(path: Path) -> tuple[float, float, float, float]:
+    """The camera that 3DI's undistorted video shows, of 3DI's own calibration file.
+
+    Returns:
+        fx, fy, cx, cy in px of that video (`cameraMatrix_postUndistort`).
+
+    Raises:
+        ConfigError: the file has no such matrix: 3DI could not read it either.
+    """
+    name = "cameraMatrix_postUndistort"
+    try:
+        shape, m = _numbers(_document(path)[name])
+    except (KeyError, TypeError, ValueError):
+        shape, m = (), []
+    if shape != (3, 3) or not all(map(math.isfinite, m)) or not (m[0] > 0 and m[4] > 0):
+        raise ConfigError(
+            f"{path} has no {name} (a 3x3 matrix), which 3DI reads: for this engine the "
+            "calibration must be a file that 3DI's calibrate_camera wrote"
+        )
+    return m[0], m[4], m[2], m[5]
+
+
 def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 

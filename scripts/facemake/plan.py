@@ -192,10 +192,10 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
         people={shard: _people(members) for shard, members in packs.items()},
         recipes={
             stage: recipes.recipe(stage, full).to_dict()
-            for stage in recipes.STAGES
+            for stage in recipes.stages(full)
             if recipes.enabled(stage, full)
         },
-        stacks={stage: recipes.stack(stage, full) for stage in recipes.STAGES},
+        stacks={stage: recipes.stack(stage, full) for stage in recipes.stages(full)},
         containers=containers,
         samples=len(samples),
         packs=packs,

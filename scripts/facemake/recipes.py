@@ -30,6 +30,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "core": (*_COMMON, "opencv-contrib-python-headless", "pyfhog"),
     "mediapipe": (*_COMMON, "lapx", "mediapipe", "opencv-contrib-python-headless"),
     "dlib": (*_COMMON, "dlib-bin"),
+    "threedi": (*_COMMON, "opencv-contrib-python-headless"),
 }
 """Stack -> the libraries that its results can hang on: another version is another recipe."""
 
@@ -40,15 +41,19 @@ class Stage:
 
     Attributes:
         stack: the environment of its code (envs/STACK.yaml) unless its backend names another.
+        module: the module of `facemake.stages` that does it; "": that of its name.
         settings: the part of the config that its result depends on.
         backend: the chosen row of its registry, by the config.
         models: the model files that its own code uses, by the config, as a recipe names them.
+        wanted: whether the config asks for it.
     """
 
     stack: str = "core"
+    module: str = ""
     settings: Callable[[Config], dict[str, Any]] = lambda config: {}
     backend: Callable[[Config], tuple[str, Backend] | None] = lambda config: None
     models: Callable[[Config], Models] = lambda config: ()
+    wanted: Callable[[Config], bool] = lambda config: True
 
 
 def _detect_settings(config: Config) -> dict[str, Any]:
@@ -115,11 +120,15 @@ def _face_model(config: Config) -> Models:
     return ({**row.provenance, "pdm": describe(LIBRARY / str(row.file))["pdm"]},)
 
 
-def _expressions_settings(config: Config) -> dict[str, Any]:
-    """How much counts as noise only where that is asked for; the basis is among the models."""
-    settings = _section("fit")(config)
+def noise_settings(config: Config) -> dict[str, Any]:
+    """How much counts as noise of expressions, only where that is asked for."""
     wanted = config["expressions"]
-    return {**settings, "normalize": True, "k": wanted["k"]} if wanted["normalize"] else settings
+    return {"normalize": True, "k": wanted["k"]} if wanted["normalize"] else {}
+
+
+def _expressions_settings(config: Config) -> dict[str, Any]:
+    """The basis is among the models."""
+    return {**_section("fit")(config), **noise_settings(config)}
 
 
 def _localizing_models(config: Config) -> Models:
@@ -140,15 +149,23 @@ def _localizing_models(config: Config) -> Models:
     return chosen
 
 
-STAGES: dict[str, Stage] = {
+NATIVE: dict[str, Stage] = {
     "probe": Stage(),
     "detect": Stage(settings=_detect_settings, backend=_chosen("detect", DETECTORS)),
     "landmarks": Stage(settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)),
     "fit": Stage(settings=_fit_settings, models=_face_model),
-    "smooth": Stage(settings=_section("fit"), models=_face_model),
+    "smooth": Stage(
+        settings=_section("fit"),
+        models=_face_model,
+        wanted=lambda config: bool(config["fit"]["smoothing"] > 0),
+    ),
     "expressions": Stage(settings=_expressions_settings, models=_localizing_models),
     "aus": Stage(backend=_chosen("aus", AU_ESTIMATORS)),
-    "embed": Stage(settings=_section("embed"), backend=_chosen("embed", EMBEDDERS)),
+    "embed": Stage(
+        settings=_section("embed"),
+        backend=_chosen("embed", EMBEDDERS),
+        wanted=lambda config: bool(config["embed"]["backend"] != "off"),
+    ),
     "dataset": Stage(
         settings=lambda config: {k: v for k, v in config["dataset"].items() if k != "keep_crops"}
     ),
@@ -156,15 +173,25 @@ STAGES: dict[str, Stage] = {
     "manifest": Stage(),
     "report": Stage(),
 }
+"""The stages with facemake's own fit."""
+
+
+def stages(config: Config) -> Mapping[str, Stage]:
+    """The stages of the config's engine, by name; those that 3DI does are rows of `engine3di`."""
+    if config["engine"] == "native":
+        return NATIVE
+    from facemake.engine3di import stages_of  # few runs have it
+
+    return stages_of(config["engine"])
 
 
 def recipe(stage: str, config: Config) -> Recipe:
     """What `stage` does under `config` (as `facemake.settings.filled` gives it)."""
-    row = STAGES[stage]
+    row = stages(config)[stage]
     chosen = row.backend(config)
     name, backend = chosen if chosen else (None, None)
     registered = backend.models if backend else ()
-    modules = [f"facemake.stages.{stage}"] + ([backend.module] if backend else [])
+    modules = [f"facemake.stages.{row.module or stage}"] + ([backend.module] if backend else [])
     return Recipe(
         stage=stage,
         backend=name,
@@ -194,12 +221,12 @@ def _version(name: str) -> str:
 
 def stack(stage: str, config: Config) -> str:
     """The environment that `stage` needs under `config`."""
-    chosen = STAGES[stage].backend(config)
-    return chosen[1].stack if chosen else STAGES[stage].stack
+    row = stages(config)[stage]
+    chosen = row.backend(config)
+    return chosen[1].stack if chosen else row.stack
 
 
 def enabled(stage: str, config: Config) -> bool:
     """Whether `config` asks for `stage`."""
-    if stage == "smooth":
-        return bool(config["fit"]["smoothing"] > 0)
-    return not (stage == "embed" and config["embed"]["backend"] == "off")
+    rows = stages(config)
+    return stage in rows and rows[stage].wanted(config)

@@ -122,6 +122,22 @@ def subset(source: str, target: str) -> Indices:
         ) from None
 
 
+def ibug(source: str) -> str:
+    """The fullest scheme of iBUG that a scheme holds: iBUG-68, or iBUG-51 without the jaw."""
+    return IBUG68 if (source, IBUG68) in _SUBSETS else IBUG51
+
+
+def as_ibug68(points: NDArray[Any], source: str) -> NDArray[Any]:
+    """(..., 68, D) of points (..., K, D); NaN for a jaw that the scheme does not have."""
+    target = ibug(source)
+    held = convert(points, source, target)
+    if target == IBUG68:
+        return held
+    out = np.full((*held.shape[:-2], N_POINTS[IBUG68], held.shape[-1]), np.nan, held.dtype)
+    out[..., IBUG68_TO_IBUG51, :] = held
+    return out
+
+
 def convert(points: NDArray[Any], source: str, target: str) -> NDArray[Any]:
     """The points of `target` among points of `source`, (..., K, D) to (..., K', D).
 

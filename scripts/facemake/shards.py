@@ -18,7 +18,7 @@ from typing import Any, Self
 import h5py
 import pyarrow as pa
 
-from facemake import h5, tables
+from facemake import archives, h5, tables
 from facemake.errors import FacemakeError
 from facemake.provenance import Recipe
 from facemake.runtime.atomic import replacing
@@ -53,6 +53,12 @@ class Part:
         self._open.append(file)
         return file
 
+    def archive(self, output: str, files: Mapping[str, Path | bytes]) -> None:
+        """Write this sample's files of an archive; none where the sample has none."""
+        archives.write(
+            self._path(output), files, self._run.metadata, stored=output in self._run.stored
+        )
+
     def close(self) -> None:
         """Close what was opened."""
         for thing in self._open:
@@ -67,8 +73,10 @@ class ShardRun:
         recipe: what the stage does; written into every output.
         plan: the shard's plan file.
         inputs: upstream files that this stage reads (Parquet or HDF5 of facemake).
-        outputs: name -> final path; a path that ends in `.h5` is HDF5, with a group a sample.
+        outputs: name -> final path; a path that ends in `.h5` is HDF5, with a group a sample, one
+            that ends in `.zip` an archive (`facemake.archives`).
         merge_h5: how the HDF5 parts become the output: `(parts, samples, output, metadata)`.
+        stored: archives whose files are compressed already.
         work: folder of locks and parts.
 
     Raises:
@@ -84,9 +92,11 @@ class ShardRun:
         *,
         merge_h5: Callable[[Sequence[Path], Sequence[str], Path, Mapping[str, Any]], None]
         | None = None,
+        stored: frozenset[str] = frozenset(),
         work: Path = WORK,
     ) -> None:
         self.recipe = recipe
+        self.stored = stored
         self.shard = plan.stem
         self.samples = read_shard(plan)
         self.outputs = dict(outputs)
@@ -174,8 +184,11 @@ class ShardRun:
         for output, path in self.outputs.items():
             parts = [self._whole(sample, output) for sample in self.samples]
             with replacing(path) as beside:
-                if len(parts) == 1 and path.suffix == ".parquet":
+                if len(parts) == 1 and path.suffix in (".parquet", ".zip"):
                     shutil.move(parts[0], beside)
+                elif path.suffix == ".zip":
+                    scratch = self._parts / ".merge"
+                    archives.merge(parts, beside, scratch, stored=output in self.stored)
                 elif path.suffix == ".parquet":
                     tables.merge(parts, beside)
                 else:
@@ -200,13 +213,15 @@ def metadata(recipe: Recipe, lineage: str, upstream: Sequence[Mapping[str, Any]]
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What made a table or an HDF5 file of facemake: its recipe and lineage.
+    """What made a table, an HDF5 file or an archive of facemake: its recipe and lineage.
 
     Raises:
         TableError: the file is damaged or was not written by facemake.
     """
     if path.suffix == ".h5":
         return h5.read_metadata(path)
+    if path.suffix == ".zip":
+        return archives.read_metadata(path)
     with TableReader(path) as reader:
         return reader.metadata
 

@@ -77,7 +77,7 @@ def test_each_part_counts_with_its_weight(changes, part, value):
         ({"fitted": [False], "angles": [[np.nan] * 3]}, "fit"),
         ({"labelled": [False]}, "aus"),
         ({"confidence": [0.79]}, "confidence"),
-        ({"confidence": [np.nan]}, "confidence"),
+        ({"confidence": [np.nan]}, "kept"),  # 3DI gives none
         ({"angles": np.deg2rad([[0, 0, 46]])}, "pose"),
         ({"angles": np.deg2rad([[-46, 0, 0]])}, "pose"),
         ({"motion": [11]}, "quality"),

@@ -137,7 +137,8 @@ def test_quality_falls_with_each_of_its_parts():
     assert one(angles=(0, -np.pi / 3, 0)) == pytest.approx(0.5**0.25)
     assert one(box=(75, 75)) == pytest.approx(0.5**0.25)
     assert one(angles=(0, 2.0, 0)) == 0.0
-    assert one(score=np.nan) == one(angles=(np.nan, 0, 0)) == 0.0
+    assert one(angles=(np.nan, 0, 0)) == 0.0
+    assert one(score=np.nan, confidence=np.nan) == 1.0  # 3DI gives none
 
 
 def test_a_frame_that_any_stage_doubts_is_never_chosen(portraits, tmp_path):

@@ -59,7 +59,8 @@ class Evidence:
 
     Attributes:
         sure: (n,) bool, the landmark stage's status is `ok`.
-        confidence: (n,) 0-1, the landmark network's.
+        confidence: (n,) 0-1, the landmark network's; NaN where the engine gives none (3DI): then
+            it holds nothing against a face, and does not count as a part.
         fitted: (n,) bool, the fit's status is `ok`: it converged, and there are pose and shape
             parameters.
         angles: (n, 3) rad: pitch, yaw, roll.
@@ -95,7 +96,7 @@ def parts(evidence: Evidence) -> dict[str, NDArray[np.float64]]:
     with np.errstate(divide="ignore"):
         size = np.minimum(np.minimum(width / low, high / width), 1.0)
     found = {
-        "confidence": evidence.confidence / MIN_CONFIDENCE,
+        "confidence": np.nan_to_num(evidence.confidence, nan=1.0) / MIN_CONFIDENCE,
         "pose": (1.0 - degrees / MAX_ANGLE_DEGREES).mean(axis=1),
         "size": size,
         "spread": extent / FULL_SPREAD,
@@ -129,7 +130,7 @@ def judge(evidence: Evidence, min_quality: float) -> tuple[NDArray[np.uint8], ND
         "landmarks": ~evidence.sure,
         "fit": ~evidence.fitted,
         "aus": ~evidence.labelled,
-        "confidence": ~(evidence.confidence >= MIN_CONFIDENCE),
+        "confidence": evidence.confidence < MIN_CONFIDENCE,
         "pose": steep,
         "quality": ~(scores >= np.float32(min_quality)),
     }

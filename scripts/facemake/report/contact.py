@@ -20,7 +20,7 @@ from PIL import Image
 
 from facemake.calibration import Lens
 from facemake.geometry import Camera, rotation_from_euler
-from facemake.schemes import IBUG68, convert
+from facemake.schemes import convert, ibug
 
 AXIS_MM = 70.0
 """Length of a drawn head axis: about half a head."""
@@ -162,7 +162,8 @@ def _face(row: Mapping[str, Any], track: int, view: Camera | Lens | None, scale:
     if row.get("points") is not None:
         points = np.array(row["points"], np.float64).reshape(-1, 2)
         dots = "".join(
-            f"M{x:.1f} {y:.1f}h0" for x, y in convert(points, row["scheme"], IBUG68).tolist()
+            f"M{x:.1f} {y:.1f}h0"
+            for x, y in convert(points, row["scheme"], ibug(row["scheme"])).tolist()
         )
     width = box[2] * scale if box else 0.0
     return Face(
@@ -181,6 +182,8 @@ def _axes(row: Mapping[str, Any], view: Camera | Lens | None) -> tuple[Axis, ...
     ends = AXIS_MM * (rotation * np.array([1.0, 1.0, -1.0])).T
     points = np.vstack([np.zeros(3), ends])
     if view is not None:
+        if row["tx"] is None:  # 3DI-lite says how a head is turned, and not where it is
+            return ()
         points += [row["tx"], row["ty"], row["tz"]]
         if isinstance(view, Lens):
             pixels = view.distort(view.camera.project(points))

@@ -26,7 +26,7 @@ from facemake.pictures import stand_alone
 from facemake.provenance import Recipe, digest
 from facemake.rows import Source, equals, lists, numbers, side_by_side
 from facemake.samples import Sample
-from facemake.schemes import IBUG68, N_POINTS, subset
+from facemake.schemes import IBUG51, IBUG68, N_POINTS, as_ibug68, ibug, subset
 from facemake.shards import Part, ShardRun
 from facemake.status import DECODABLE, FrameStatus, SampleStatus
 from facemake.tables import REJECTIONS, TableReader
@@ -213,7 +213,7 @@ def _judge_sample(
         census.main_faces += int((seen & (tracks == 0)).sum())
         census.all_tracks.update(np.unique(tracks[seen]).tolist())
         census.fitted += int((seen & converged).sum())
-        points = _ibug68(marked)
+        points = _points(marked)
         moved = motion(frames, tracks, points) if in_time else np.full(len(frames), np.nan)
         rows = np.flatnonzero(seen & (frames % settings.frame_step == 0))
         if not len(rows):
@@ -239,11 +239,11 @@ def _side_by_side(
     return side_by_side({name: Source(tables[name], columns[name]) for name in tables}, sample)
 
 
-def _ibug68(table: pa.Table) -> NDArray[np.float32]:
-    """(n, 68, 2) frame pixels; NaN where there are no landmarks."""
+def _points(table: pa.Table) -> NDArray[np.float32]:
+    """(n, K, 2) frame pixels of iBUG-68, or of iBUG-51; NaN where there are no landmarks."""
     scheme = table["scheme"][0].as_py()
     points = lists(table, "points", 2 * N_POINTS[scheme]).reshape(len(table), -1, 2)
-    return points[:, subset(scheme, IBUG68)]
+    return points[:, subset(scheme, ibug(scheme))]
 
 
 def _write_examples(
@@ -295,7 +295,8 @@ def _content(
     """The small data sets of the examples in n rows of the tables, with their n affines."""
     found, marked, fitted = table["detections"], table["landmarks"], table["fit"]
     x, y, w, h = (numbers(found, name)[rows] for name in "xywh")
-    points = _ibug68(marked)[rows]
+    points = _points(marked)[rows]
+    points = as_ibug68(points, IBUG68 if points.shape[1] == N_POINTS[IBUG68] else IBUG51)
     params = lists(fitted, "global_params", 6)[rows]
     return {
         "landmarks": landmarks_in_crop(affine, points),

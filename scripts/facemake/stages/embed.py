@@ -21,7 +21,7 @@ from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
 from facemake.rows import Source, equals, lists, numbers, side_by_side
 from facemake.samples import Sample
-from facemake.schemes import IBUG68, N_POINTS, subset
+from facemake.schemes import N_POINTS, ibug, subset
 from facemake.shards import ShardRun, decodable_samples
 from facemake.status import FrameStatus
 from facemake.tables import TableReader, TableWriter
@@ -97,8 +97,8 @@ def face_quality(
     most 1.
 
     Args:
-        score: (n,) 0-1, the detector's.
-        confidence: (n,) 0-1, the landmark network's.
+        score: (n,) 0-1, the detector's; NaN where it gives none (3DI), which counts for nothing.
+        confidence: (n,) 0-1, the landmark network's; likewise.
         angles: (n, 3) rad: pitch, yaw, roll of `Rz(roll) Ry(yaw) Rx(pitch)`.
         box: (n, 2) px: width and height.
 
@@ -107,8 +107,8 @@ def face_quality(
     """
     turned = angles[:, :2].astype(np.float64).tolist()
     parts = [
-        score.astype(np.float64),
-        confidence.astype(np.float64),
+        np.nan_to_num(score.astype(np.float64), nan=1.0),
+        np.nan_to_num(confidence.astype(np.float64), nan=1.0),
         # by the C library: the same bits wherever the arrays lie
         np.array([math.cos(pitch) * math.cos(yaw) for pitch, yaw in turned]),
         np.sqrt(np.maximum(box[:, 0].astype(np.float64) * box[:, 1], 0.0)) / FULL_SIZE,
@@ -247,7 +247,7 @@ def _embed_sample(
 def _points(
     reader: TableReader, sample: str, chosen: Sequence[Choice]
 ) -> dict[tuple[int, int], NDArray[np.float32]]:
-    """(frame, track) -> (68, 2) px of the chosen faces."""
+    """(frame, track) -> (68, 2) px of the chosen faces, or (51, 2) where the jaw is not known."""
     wanted = pa.array([choice.frame for choice in chosen], pa.int32())
     found: dict[tuple[int, int], NDArray[np.float32]] = {}
     for table in _rows_of(reader, sample, wanted):
@@ -255,7 +255,7 @@ def _points(
         points = lists(table, "points", 2 * N_POINTS[scheme]).reshape(len(table), -1, 2)
         keys: list[Any] = [table[name].to_pylist() for name in ("frame", "track")]
         for key, face in zip(zip(*keys, strict=True), points, strict=True):
-            found[key] = face[subset(scheme, IBUG68)]
+            found[key] = face[subset(scheme, ibug(scheme))]
     return found
 
 

@@ -4,7 +4,7 @@ The table has the built-in model's movements always, whatever model was fitted a
 asked for: they are in full movements, their units say how many mm that is, and action units are
 made from them. After them come, where the config asks for it, the same ones in units of their noise
 (`NAME_z`, `expressions.normalize`) and the coefficients of 3DI's localized basis (`lb0` ...,
-`expressions.basis`).
+`expressions.basis`). With 3DI as the engine those are 3DI's own, of its own files.
 """
 
 from __future__ import annotations
@@ -12,16 +12,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from facemake.archives import Archive
 from facemake.backends.fit import load, load_as_planned
 from facemake.backends.fit.dictionary import load_basis
 from facemake.backends.fit.localize import Localizer
 from facemake.backends.fit.model import LinearFaceModel
 from facemake.backends.fit.normalize import normalize, shipped_noise
+from facemake.backends.threedi import FACTS, Engine, rawfiles
+from facemake.backends.threedi.model import load as load_install_model
+from facemake.backends.threedi.streams import Stream
 from facemake.errors import ModelError
 from facemake.provenance import Recipe
 from facemake.shards import ShardRun
@@ -52,8 +57,26 @@ class _Columns:
     """(n, E) coefficients of the face model and their localized ones to (n, K) values."""
 
 
+@dataclass(frozen=True)
+class OfEngine:
+    """What 3DI has of its own.
+
+    Attributes:
+        model: what its install says of its face model.
+        localized: archive of the raw files of its localized expressions.
+    """
+
+    model: Path
+    localized: Path
+
+
 def expressions(
-    plan: Path, fit: Path, output: Path, recipe: Recipe, basis: Path | None = None
+    plan: Path,
+    fit: Path,
+    output: Path,
+    recipe: Recipe,
+    basis: Path | None = None,
+    engine: OfEngine | None = None,
 ) -> None:
     """Write the expressions table of a shard: the rows of the fit, null where it is not `ok`.
 
@@ -64,31 +87,45 @@ def expressions(
         recipe: of the stage `expressions`.
         basis: 3DI's localized basis as plain arrays (`facemake.backends.fit.dictionary`), where
             the recipe names one.
+        engine: where 3DI made the fit: what it has of its own.
 
     Raises:
         ModelError: a model file is not the one that the recipe names.
     """
-    model = load_as_planned(recipe.settings["model"], recipe.models)
+    if engine is None:
+        model = load_as_planned(recipe.settings["model"], recipe.models)
+    else:
+        model = load_install_model(engine.model).as_face_model(recipe.models[0]["name"])
     builtin = load(BASIS)
     localizer = Localizer(model, builtin)
     sets = [
         _Columns(localizer.names, localizer.units, lambda expression, localized: localized),
         *_wanted(recipe, localizer, model, basis),
     ]
-    names = [name for columns in sets for name in columns.names]
-    schema = coefficient_schema(names, [unit for columns in sets for unit in columns.units])
-    with ShardRun(recipe, plan, [fit], {"expressions": output}) as run, TableReader(fit) as reader:
+    inputs = [fit] if engine is None else [fit, engine.localized]
+    with (
+        ShardRun(recipe, plan, inputs, {"expressions": output}) as run,
+        TableReader(fit) as reader,
+        _Theirs(engine, recipe) as theirs,
+    ):
+        names = [*(name for columns in sets for name in columns.names), *theirs.names]
+        units = [*(unit for columns in sets for unit in columns.units), *theirs.units]
+        schema = coefficient_schema(names, units)
         for sample, part in run.pending():
+            own = theirs.of(sample.sample)
             writer = part.table("expressions", schema)
             for table in reader.groups(sample.sample, ["frame", "track", COLUMN, "status"]):
                 column = table.column(COLUMN).combine_chunks()
                 there = ~column.is_null().to_numpy(zero_copy_only=False)
                 values = np.full((table.num_rows, len(names)), np.nan, np.float32)
+                given = own.take(table.num_rows) if own is not None else np.empty((len(there), 0))
                 if there.any():
                     flat = column.flatten().to_numpy(zero_copy_only=False)
                     found = flat.reshape(int(there.sum()), -1).astype(np.float64)
                     localized = localizer(found)
-                    values[there] = np.concatenate([s.of(found, localized) for s in sets], axis=1)
+                    values[there] = np.concatenate(
+                        [*(s.of(found, localized) for s in sets), given[there]], axis=1
+                    )
                 writer.append_columns(
                     sample.sample,
                     {
@@ -101,6 +138,49 @@ def expressions(
                         "status": table.column("status"),
                     },
                 )
+
+
+class _Theirs:
+    """3DI's own localized coefficients of a shard; none without 3DI."""
+
+    def __init__(self, engine: OfEngine | None, recipe: Recipe) -> None:
+        self._archive = None if engine is None else Archive(engine.localized)
+        self.names: tuple[str, ...] = ()
+        self.units: tuple[str, ...] = ()
+        if self._archive is None:
+            return
+        self._engine = Engine(str(recipe.backend))
+        settings = self._archive.metadata["recipe"]["settings"]
+        self.names = rawfiles.local_names(self._engine, self._count())
+        unit = f"3DI's localized basis {settings.get('basis', '')}".rstrip()
+        if settings["normalize"]:
+            unit += ": distance from its median over a robust deviation, both the basis' own"
+        self.units = (unit,) * len(self.names)
+
+    def _count(self) -> int:
+        """Coefficients in a row; where no sample has any, those of the engine's own basis."""
+        assert self._archive is not None
+        ending = rawfiles.file_name("", "expression_localized", self._engine)
+        for name in self._archive.names:
+            if name.endswith(ending):
+                sample = name.removesuffix(ending)
+                return Stream(self._archive, sample, "expression_localized", self._engine).columns
+        return FACTS[self._engine].n_local
+
+    def of(self, sample: str) -> Stream | None:
+        """Those of a sample, in the order of its frames."""
+        if self._archive is None:
+            return None
+        found = Stream(self._archive, sample, "expression_localized", self._engine)
+        found.columns = len(self.names)
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._archive is not None:
+            self._archive.close()
 
 
 def _wanted(

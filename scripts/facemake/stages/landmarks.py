@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.alignment import CROP_SIZE, align, crop_affine
-from facemake.backends.landmarks import LANDMARKERS, Landmarker
+from facemake.backends.landmarks import LANDMARKERS, Finder
 from facemake.errors import FacemakeError
 from facemake.media import open_media
 from facemake.provenance import Recipe
 from facemake.samples import Sample
-from facemake.schemes import IBUG68, convert
+from facemake.schemes import IBUG51, convert
 from facemake.shards import Part, ShardRun, decodable_samples
 from facemake.status import FrameStatus
 from facemake.tables import TableReader
@@ -30,7 +30,13 @@ _CROPS_AT_ONCE = 64
 
 
 def landmarks(
-    plan: Path, probe: Path, detections: Path, output: Path, faces: Path, recipe: Recipe
+    plan: Path,
+    probe: Path,
+    detections: Path,
+    output: Path,
+    faces: Path,
+    recipe: Recipe,
+    given: Sequence[Path] = (),
 ) -> None:
     """Write the landmarks table and the crops of a shard.
 
@@ -45,37 +51,40 @@ def landmarks(
         output: `landmarks/{shard}.parquet`.
         faces: `faces/{shard}.h5`.
         recipe: of the stage `landmarks`.
+        given: what the engine has found already: archives that its backend reads (3DI).
     """
     cv2.setNumThreads(1)
     row = LANDMARKERS[str(recipe.backend)]
-    landmarker: Landmarker = row.load().create()
+    source = row.source(given)
     least = recipe.settings["min_confidence"]
     outputs = {"landmarks": output, "faces": faces}
     with (
-        ShardRun(recipe, plan, [detections], outputs) as run,
+        ShardRun(recipe, plan, [detections, *given], outputs) as run,
         TableReader(detections) as reader,
     ):
         known = decodable_samples(probe)
         run.progress.expect(sum(row["n_frames"] for row in known.values()))
         for sample, part in run.pending():
             n_frames = known[sample.sample]["n_frames"] if sample.sample in known else 0
-            _landmark_sample(sample, part, reader, landmarker, least, n_frames, run)
-    landmarker.close()
+            find = source.sample(known[sample.sample], recipe.settings) if n_frames else None
+            _landmark_sample(sample, part, reader, source.scheme, find, least, run, n_frames)
+    source.close()
 
 
 def _landmark_sample(
     sample: Sample,
     part: Part,
     reader: TableReader,
-    landmarker: Landmarker,
+    scheme: str,
+    find: Finder | None,
     least: float,
-    n_frames: int,
     run: ShardRun,
+    n_frames: int,
 ) -> None:
     writer = part.table("landmarks")
     crops = _CropWriter(part.h5("faces"))
     wanted = contact_frames(n_frames)
-    if n_frames:
+    if find is not None:
         with open_media(sample) as media:
             for frame, rows in zip_longest(media, _rows_by_frame(reader, sample.sample)):
                 if frame is None or rows is None or rows[0]["frame"] != frame.index:
@@ -90,26 +99,24 @@ def _landmark_sample(
                 for row in rows:
                     base = {key: row[key] for key in ("sample", "frame", "track", "time")}
                     if row["status"] != FrameStatus.OK:
-                        writer.append(**base, scheme=landmarker.scheme, status=row["status"])
+                        writer.append(**base, scheme=scheme, status=row["status"])
                         continue
                     box = np.array([row[k] for k in "xywh"], np.float32)
                     points5 = np.array(row["keypoints5"], np.float32).reshape(5, 2)
-                    found = landmarker(frame.rgb, box, points5)
+                    found = find(frame, box, points5)
                     if found is None:
-                        writer.append(
-                            **base, scheme=landmarker.scheme, status=FrameStatus.LOW_CONFIDENCE
-                        )
+                        writer.append(**base, scheme=scheme, status=FrameStatus.LOW_CONFIDENCE)
                         continue
-                    sure = found.confidence >= least
+                    sure = found.confidence is None or found.confidence >= least
                     writer.append(
                         **base,
-                        scheme=landmarker.scheme,
+                        scheme=scheme,
                         points=found.points.ravel(),
                         depth=found.depth,
                         confidence=found.confidence,
                         status=FrameStatus.OK if sure else FrameStatus.LOW_CONFIDENCE,
                     )
-                    affine = crop_affine(convert(found.points, landmarker.scheme, IBUG68))
+                    affine = crop_affine(convert(found.points, scheme, IBUG51))
                     crops.add(align(frame.rgb, affine), affine, row["frame"], row["track"])
     crops.finish()
 

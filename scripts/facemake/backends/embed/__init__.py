@@ -13,12 +13,12 @@ from facemake.backends import Backend
 class Embedder(Protocol):
     """Turns one face of one picture into a vector; each has the chip that it was trained on."""
 
-    def __call__(self, rgb: NDArray[np.uint8], ibug68: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, rgb: NDArray[np.uint8], ibug: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed the face with these landmarks.
 
         Args:
             rgb: (H, W, 3) uint8 frame, C-contiguous.
-            ibug68: (68, 2) pixels of the frame.
+            ibug: (68, 2) pixels of the frame, or (51, 2) where the jaw is not known.
 
         Returns:
             (D,) float32 of L2 norm 1.

@@ -22,6 +22,7 @@ import dlib
 import numpy as np
 from numpy.typing import NDArray
 
+from facemake.alignment import face_square
 from facemake.models import model_path
 
 
@@ -35,11 +36,9 @@ class DlibEmbedder:
         self._network = network(str(model_path("dlib_face_recognition_resnet_v1")))
         self._predictor = predictor(str(model_path("dlib_5_point_predictor")))
 
-    def __call__(self, rgb: NDArray[np.uint8], ibug68: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, rgb: NDArray[np.uint8], ibug: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed the face with these landmarks; see `Embedder`."""
-        low, high = ibug68.min(axis=0).astype(float), ibug68.max(axis=0).astype(float)
-        centre = (low + high) / 2
-        half = float(np.sqrt((high[0] - low[0]) * (high[1] - low[1]))) / 2
+        centre, half = face_square(ibug)
         sides = [round(float(v)) for v in (*(centre - half), *(centre + half))]
         rectangle: Any = dlib.rectangle  # type: ignore[attr-defined, unused-ignore]
         face = self._predictor(rgb, rectangle(*sides))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends import Backend
+from facemake.media import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +20,13 @@ class Landmarks:
 
     Attributes:
         points: (K, 2) float32 pixels of the frame.
-        depth: (K,) float32 pixels of the frame, away from the camera; NaN where there is none.
-        confidence: 0-1, the network's belief that there is a face.
+        depth: (K,) float32 pixels of the frame, away from the camera; None where there is none.
+        confidence: 0-1, the network's belief that there is a face; None where it says nothing.
     """
 
     points: NDArray[np.float32]
-    depth: NDArray[np.float32]
-    confidence: float
+    depth: NDArray[np.float32] | None
+    confidence: float | None
 
 
 class Landmarker(Protocol):
@@ -48,15 +51,68 @@ class Landmarker(Protocol):
         ...
 
 
+class Finder(Protocol):
+    """Gives the landmarks of a sample's faces, in the order of its frames."""
+
+    def __call__(
+        self, frame: Frame, bbox: NDArray[np.float32], keypoints5: NDArray[np.float32]
+    ) -> Landmarks | None:
+        """Landmarks of the face at `bbox` in a frame; None where there are none."""
+        ...
+
+
+class LandmarkSource(Protocol):
+    """Where the landmarks of whole samples come from: a network, or what an engine has found."""
+
+    scheme: str
+
+    def sample(self, probe: Mapping[str, Any], settings: Mapping[str, Any]) -> Finder:
+        """For a sample with this row of the probe table, under the recipe's settings."""
+        ...
+
+    def close(self) -> None:
+        """Free the model."""
+        ...
+
+
+class PerFrame:
+    """A network as the source of landmarks: it looks at each frame by itself."""
+
+    def __init__(self, network: Landmarker) -> None:
+        self.scheme = network.scheme
+        self._network = network
+
+    def sample(self, probe: Mapping[str, Any], settings: Mapping[str, Any]) -> Finder:
+        """See `LandmarkSource`."""
+        return lambda frame, bbox, keypoints5: self._network(frame.rgb, bbox, keypoints5)
+
+    def close(self) -> None:
+        """Free the model."""
+        self._network.close()
+
+
 @dataclass(frozen=True, kw_only=True)
 class LandmarkBackend(Backend):
-    """A landmark network's row.
+    """A landmark backend's row.
 
     Attributes:
         scheme: the scheme of its points (`facemake.schemes`).
+        given: whether its module makes a `LandmarkSource` of files that an engine wrote; else a
+            `Landmarker`, from nothing.
     """
 
     scheme: str
+    given: bool = False
+
+    def source(self, given: Sequence[Path]) -> LandmarkSource:
+        """Where landmarks come from.
+
+        Args:
+            given: the files that an engine wrote.
+        """
+        made = self.load().create(*given)
+        source: LandmarkSource = made if self.given else PerFrame(made)
+        return source
 
 
 LANDMARKERS: dict[str, LandmarkBackend] = {
@@ -66,5 +122,21 @@ LANDMARKERS: dict[str, LandmarkBackend] = {
         stack="mediapipe",
         use="the default: 468 points of the face and 10 of the irises, on a CPU",
         scheme="mediapipe478",
+    ),
+    "3di": LandmarkBackend(
+        module="facemake.backends.threedi.landmarks",
+        models=(),
+        stack="threedi",
+        use="the landmarks of 3DI, with engine: 3di",
+        scheme="ibug51",
+        given=True,
+    ),
+    "3dilite": LandmarkBackend(
+        module="facemake.backends.threedi.landmarks",
+        models=(),
+        stack="threedi",
+        use="the landmarks of 3DI-lite, with engine: 3dilite",
+        scheme="ibug51",
+        given=True,
     ),
 }

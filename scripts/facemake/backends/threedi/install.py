@@ -68,6 +68,20 @@ class Install:
         return f"{FACTS[self.engine].name} in {what[self.form]} {self.location}"
 
 
+def use_runtime(named: str | None) -> None:
+    """Tell this process, and those that it starts, where the install is.
+
+    The environment says it and no parameter of a rule: where an install is decides nothing; what it
+    is stands in every recipe by its SHA-256.
+
+    Args:
+        named: as the config has it; None changes nothing.
+    """
+    if named:
+        path = Path(named).expanduser()
+        os.environ[RUNTIME_VARIABLE] = str(path.absolute()) if path.exists() else named
+
+
 def find_install(
     engine: Engine, runtime: str | Path | None = None, environ: Mapping[str, str] | None = None
 ) -> Install:

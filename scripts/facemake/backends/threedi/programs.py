@@ -186,6 +186,19 @@ def program(engine: Engine, step: str) -> Program:
     raise KeyError(f"{engine} has no step {step}")
 
 
+def needs(engine: Engine, one: Program, undistorts: bool) -> tuple[str, ...]:
+    """The steps whose raw files a program reads, or needs to be judged by, in order.
+
+    That landmarks were found in a frame says whether there must be a fit of it.
+    """
+    kinds = {*one.reads, *(("landmarks",) if one.step not in ("undistort", "detect") else ())}
+    if undistorts and "video" in one.arguments:
+        kinds.add("undistorted")
+    return tuple(
+        p.step for p in PROGRAMS[engine] if p.step != one.step and kinds.intersection(p.writes)
+    )
+
+
 def programs(engine: Engine, undistorts: bool) -> tuple[Program, ...]:
     """Those that run, in order."""
     return tuple(p for p in PROGRAMS[engine] if undistorts or p.step != "undistort")

@@ -7,7 +7,8 @@ such a row of its raw pose and expression as NaN throughout).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -27,7 +28,10 @@ N_IDENTITY = 199
 """Coefficients of the Basel Face Model's identity and texture."""
 N_LANDMARKS = 51
 
-_LARGEST_LINE = 1 << 20
+ROWS_AT_ONCE = 512
+"""Rows that are held at a time: memory does not grow with a recording's length."""
+
+_LONGEST_LINE = 1 << 20
 
 
 class RawFileError(FacemakeError):
@@ -114,49 +118,81 @@ def local_names(engine: Engine, count: int) -> tuple[str, ...]:
     return tuple(f"local{i}" for i in range(count))
 
 
+def blocks(lines: Iterable[str], name: str, kind: str, engine: Engine) -> Iterator[Array]:
+    """The rows of a file, `ROWS_AT_ONCE` at a time: (n, columns) float64, of the right length.
+
+    Args:
+        lines: of the file.
+        name: of the file, for messages.
+        kind: of KINDS.
+        engine: that wrote it.
+
+    Raises:
+        RawFileError: a row has another length, or text; nothing is said of a file without rows.
+    """
+    wanted = KINDS[kind].columns[engine]
+    one_row_will_do = KINDS[kind].rows == "identity"
+    rows: list[list[float]] = []
+    number = 0
+    for line in lines:
+        words = line.split()
+        if not words:
+            continue
+        number += 1
+        try:
+            row = [float(word) for word in words]
+        except ValueError:
+            raise RawFileError(
+                f"{name}, row {number}: {line.strip()[:60]!r} are not numbers; the file is damaged "
+                "or was cut off"
+            ) from None
+        if one_row_will_do and number == 1 and len(row) > 1:
+            yield np.array(row)[:, None]  # written as a row by some versions
+            continue
+        wanted = wanted or len(row)
+        if len(row) != wanted:
+            raise RawFileError(
+                f"{name}, row {number}: has {len(row)} numbers, wanted {wanted}; the file is "
+                "damaged, was cut off, or is of another version"
+            )
+        rows.append(row)
+        if len(rows) == ROWS_AT_ONCE:
+            yield np.array(rows)
+            rows = []
+    if rows:
+        yield np.array(rows)
+
+
+@contextmanager
+def _lines(path: Path) -> Iterator[Iterable[str]]:
+    try:
+        with path.open(encoding="ascii") as handle:
+            yield iter(lambda: handle.readline(_LONGEST_LINE), "")
+    except FileNotFoundError:
+        raise RawFileError(f"{path} is missing: nothing was written under this name") from None
+    except UnicodeDecodeError:
+        raise RawFileError(f"{path} is no text file") from None
+    except OSError as error:
+        raise RawFileError(f"{path} cannot be read: {error.strerror}") from None
+
+
 def read(path: Path, kind: str, engine: Engine) -> Array:
     """The numbers of a file, (rows, columns) float64, checked for their columns.
 
     Raises:
         RawFileError: it is missing, empty, cut, or has a row of another length, or text.
     """
-    rows: list[list[float]] = []
-    try:
-        with path.open(encoding="ascii") as handle:
-            for number, line in enumerate(handle, start=1):
-                if len(line) > _LARGEST_LINE:
-                    raise RawFileError(f"{path}, line {number}: is longer than a line can be")
-                if line.strip():
-                    rows.append([float(word) for word in line.split()])
-    except FileNotFoundError:
-        raise RawFileError(f"{path} is missing: nothing was written under this name") from None
-    except UnicodeDecodeError:
-        raise RawFileError(f"{path} is no text file") from None
-    except ValueError:
-        raise RawFileError(
-            f"{path}, line {len(rows) + 1}: {line.strip()[:60]!r} are not numbers; the file is "
-            "damaged or was cut off"
-        ) from None
-    except OSError as error:
-        raise RawFileError(f"{path} cannot be read: {error.strerror}") from None
-    if not rows:
+    with _lines(path) as lines:
+        found = list(blocks(lines, str(path), kind, engine))
+    if not found:
         raise RawFileError(f"{path} is empty")
-    wanted = KINDS[kind].columns[engine] or len(rows[0])
-    if KINDS[kind].rows == "identity" and len(rows) == 1:
-        rows = [[value] for value in rows[0]]  # written as a row by some versions
-    for number, row in enumerate(rows, start=1):
-        if len(row) != wanted:
-            raise RawFileError(
-                f"{path}, row {number}: has {len(row)} numbers, wanted {wanted}; the file is "
-                "damaged, was cut off, or is of another version"
-            )
-    return np.array(rows, np.float64)
+    return np.concatenate(found)
 
 
 def check(
     path: Path, kind: str, options: Options, n_frames: int, seen: NDArray[np.bool_] | None = None
-) -> Array:
-    """The numbers of a file that an engine has just written, checked for all that can be checked.
+) -> int:
+    """Look at a file that an engine has just written, for all that can be looked for.
 
     Args:
         path: the file.
@@ -165,39 +201,47 @@ def check(
         n_frames: frames of the video.
         seen: (n_frames,) frames in which landmarks were found; None where that is not known yet.
 
+    Returns:
+        How many rows it has.
+
     Raises:
         RawFileError: as `read`; or the wrong number of rows, or values that are not finite where
             they must be.
     """
-    values = read(path, kind, options.engine)
-    rows, allowed = KINDS[kind].rows, {len(values)}
+    rows, count, numbers = KINDS[kind].rows, 0, 0
+    may_lack = kind in UNFITTED[options.engine]
+    with _lines(path) as lines:
+        for values in blocks(lines, str(path), kind, options.engine):
+            finite = np.isfinite(values)
+            whole = finite.all(axis=1)
+            numbers += int(whole.sum())
+            if may_lack:
+                whole |= np.isnan(values).all(axis=1)
+            if not whole.all():
+                row = int(np.flatnonzero(~whole)[0])
+                column = int(np.flatnonzero(~finite[row])[0])
+                raise RawFileError(
+                    f"{path}, row {count + row + 1}: {values[row, column]} is no finite number; "
+                    "what was made of it cannot be used"
+                )
+            count += len(values)
+    if not count:
+        raise RawFileError(f"{path} is empty")
+    allowed = {count}
     if rows == "frames":
         allowed = {n_frames}
     elif rows == "fitted":
         allowed = {n_frames, n_frames - 1}
     elif rows == "vertices":
-        allowed = {vertices(options.morphable_model) or len(values)}
-    if len(values) not in allowed:
+        allowed = {vertices(options.morphable_model) or count}
+    if count not in allowed:
         raise RawFileError(
-            f"{path} has {len(values)} rows, wanted {' or '.join(map(str, sorted(allowed)))}; the "
+            f"{path} has {count} rows, wanted {' or '.join(map(str, sorted(allowed)))}; the "
             "program stopped before its end or read another video"
         )
-    finite = np.isfinite(values)
-    whole = finite.all(axis=1)
-    if kind in UNFITTED[options.engine]:
-        nothing = np.isnan(values).all(axis=1)
-        expected = seen is None or not seen[: len(values)].any()
-        if nothing.all() and not expected:
-            raise RawFileError(f"{path} has no number in it, though landmarks were found")
-        whole |= nothing
-    if not whole.all():
-        row = int(np.flatnonzero(~whole)[0])
-        column = int(np.flatnonzero(~finite[row])[0])
-        raise RawFileError(
-            f"{path}, row {row + 1}: {values[row, column]} is no finite number; what was made of "
-            "it cannot be used"
-        )
-    return values
+    if not numbers and seen is not None and seen[:count].any():
+        raise RawFileError(f"{path} has no number in it, though landmarks were found")
+    return count
 
 
 def write(path: Path, values: ArrayLike, decimals: int = 6) -> None:

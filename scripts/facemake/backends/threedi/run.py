@@ -127,10 +127,7 @@ def run_program(
     try:
         ended = runtime.run(call)
         if ended.code != 0:
-            raise RunError(
-                f"{program.executable} ended with {_code(ended.code)} ({install}, to "
-                f"{program.does}){_hint(ended)}. It said last:\n{_said(ended)}"
-            )
+            raise failure(program, install, ended)
         for kind, path in files.items():
             try:
                 _look(path, kind, options, recording, seen)
@@ -144,6 +141,14 @@ def run_program(
             path.unlink(missing_ok=True)
         raise
     return ended, files
+
+
+def failure(program: Program, install: Install, ended: Ended) -> RunError:
+    """What to say of a program that ended badly."""
+    return RunError(
+        f"{program.executable} ended with {_code(ended.code)} ({install}, to {program.does})"
+        f"{_hint(ended)}. It said last:\n{_said(ended)}"
+    )
 
 
 def _look(

@@ -1,0 +1,40 @@
+"""The raw files of 3DI, out of the shard's archives into a folder a sample."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from facemake.archives import Archive
+from facemake.runtime.atomic import replacing, write_text
+from facemake.samples import read_shard
+
+
+def threedi_files(plan: Path, steps: Sequence[Path], results: Path, output: Path) -> None:
+    """Put each sample's raw files and their sidecars into `3di/{sample}/`.
+
+    A file that is there with the same content is left alone.
+
+    Args:
+        plan: the shard's plan file.
+        steps: archives of the steps (`facemake.stages.threedi_step`).
+        results: the folder `3di`.
+        output: a list of the files with their SHA-256, by sample.
+    """
+    samples = [sample.sample for sample in read_shard(plan)]
+    listed: dict[str, dict[str, str]] = {name: {} for name in samples}
+    # a longer name first: `a_pose` is a sample too, and its files are not those of `a`
+    longest = sorted(samples, key=len, reverse=True)
+    for path in steps:
+        with Archive(path) as archive:
+            for name in archive.names:
+                sample = next(s for s in longest if name.startswith(f"{s}_"))
+                data = archive.read(name)
+                target = results / sample / name
+                if not target.is_file() or target.read_bytes() != data:
+                    with replacing(target) as beside:
+                        beside.write_bytes(data)
+                listed[sample][name] = hashlib.sha256(data).hexdigest()
+    write_text(output, json.dumps(listed, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,37 @@
+"""What an install of 3DI says of its face model, once a run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from facemake.backends.threedi.install import find_install
+from facemake.backends.threedi.model import learn
+from facemake.backends.threedi.runtimes import runtime
+from facemake.provenance import Recipe
+from facemake.runtime.atomic import replacing
+from facemake.samples import WORK
+from facemake.stages.threedi_step import options_of
+
+
+def threedi_model(output: Path, recipe: Recipe, limit: float | None = None) -> None:
+    """Write the mean face and the expressions at the 51 landmarks, as plain arrays.
+
+    Args:
+        output: `3di/.steps/model.npz` (`facemake.backends.threedi.model`).
+        recipe: of the stage `threedi_model`.
+        limit: seconds that a program may take.
+
+    Raises:
+        RunError: a program of the install failed.
+        ModelError: what it says is no face.
+    """
+    options = options_of(recipe.settings, str(recipe.backend), 30.0)
+    install = find_install(options.engine)
+    folder = WORK / "3di" / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    found = learn(runtime(install), install, options, folder, limit)
+    with replacing(output) as beside:
+        found.save(beside)
+    shutil.rmtree(folder, ignore_errors=True)
