@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facemake.alignment import (
+from facemake.alignment import align
+from facemake.backends.fit import load
+from facemake.geometry import apply_affine
+from facemake.template import (
     CROP_SIZE,
     FACE_SIDES,
     RIGID_POINTS,
     TEMPLATE,
-    align,
     crop_affine,
     face_square,
 )
-from facemake.backends.fit import load
-from facemake.geometry import apply_affine
 
 
 def mean_face() -> np.ndarray:

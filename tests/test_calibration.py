@@ -358,7 +358,7 @@ def test_the_recipe_carries_the_numbers_and_no_path(tmp_path: Path) -> None:
     assert recipes.recipe("fit", moved) == made
     default = settings.filled({})
     assert recipes.recipe("fit", default).settings == {"model": "builtin", "fov": 30.0}
-    for stage in recipes.STAGES:
+    for stage in recipes.NATIVE:
         if stage != "fit":
             assert recipes.recipe(stage, known) == recipes.recipe(stage, default)
 

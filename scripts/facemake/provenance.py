@@ -23,8 +23,11 @@ from facemake.version import __version__
 LIBRARY = Path(__file__).parent
 PACKAGE = "facemake"
 
-# They decide what a person sees of a run, not what it gives.
-_NO_RESULT = frozenset(f"{PACKAGE}.runtime.{name}" for name in ("job", "parent", "progress"))
+# They decide what a person sees of a run, not what it gives; the package itself has only names for
+# people who write Python, each of which brings in what it needs.
+_NO_RESULT = frozenset(
+    (PACKAGE, *(f"{PACKAGE}.runtime.{name}" for name in ("job", "parent", "progress")))
+)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake.alignment import CROP_SIZE, align, crop_affine
+from facemake.alignment import align
 from facemake.backends.landmarks import LANDMARKERS, Finder
 from facemake.errors import FacemakeError
 from facemake.media import open_media
@@ -22,6 +22,7 @@ from facemake.schemes import IBUG51, convert
 from facemake.shards import Part, ShardRun, decodable_samples
 from facemake.status import FrameStatus
 from facemake.tables import TableReader
+from facemake.template import CROP_SIZE, crop_affine
 
 CONTACT_FRAMES = 12
 CONTACT_SIDE = 320

@@ -22,8 +22,8 @@ import dlib
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake.alignment import face_square
 from facemake.models import model_path
+from facemake.template import face_square
 
 
 class DlibEmbedder:
