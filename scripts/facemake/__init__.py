@@ -1,5 +1,34 @@
-"""facemake: face videos and image folders to tables of facial behaviour and a training set."""
+"""facemake: face videos and image folders to tables of facial behaviour and a training set.
+
+What is offered to Python is imported when it is first asked for, so that `import facemake` stays
+light. Type checkers read `__init__.pyi`; the imports are not written out here, since the
+fingerprint of a stage's code (`facemake.provenance`) follows what is.
+"""
+
+from importlib import import_module
+from types import MappingProxyType
 
 from facemake.version import __version__
 
-__all__ = ["__version__"]
+_OFFERED = MappingProxyType(
+    {
+        "FaceProcessor3DI": "facemake.processors",
+        "FaceProcessor3DIlite": "facemake.processors",
+    }
+)
+"""Name -> the module that has it."""
+
+__all__ = ["__version__", *_OFFERED]
+
+
+def __getattr__(name: str) -> object:
+    """Import a name that is offered when it is first asked for."""
+    if name not in _OFFERED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_OFFERED[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OFFERED})
