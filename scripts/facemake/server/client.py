@@ -30,8 +30,8 @@ import requests
 from requests.auth import AuthBase
 
 from facemake.errors import FacemakeError
-from facemake.server.settings import is_loopback
 from facemake.server import wire
+from facemake.server.settings import is_loopback
 from facemake.server.wire import BASE, CAMERA_SUFFIXES, SUFFIXES
 from facemake.zips import ZipError, read_zip
 
@@ -254,12 +254,11 @@ class RemoteSession:
             raise RemoteError("no video was sent: call prepare first")
         if not base_name or "/" in base_name or "\0" in base_name:
             raise RemoteError(f"{base_name!r} is no name of a file")
+        say = _as_of_old if self._plain else _for_wire
         form = {
             "processor_class": processor_class,
             "method": method,
-            "config": json.dumps(
-                _as_of_old(config) if self._plain else _for_wire(processor_class, config)
-            ),
+            "config": json.dumps(say(processor_class, config)),
         }
         if not self._plain:
             form["arguments"] = json.dumps(dict(arguments))
@@ -509,20 +508,24 @@ def _body(answer: requests.Response, most: int) -> bytes:
     return data
 
 
-def _as_of_old(config: Mapping[str, Any]) -> dict[str, Any]:
+def _as_of_old(processor_class: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The same for a server of 3DI's wrapper: the locals of its client's constructor.
 
-    That is 3DI's constructor for 3DI-lite too, and has 3DI's models then.
+    They are those of 3DI's constructor for 3DI-lite too, so with 3DI's models.
     """
     sent: dict[str, Any] = {
-        "camera_model": config.get("camera_model", 30),
-        "landmark_model": config.get("landmark_model", "global4"),
+        "camera_model": 30,
+        "landmark_model": "global4",
         "morphable_model": "BFMmm-19830",
         "basis_model": "0.0.1.F591-cd-K32d",
-        "fast": config.get("fast", False),
+        "fast": False,
         "args": [],
         "kwargs": {},
     }
+    lite = processor_class == "FaceProcessor3DIlite"
+    for key in sent.keys() & config.keys():
+        if config[key] is not None and not (lite and key in ("morphable_model", "basis_model")):
+            sent[key] = config[key]
     return sent
 
 

@@ -7,7 +7,6 @@ looked up, a path that is opened, or a part of a command that was not checked he
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -183,7 +182,7 @@ def arguments(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
             raise WireError(f"arguments: {method} has no {key[:40]!r}")
         if key == "k":
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (number and math.isfinite(value) and 0 <= value <= 100):
+            if not (number and 0 <= value <= 100):
                 raise WireError("arguments: k is a number from 0 to 100")
         elif not isinstance(value, bool):
             raise WireError(f"arguments: {key} is true or false")
