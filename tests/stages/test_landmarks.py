@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from facemake.alignment import CROP_SIZE
 from facemake.backends.landmarks.facemesh import FaceMesh
 from facemake.geometry import apply_affine
 from facemake.media import open_media
@@ -18,6 +17,7 @@ from facemake.provenance import Recipe
 from facemake.samples import Sample
 from facemake.schemes import IBUG68, MEDIAPIPE478, convert
 from facemake.stages.landmarks import CONTACT_FRAMES, CONTACT_SIDE, contact_frames, landmarks
+from facemake.template import CROP_SIZE
 from makestudy import Study, inside
 
 

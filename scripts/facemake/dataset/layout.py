@@ -21,12 +21,10 @@ from facemake import h5
 from facemake.backends.aus import INTENSITY_COLUMNS
 from facemake.dataset.fhog import LENGTH as FHOG_LENGTH
 from facemake.errors import TableError
+from facemake.template import CROP_SIZE
 
 AU_NAMES = INTENSITY_COLUMNS
 """The action units of `au_intensities`, in order; also columns of the table `aus`."""
-
-CROP_SIZE = 112
-"""As `facemake.alignment.CROP_SIZE`; that module imports OpenCV, which this stage can spare."""
 
 _TEXT = h5py.string_dtype("utf-8")
 _BYTES_AT_ONCE = 4 << 20
