@@ -7,7 +7,7 @@ embeddings, training set and report are those of every run.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -145,9 +145,9 @@ def stages_of(engine: str) -> Mapping[str, Stage]:
     """The stages of a run with this engine, in order."""
     which = Engine(engine)
 
-    def made(module: str, **more: Any) -> Stage:
+    def made(module: str, chosen: Callable[[Config], Models] = models, **more: Any) -> Stage:
         return Stage(
-            stack=STACK, module=module, backend=lambda config: _row(which), models=models, **more
+            stack=STACK, module=module, backend=lambda config: _row(which), models=chosen, **more
         )
 
     rows = {
@@ -168,7 +168,7 @@ def stages_of(engine: str) -> Mapping[str, Stage]:
             backend=lambda config: (engine, LANDMARKERS[engine]),
             models=models,
         ),
-        "fit": made("threedi_fit", settings=_camera),
+        "fit": made("threedi_fit", settings=_camera, chosen=_fitting_models),
         "smooth": made("threedi_fit", wanted=lambda config: which is Engine.FULL),
         "expressions": Stage(
             settings=noise_settings,
@@ -179,6 +179,18 @@ def stages_of(engine: str) -> Mapping[str, Stage]:
         **{n: NATIVE[n] for n in ("manifest", "report")},
     }
     return rows
+
+
+def _fitting_models(config: Config) -> Models:
+    """The install, and the face model whose modes the training set's `local_params` are along."""
+    ours = model(FACE_MODEL).provenance
+    (theirs,) = models(config)
+    if Engine(config["engine"]) is Engine.LITE:
+        return ({**theirs, "pdm": "none: 3DI-lite gives no shape of the person"},)
+    return (
+        {**theirs, "pdm": f"34 modes of {FACE_MODEL}, fitted to 51 points without the jaw"},
+        ours,
+    )
 
 
 def _localizing_models(config: Config) -> Models:

@@ -52,6 +52,9 @@ STAGE_FOLDERS = (
 )
 """Folders of the results with a file (or folder) a shard."""
 
+RAW_FILES = "3di"
+"""Folder of 3DI's raw files: a folder a sample, and hidden ones with a file a shard."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -281,18 +284,32 @@ def set_orphans_aside(plan: Plan) -> list[Path]:
     """
     out = Path(plan.config["outdir"])
     known = {*plan.shards, *RESERVED}
+    samples = {row.sample for rows in plan.packs.values() for row in rows}
     moved = []
-    for folder in STAGE_FOLDERS:
+    for path in sorted((out / RAW_FILES).glob("[!.]*")):
+        if path.name not in samples or plan.config["engine"] == "native":
+            moved.append(_set_aside(out, RAW_FILES, path))
+    for folder in (*STAGE_FOLDERS, *_of_3di(out)):
         for path in sorted((out / folder).glob("[!.]*")):
             name = path.name if path.is_dir() else path.stem
             if name not in known or not _wanted(folder, plan):
-                target = out / ".orphans" / folder / path.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if target.is_dir() and not target.is_symlink():
-                    shutil.rmtree(target)
-                path.replace(target)
-                moved.append(target)
+                moved.append(_set_aside(out, folder, path))
     return moved
+
+
+def _set_aside(out: Path, folder: str, path: Path) -> Path:
+    target = out / ".orphans" / folder / path.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    path.replace(target)
+    return target
+
+
+def _of_3di(out: Path) -> list[str]:
+    """3DI's folders with a file a shard, those that are there."""
+    steps = sorted((out / RAW_FILES / ".steps").glob("*/"))
+    return [f"{RAW_FILES}/.files", *(f"{RAW_FILES}/.steps/{step.name}" for step in steps)]
 
 
 def drop_dangling_links(out: Path) -> None:
@@ -301,7 +318,7 @@ def drop_dangling_links(out: Path) -> None:
     Results from the artifact cache are links into its store; Snakemake stops at one whose file was
     deleted there, and pandas reads a folder of such links as an empty table.
     """
-    for folder in STAGE_FOLDERS:
+    for folder in (*STAGE_FOLDERS, f"{RAW_FILES}/.steps", *_of_3di(out)):
         for path in (out / folder).glob("[!.]*"):
             if path.is_symlink() and not path.exists():
                 path.unlink()
@@ -312,6 +329,8 @@ _OPTIONAL = {"embeddings": "embed", "smooth": "smooth"}
 
 
 def _wanted(folder: str, plan: Plan) -> bool:
+    if folder.startswith(f"{RAW_FILES}/"):
+        return bool(plan.config["engine"] != "native")
     return folder not in _OPTIONAL or plan.enabled(_OPTIONAL[folder])
 
 

@@ -99,6 +99,15 @@ def check(config: Mapping[str, Any], files: Sequence[Path] = ()) -> None:
             load_basis(Path(wanted["basis"]).expanduser())
         except ModelError as error:
             problems.append(_problem(lines, ("expressions", "basis"), f"is refused: {error}"))
+    if isinstance(wanted, Mapping) and wanted.get("basis") and config["engine"] != "native":
+        problems.append(
+            _problem(
+                lines,
+                ("expressions", "basis"),
+                f"is of no use with engine {config['engine']}, which localizes by its own basis "
+                "(threedi.basis); set it to null",
+            )
+        )
     if not problems:
         total = sum(config["dataset"]["splits"].values())
         if abs(total - 1) > 1e-6:

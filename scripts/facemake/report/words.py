@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from facemake.backends.threedi.programs import FULL
 from facemake.dataset.quality import REASONS
 
 AU_NAMES: Mapping[str, str] = MappingProxyType(
@@ -61,6 +62,14 @@ SAMPLE_STATUS: Mapping[str, str] = MappingProxyType(
 STAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "probe": ("Probe", "decodes every recording once: frames, time stamps, codec"),
+        "threedi_video": ("Video for 3DI", "the recording itself, or a video of its frames"),
+        **{
+            f"threedi_{one.step}": (
+                f"3DI, {one.step.replace('_', ' ')}",
+                f"a program of 3DI: {one.does}",
+            )
+            for one in FULL
+        },
         "detect": ("Detect", "finds every face in every frame and joins them to tracks"),
         "landmarks": (
             "Landmarks",
