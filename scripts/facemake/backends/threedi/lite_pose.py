@@ -10,12 +10,11 @@ Axes and signs are those of `facemake.geometry`.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facemake import geometry, schemes
+from facemake.backends.threedi import turns
 
 Array = NDArray[np.float64]
 
@@ -58,7 +57,7 @@ def rotations(vectors: ArrayLike, landmarks: ArrayLike) -> Array:
     roll = _crop_roll(points[: len(v)].reshape(len(v), schemes.N_POINTS[schemes.IBUG51], 2))
     v[:, 0] = -v[:, 0]
     turn = geometry.rotation_from_euler(np.stack([0 * roll, 0 * roll, roll], axis=-1))
-    return geometry.compose(turn, _rotation_from_vector(v))
+    return geometry.compose(turn, turns.rotation_from_vector(v))
 
 
 def lite_angles(vectors: ArrayLike, landmarks: ArrayLike, limits: ArrayLike = LIMITS) -> Array:
@@ -84,38 +83,14 @@ def _crop_roll(points: Array) -> Array:
     """(n,) how far a face (n, 51, 2) is turned clockwise against the template; NaN without one."""
     five = np.stack([points[:, list(at)].mean(axis=1) for at in _FIVE], axis=1)
     affine = geometry.similarity(np.broadcast_to(_TEMPLATE, five.shape), five)
-    roll = _atan2(affine[:, 1, 0], affine[:, 0, 0])
+    roll = turns.atan2(affine[:, 1, 0], affine[:, 0, 0])
     return np.where((points != 0).any(axis=(1, 2)), roll, np.nan)
-
-
-def _rotation_from_vector(vectors: Array) -> Array:
-    """(n, 3, 3) of rotation vectors (n, 3): axis times angle (Rodrigues)."""
-    x, y, z = vectors.T
-    angle = np.sqrt(x * x + y * y + z * z)
-    small = ~(angle > 1e-8)
-    # sin(a)/a and (1 - cos(a))/a^2, whose limits are 1 and 1/2
-    safe = np.where(small, 1.0, angle)
-    half = np.sin(safe / 2) / safe
-    s = np.where(small, 1.0, np.sin(safe) / safe)
-    c = np.where(small, 0.5, 2 * half * half)
-    rows = [
-        [1 - c * (y * y + z * z), c * x * y - s * z, c * x * z + s * y],
-        [c * x * y + s * z, 1 - c * (x * x + z * z), c * y * z - s * x],
-        [c * x * z - s * y, c * y * z + s * x, 1 - c * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def _euler_yxz(r: Array) -> Array:
     """(n, 3) pitch, yaw, roll of `Ry(yaw) Rx(pitch) Rz(roll)`; pitch in [-pi/2, pi/2]."""
     across = np.sqrt(r[:, 0, 2] ** 2 + r[:, 2, 2] ** 2)
-    pitch = _atan2(-r[:, 1, 2], across)
-    yaw = _atan2(r[:, 0, 2], r[:, 2, 2])
-    roll = _atan2(r[:, 1, 0], r[:, 1, 1])
+    pitch = turns.atan2(-r[:, 1, 2], across)
+    yaw = turns.atan2(r[:, 0, 2], r[:, 2, 2])
+    roll = turns.atan2(r[:, 1, 0], r[:, 1, 1])
     return np.stack([pitch, yaw, roll], axis=-1)
-
-
-def _atan2(y: Array, x: Array) -> Array:
-    """Of each pair, by the C library: see `geometry`."""
-    pairs = zip(y.tolist(), x.tolist(), strict=True)
-    return np.array([math.atan2(a, b) for a, b in pairs], dtype=np.float64)

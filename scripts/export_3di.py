@@ -1,0 +1,18 @@
+"""Export a shard in the file formats of 3DI: rules/export.smk."""
+
+from pathlib import Path
+
+from facemake.runtime.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from facemake.provenance import Recipe
+    from facemake.samples import plan_file
+    from facemake.stages.export_3di import export_3di
+
+    export_3di(
+        plan=plan_file(snakemake.wildcards.shard),
+        tables={name: Path(path) for name, path in snakemake.input.items()},
+        folder=Path(snakemake.params.folder),
+        output=Path(snakemake.output.files),
+        recipe=Recipe.from_dict(snakemake.params.recipe),
+    )
