@@ -8,13 +8,24 @@ LOCKED := $(PIP) --no-deps --require-hashes --no-build-isolation
 CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: demo test lint format bench lock clean help
+.PHONY: demo demo-3di test lint format bench lock clean help
 
 demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
 	$(BIN)/facemake run --cores $(CORES)
 	@echo
 	@echo "The report: $(CURDIR)/results/report/index.html"
+
+STANDIN := resources/standin3di
+demo-3di: .venv/default  ## The same sample through engine 3di, on a stand-in: its numbers measure nothing
+	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
+	$(BIN)/python tests/standin3di/build.py $(STANDIN)
+	$(BIN)/facemake run --cores $(CORES) --config engine=3di outdir=results-3di \
+	    'threedi={"runtime": "$(STANDIN)/3DI"}'
+	@echo
+	@echo "Made by a STAND-IN for 3DI, with made up numbers. Yours: threedi.runtime in the config,"
+	@echo "BITBOX_3DI or BITBOX_DOCKER; containers/3di has the recipe of an image."
+	@echo "The report: $(CURDIR)/results-3di/report/index.html; raw files: results-3di/3di/"
 
 test: .venv/dev resources/bundled/moving_portrait.mp4  ## Run all tests, real workflow runs included
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
@@ -61,7 +72,7 @@ lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (
 	$(LOCK) --no-deps requirements/bundled.in -o requirements/bundled.txt
 
 clean:  ## Delete the results and the run's own folder; the environment and the cache stay
-	rm -rf results .facemake .snakemake
+	rm -rf results results-3di .facemake .snakemake
 
 help:  ## This list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
