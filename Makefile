@@ -21,7 +21,7 @@ demo-3di: .venv/default  ## The same sample through engine 3di, on a stand-in: i
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
 	$(BIN)/python tests/standin3di/build.py $(STANDIN)
 	$(BIN)/facemake run --cores $(CORES) --config engine=3di outdir=results-3di \
-	    'threedi={"runtime": "$(STANDIN)/3DI"}'
+	    'threedi={"runtime": "$(STANDIN)/3DI", "morphable_model": "standin-19830"}'
 	@echo
 	@echo "Made by a STAND-IN for 3DI, with made up numbers. Yours: threedi.runtime in the config,"
 	@echo "BITBOX_3DI or BITBOX_DOCKER; containers/3di has the recipe of an image."

@@ -34,6 +34,8 @@ PROGRAMS = {
 }
 """Executables of each engine, relative to its install folder."""
 MODEL = {"3di": "BFMmm-19830", "3dilite": "BFMmm-23660"}
+OWN_NAME = {"3di": "standin-19830", "3dilite": "standin-23660"}
+"""The same model by an honest name, for runs that people look at (`threedi.morphable_model`)."""
 FOLDER = {"3di": "3DI", "3dilite": "3DI_lite"}
 """What the install folder of each engine is called in an image."""
 
@@ -61,9 +63,11 @@ def build(folder: Path, engine: str, python: str = sys.executable) -> Path:
         path.chmod(0o755)
     configs = folder / "configs"
     configs.mkdir(exist_ok=True)
-    for number in (1, 2):
-        (configs / f"{MODEL[engine]}.cfg{number}.global4.txt").write_text(NOTE)
-    for name in (f"models/MMs/{MODEL[engine]}", "models/raw"):
+    models = (MODEL[engine], OWN_NAME[engine])
+    for model in models:
+        for number in (1, 2):
+            (configs / f"{model}.cfg{number}.global4.txt").write_text(NOTE)
+    for name in (*(f"models/MMs/{model}" for model in models), "models/raw"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "STANDIN.txt").write_text(NOTE)
     return folder
