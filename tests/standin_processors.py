@@ -26,7 +26,7 @@ class StandinProcessor:
     def __init__(
         self, return_output: str, verbose: bool, runtime: str | None = None, **options: Any
     ):
-        assert return_output == "file" and verbose is False
+        assert return_output == "file" and verbose is True
         self.runtime = runtime
         self.options = options
         self.wish = str(options.get("landmark_model", ""))

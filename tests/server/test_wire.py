@@ -62,7 +62,7 @@ def test_a_name_of_a_model_is_a_name(key: str, value: Any):
         wire.options("FaceProcessor3DI", {key: value})
 
 
-@pytest.mark.parametrize("value", [0, -1, 179, 1e308, True, [30], {"x": 1}])
+@pytest.mark.parametrize("value", [0, -1, 180, 1e308, True, [30], {"x": 1}])
 def test_a_field_of_view_is_an_angle(value: Any):
     with pytest.raises(WireError, match="camera_model"):
         wire.options("FaceProcessor3DI", {"camera_model": value})

@@ -164,6 +164,7 @@ def create_app(settings: Settings) -> FastAPI:
         # their pages load scripts from elsewhere
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     app.state.queue = queue

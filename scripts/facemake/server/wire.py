@@ -52,7 +52,7 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "run_all": ("normalize", "k"),
 }
 _OWN = frozenset(("runtime", "server", "output_dir", "input_file", "folder"))
-_WIDEST = 179.0  # degrees, of a pinhole camera
+_WIDEST = 180.0  # degrees, of a pinhole camera
 
 
 class WireError(FacemakeError):

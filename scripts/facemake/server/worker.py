@@ -92,7 +92,7 @@ def run(spec: dict[str, Any]) -> dict[str, Path]:
     options = {key: value for key, value in spec["options"].items() if value is not None}
     if spec["runtime"] is not None:
         options["runtime"] = spec["runtime"]
-    processor: Processor = factory(return_output="file", verbose=False, **options)
+    processor: Processor = factory(return_output="file", verbose=True, **options)
     processor.io(spec["input"], spec["output"])
     steps = [*spec["earlier"], spec["method"]]
     returned: object = None

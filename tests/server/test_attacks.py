@@ -1,0 +1,508 @@
+"""What somebody may try who means no good: names, sizes, tokens, other people's sessions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from serving import ANNA, BOB, VIDEO, Served, serving, settings, sha256
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(
+        settings(tmp_path_factory.mktemp("open"), upload_bytes=100_000, sessions=1000)
+    ) as served:
+        yield served
+        assert names_in(served) <= {"lock", "sessions", "input_file.mp4", "state.json"}
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One that wants tokens."""
+    with serving(settings(tmp_path_factory.mktemp("closed"), tokens=True)) as served:
+        yield served
+
+
+def names_in(server: Served) -> set[str]:
+    """Names of files and of folders that are no keys and no part of a session."""
+    own = {"input", "work", "jobs"}
+    found = {path.name for path in server.settings.folder.rglob("*")}
+    return {name for name in found - own if len(name) != 32}
+
+
+def raw(server: Served, *pieces: bytes, wait: float = 5.0) -> tuple[int, str]:
+    """Send pieces of bytes as they stand; the answer's status (0: none) and all of it."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=wait) as connection:
+        answer = b""
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+        except OSError:
+            pass  # it does not want more; what did it say?
+        try:
+            while b"\r\n\r\n" not in answer or not answer.rstrip().endswith(b"}"):
+                piece = connection.recv(65536)
+                if not piece:
+                    break
+                answer += piece
+        except OSError:
+            pass
+    return int(answer.split()[1]) if answer else 0, answer.decode("latin-1")
+
+
+def multipart(*parts: tuple[str, bytes], boundary: bytes = b"b") -> bytes:
+    """A form whose parts have the header as it is given."""
+    whole = b"".join(
+        b"--%s\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (boundary, h.encode(), d)
+        for h, d in parts
+    )
+    return whole + b"--%s--\r\n" % boundary
+
+
+def post_form(server: Served, body: bytes, **headers: str) -> requests.Response:
+    head = {"Content-Type": "multipart/form-data; boundary=b", **headers}
+    return server.ask("POST", "prepare_session", data=body, headers=head)
+
+
+GOOD = (
+    ('name="file_hash"', sha256(VIDEO).encode()),
+    ('name="input_file"; filename="a.mp4"', VIDEO),
+)
+
+
+def test_the_form_by_hand_is_taken(server: Served):
+    assert post_form(server, multipart(*GOOD)).status_code == 200
+    assert post_form(server, multipart(*reversed(GOOD))).status_code == 200
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../../evil.mp4", "/etc/cron.d/evil.mp4", "..\\\\..\\\\evil.mp4", "C:\\\\evil.mp4"),
+        *(".mp4", "-rf.mp4", "$(touch evil).mp4", "a;b|c.mp4", "x" * 2000 + ".mp4", "a\tb.mp4"),
+        *("é\u202e.mp4", "input_file.mp4", "state.json.mp4"),
+    ],
+)
+def test_a_name_of_an_upload_names_no_file(server: Served, name: str):
+    parts = (GOOD[0], (f'name="input_file"; filename="{name}"', VIDEO))
+    assert post_form(server, multipart(*parts)).status_code == 200
+    assert names_in(server) <= {"lock", "sessions", "input_file.mp4", "state.json"}
+
+
+@pytest.mark.parametrize(
+    "name", ["x.sh", "x", "", "x.mp4.py", "x.m3u8", "x.mp4\0.py", "x.zip", "x.html", "x.mp4/"]
+)
+def test_other_kinds_of_files_are_refused(server: Served, name: str):
+    parts = (GOOD[0], (f'name="input_file"; filename="{name}"', VIDEO))
+    assert post_form(server, multipart(*parts)).status_code in (400, 415)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1,\nfile:///etc/passwd\n" + b" " * 100,
+        b"ffconcat version 1.0\nfile /etc/passwd\n" + b" " * 100,
+        b"<?xml version='1.0'?><MPD><BaseURL>http://10.0.0.1/</BaseURL></MPD>" + b" " * 50,
+        b"#!/bin/sh\n" + b"\n" * 100,
+        b"v=0\no=- 0 0 IN IP4 10.0.0.1\n" + b"\n" * 100,
+        b"",
+        b"\0",
+    ],
+)
+def test_what_would_make_a_decoder_open_other_files_is_no_video(server: Served, data: bytes):
+    answer = server.prepare(data=data)
+    assert answer.status_code == 415, answer.text
+
+
+# Forms
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [GOOD[0]],
+        [GOOD[1]],
+        [*GOOD, GOOD[0]],
+        [*GOOD, GOOD[1]],
+        [*GOOD, ('name="evil"', b"1")],
+        [*GOOD, ('name="reuse"', b"2")],
+        [*GOOD, ('name="reuse"', b"1" * 300)],
+        [('name="file_hash"; filename="h"', b"1"), GOOD[1]],
+        [GOOD[0], ('name="input_file"', VIDEO)],
+        [("", b"1"), *GOOD],
+        [('name="file_hash"', b"0" * 64), GOOD[1]],
+        [('name="file_hash"', b"x" * 64), GOOD[1]],
+        [('name="file_hash"', b"../../x"), GOOD[1]],
+        [('name="camera_file"; filename="x.py"', b"1"), *GOOD],
+        [*[(f'name="f{i}"', b"1") for i in range(100)]],
+        [],
+    ],
+)
+def test_forms_that_are_not_as_they_should_be(server: Served, parts: list[Any]):
+    assert post_form(server, multipart(*parts)).status_code in (400, 415, 422)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data; boundary=b", b""),
+        ("multipart/form-data; boundary=b", b"nonsense" * 100),
+        ("multipart/form-data; boundary=b", multipart(*GOOD)[:-8]),
+        ("multipart/form-data; boundary=c", multipart(*GOOD)),
+        ("multipart/form-data", multipart(*GOOD)),
+        ("multipart/form-data; boundary=" + "b" * 300, multipart(*GOOD)),
+        ("application/json", b"{}"),
+        ("text/plain", b"x"),
+        ("", b""),
+        (
+            "multipart/form-data; boundary=b",
+            b"--b\r\n" + b"X: y\r\n" * 5000 + b"\r\n" + multipart(*GOOD),
+        ),
+        ("multipart/form-data; boundary=b", b"--b\r\nX: " + b"y" * 90_000 + b"\r\n\r\n"),
+    ],
+)
+def test_bodies_that_are_no_forms(server: Served, kind: str, body: bytes):
+    answer = server.ask("POST", "prepare_session", data=body, headers={"Content-Type": kind})
+    assert answer.status_code in (400, 422), answer.text
+
+
+def test_a_calibration_file_is_small(tmp_path: Path):
+    with serving(settings(tmp_path, camera_bytes=100)) as server:
+        camera = ('name="camera_file"; filename="c.txt"', b"1" * 101)
+        assert post_form(server, multipart(camera, *GOOD)).status_code == 413
+
+
+# Sizes
+
+
+def test_an_upload_that_says_that_it_is_too_large_is_refused_at_once(server: Served):
+    head = (
+        b"POST /prepare_session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    )
+    started = time.monotonic()
+    status, said = raw(server, head)
+    assert status == 413 and "100000 bytes" in said and time.monotonic() - started < 3
+
+
+def test_who_asks_before_sending_is_not_asked_to_send(server: Served):
+    head = (
+        b"POST /prepare_session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n"
+        b"Expect: 100-continue\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n"
+    )
+    status, said = raw(server, head)
+    assert status == 413 and "100 Continue" not in said
+
+
+def test_an_upload_of_no_said_length_is_counted(server: Served):
+    start = multipart(*GOOD).removesuffix(b"\r\n--b--\r\n")
+
+    def body() -> Iterator[bytes]:
+        yield start
+        for _ in range(200):
+            yield bytes(10_000)
+
+    head = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = server.ask("POST", "prepare_session", data=body(), headers=head)
+    assert answer.status_code == 413, answer.text
+    assert not list(server.settings.folder.rglob(".upload.part"))
+
+
+def test_an_upload_of_a_said_length_is_seen_to_be_refused(server: Served):
+    """The client has the answer, not a broken connection."""
+    answer = server.prepare(data=VIDEO + bytes(3_000_000))
+    assert answer.status_code == 413 and "100000" in answer.json()["detail"]
+
+
+def test_more_than_was_said_is_another_request(server: Served):
+    body = multipart(*GOOD)
+    head = (
+        b"POST /prepare_session HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" % (len(body) - 20)
+    )
+    assert raw(server, head + body)[0] == 400  # cut off where it said
+
+
+@pytest.mark.parametrize("path", ["execute", "jobs"])
+def test_a_form_is_small(server: Served, path: str):
+    session = server.session()
+    answer = server.call(path, session, x="y" * 70_000)
+    assert answer.status_code == 413
+
+    def body() -> Iterator[bytes]:
+        yield f"session_id={session}&processor_class=FaceProcessor3DI&method=fit&config=".encode()
+        for _ in range(100):
+            yield b"x" * 10_000
+
+    head = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert server.ask("POST", path, data=body(), headers=head).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *("[" * 10_000, '{"a":' * 3000 + "1" + "}" * 3000, '{"k":' + "9" * 15_000 + "}", "[]", "x"),
+        *('{"landmark_model": "../../etc"}', '{"morphable_model": "a/../../b"}', '{"fast": "yes"}'),
+        *('{"runtime": "/bin"}', '{"output_dir": "/tmp"}', '{"server": {"host": "10.0.0.1"}}'),
+        *('{"camera_model": "/etc/passwd"}', '{"camera_model": 1e400}', '{"camera_model": NaN}'),
+        '{"a": "' + "x" * 20_000 + '"}',
+    ],
+)
+def test_configs_that_are_refused(server: Served, config: str):
+    form = {
+        "session_id": server.session(),
+        "processor_class": "FaceProcessor3DI",
+        "method": "fit",
+        "config": config,
+    }
+    answer = server.ask("POST", "execute", data=form)
+    assert answer.status_code == 422, answer.text
+    assert server.queue.length() == (0, 0)
+    server.ask("DELETE", f"sessions/{form['session_id']}")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("secret", "__init__", "io", "_file", "__class__", "citation", "", "fit ", "FIT", "fit\0"),
+        *("../fit", "fit;ls", "detect_faces()", "cache"),
+    ],
+)
+@pytest.mark.parametrize("path", ["execute", "jobs"])
+def test_a_method_that_is_none_is_not_called(server: Served, method: str, path: str):
+    session = server.session()
+    assert server.call(path, session, method).status_code == 422
+    server.ask("DELETE", f"sessions/{session}")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "os", "StandinProcessor", "FaceProcessor3DI.__mro__", "standin_processors:x"]
+)
+def test_a_class_that_is_none_is_not_made(server: Served, name: str):
+    session = server.session()
+    assert server.call("execute", session, processor_class=name).status_code == 422
+    server.ask("DELETE", f"sessions/{session}")
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    ["", ".", "..", "../..", "%2e%2e", "a/b", "\0", "x" * 128, "x" * 129, "é", "0" * 32, "*", "'"],
+)
+def test_sessions_and_jobs_that_are_none(server: Served, identifier: str):
+    assert server.call("execute", identifier).status_code in (404, 422)
+    for method, path in (("DELETE", "sessions"), ("GET", "jobs"), ("DELETE", "jobs")):
+        where = requests.utils.quote(identifier, safe="%.")
+        asked = f"{method} /{path}/{where} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        assert raw(server, asked.encode())[0] in (404, 405, 422)
+    assert list((server.settings.folder / "sessions").iterdir())
+
+
+# Slow
+
+
+def test_an_upload_that_pauses_for_too_long_is_ended(tmp_path: Path):
+    with serving(settings(tmp_path, idle_seconds=0.5)) as server:
+        head = (
+            b"POST /prepare_session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+        )
+        assert raw(server, head + multipart(*GOOD)[:100])[0] == 408
+        assert not list((tmp_path / "sessions").iterdir())
+
+
+def test_an_upload_that_drips_is_ended(tmp_path: Path):
+    with (
+        serving(settings(tmp_path, idle_seconds=5, upload_seconds=0.6)) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection,
+    ):
+        connection.sendall(
+            b"POST /prepare_session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+        )
+        for byte in multipart(*GOOD)[:8]:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.1)
+        assert b" 408 " in connection.recv(65536)
+
+
+def test_uploads_that_arrive_count_as_sessions(tmp_path: Path):
+    with serving(settings(tmp_path, sessions=2, idle_seconds=10)) as server:
+        head = (
+            b"POST /prepare_session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+        )
+        slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
+        for connection in slow:
+            connection.sendall(head)
+        end = time.monotonic() + 5
+        while len(list((tmp_path / "sessions").iterdir())) < 2 and time.monotonic() < end:
+            time.sleep(0.02)
+        assert server.prepare().status_code == 503
+        for connection in slow:
+            connection.close()
+        end = time.monotonic() + 5
+        while (answer := server.prepare()).status_code != 200 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert answer.status_code == 200
+
+
+# Who asks
+
+
+ASKED = (
+    ("GET", "version"),
+    ("GET", "openapi.json"),
+    ("GET", "nothing"),
+    ("POST", "prepare_session"),
+    ("POST", "execute"),
+    ("POST", "jobs"),
+    ("GET", "jobs/x"),
+    ("GET", "jobs/x/result"),
+    ("DELETE", "jobs/x"),
+    ("DELETE", "sessions/x"),
+)
+
+
+@pytest.mark.parametrize(("method", "path"), ASKED)
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Bearer {ANNA}x",
+        f"Bearer {ANNA[:-1]}",
+        f"Bearer {ANNA.upper()}",
+        f"Bearer {hashlib.sha256(ANNA.encode()).hexdigest()}",
+        f"Token {ANNA}",
+        ANNA,
+        "Basic x",
+        "Basic eDp5",
+        "Basic " + "A" * 10_000,
+        "Bearer \xff",
+    ],
+)
+def test_nothing_is_answered_without_a_token(
+    closed: Served, method: str, path: str, header: str | None
+):
+    headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+    answer = closed.ask(method, path, headers=headers)
+    assert answer.status_code == 401
+    assert "Bearer" in answer.headers["WWW-Authenticate"]
+    assert "anna" not in answer.text
+
+
+def test_what_is_open_says_nothing(closed: Served):
+    assert closed.get("").status_code == 200
+    assert closed.get("health").json() == {
+        "status": "ok",
+        "queued": None,
+        "running": None,
+        "sessions": None,
+    }
+    assert closed.get("health", ANNA).json()["queued"] == 0
+    assert closed.get("health", "wrong").status_code == 401
+
+
+def test_an_upload_without_a_token_is_refused_before_it_is_read(closed: Served):
+    answer = closed.prepare(data=VIDEO + bytes(2_000_000))
+    assert answer.status_code == 401
+    assert not list((closed.settings.folder / "sessions").iterdir())
+
+
+def test_somebody_elses_session_is_as_one_that_is_not_there(closed: Served):
+    session = closed.session(ANNA)
+    job = closed.job(session, token=ANNA)
+    nobodys = closed.call("execute", "x" * 43, token=BOB)
+    for path in ("execute", "jobs"):
+        answer = closed.call(path, session, token=BOB)
+        assert (answer.status_code, answer.content) == (404, nobodys.content)
+    none = closed.get("jobs/" + "x" * 43, BOB)
+    for method, path in (
+        ("GET", f"jobs/{job}"),
+        ("GET", f"jobs/{job}/result"),
+        ("DELETE", f"jobs/{job}"),
+    ):
+        answer = closed.ask(method, path, BOB)
+        assert (answer.status_code, answer.content) == (404, none.content)
+    assert closed.ask("DELETE", f"sessions/{session}", BOB).status_code == 404
+    assert closed.call("execute", session, token=ANNA).status_code == 200
+    assert closed.ask("DELETE", f"sessions/{session}", ANNA).status_code == 204
+
+
+def test_identifiers_are_long_and_never_the_same(server: Served):
+    found = {server.session() for _ in range(3)}
+    assert len(found) == 3 and all(len(identifier) == 43 for identifier in found)
+    for identifier in found:
+        server.ask("DELETE", f"sessions/{identifier}")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.com", "evil.com:8000", "127.0.0.1.evil.com", "localhost.", "0.0.0.0", "", "[::2]"],
+)
+def test_a_name_that_was_bent_to_this_machine_is_refused(server: Served, host: str):
+    status, said = raw(server, b"GET /version HTTP/1.1\r\nHost: %s\r\n\r\n" % host.encode())
+    assert status == 403 and "upload_bytes" not in said
+    for known in (b"localhost", b"LOCALHOST:1", b"127.0.0.1:8000", b"[::1]:8000"):
+        assert raw(server, b"GET /version HTTP/1.1\r\nHost: %s\r\n\r\n" % known)[0] == 200
+
+
+def test_a_request_without_a_host_or_with_two(server: Served):
+    assert raw(server, b"GET /version HTTP/1.0\r\n\r\n")[0] == 403
+    two = b"GET /version HTTP/1.1\r\nHost: localhost\r\nHost: evil.com\r\n\r\n"
+    assert raw(server, two)[0] in (400, 403)
+
+
+@pytest.mark.parametrize("origin", ["http://evil.com", "null", "https://127.0.0.1:1", "file://"])
+def test_pages_of_others_cannot_use_the_server(server: Served, origin: str):
+    answer = server.prepare(files={}, name="a.mp4")
+    assert answer.status_code == 200
+    form = {"file_hash": sha256(VIDEO)}
+    for method, path in (("POST", "prepare_session"), ("GET", "version"), ("OPTIONS", "execute")):
+        headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        files = {"input_file": ("a.mp4", VIDEO)} if method == "POST" else None
+        answer = server.ask(method, path, headers=headers, data=form, files=files)
+        assert answer.status_code == 403
+        assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+def test_no_answer_has_a_path_of_the_server(server: Served):
+    texts = [
+        server.call("execute", "x").text,
+        server.get("nothing/" + str(server.settings.folder)).text,
+        server.get("openapi.json").text,
+        server.prepare(name="x").text,
+        json.dumps(dict(server.get("version").headers)),
+    ]
+    for text in texts:
+        assert str(server.settings.folder) not in text and "/home" not in text
+
+
+def test_nonsense_for_http(server: Served):
+    for data in (
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET\r\n\r\n",
+        b"X" * 100_000,
+        b"GET / HTTP/9.9\r\n\r\n",
+    ):
+        assert raw(server, data + b"\r\n\r\n", wait=3)[0] in (0, 400, 403)
+    smuggled = (
+        b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    )
+    assert raw(server, smuggled)[0] in (400, 422)
+    assert server.get("health").status_code == 200
