@@ -8,7 +8,7 @@ LOCKED := $(PIP) --no-deps --require-hashes --no-build-isolation
 CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: demo demo-3di test lint format bench lock clean help
+.PHONY: demo demo-3di test test-containers lint format bench lock clean help
 
 demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -29,6 +29,12 @@ demo-3di: .venv/default  ## The same sample through engine 3di, on a stand-in: i
 
 test: .venv/dev resources/bundled/moving_portrait.mp4  ## Run all tests, real workflow runs included
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# 77 is a machine that lacks something: what it lacks is skipped, with the reason.
+test-containers: .venv/dev  ## Tests in a real Apptainer and a real Docker engine (root on Debian)
+	$(BIN)/python tests/containers/setup.py || test $$? -eq 77
+	$(BIN)/python -m pytest -n 0 -m containers tests/containers; code=$$?; \
+	    $(BIN)/python tests/containers/setup.py --stop; exit $$code
 
 lint: .venv/dev resources/bundled/moving_portrait.mp4  ## Style, types, Snakemake's own linter
 	$(BIN)/ruff check scripts tests benchmarks

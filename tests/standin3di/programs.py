@@ -14,12 +14,15 @@ Python 3.9 or later, PyAV, and nothing else: it also runs in images.
 """
 # ruff: noqa: B905 (zip of Python 3.9 knows no strict)
 
+import fcntl
 import hashlib
 import json
 import math
 import os
 import re
 import shutil
+import socket
+import struct
 import sys
 import time
 from pathlib import Path
@@ -33,6 +36,7 @@ LEAST_WIDTH = 10.0
 """px: a narrower rectangle is no face."""
 N_EXPRESSIONS, N_IDENTITY = 79, 199
 FULL_VERTICES = 19830
+SIOCGIFFLAGS, IFF_UP = 0x8913, 1  # of Linux
 LITE_MODEL = "BFMmm-23660"
 MODES = {
     "exit": "says that it failed, exit code 1",
@@ -643,6 +647,15 @@ def write(made, mode):
         Path(path).write_text(text, encoding="ascii")
 
 
+def interfaces_up():
+    """Names of this process's network interfaces that are up (/sys may show another's)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asks:
+        for _, name in socket.if_nameindex():
+            told = fcntl.ioctl(asks, SIOCGIFFLAGS, struct.pack("16s16x", name.encode()))
+            if struct.unpack_from("h", told, 16)[0] & IFF_UP:
+                yield name
+
+
 def check_image(video, folders):
     """In an image: the video cannot be harmed, there is no network, and who owns the output."""
     if video is not None and Path(video).parent.resolve() not in folders:
@@ -654,10 +667,9 @@ def check_image(video, folders):
             pass
         else:
             raise ProgramError(f"{probe.parent} can be written to", 97)
-    for interface in Path("/sys/class/net").glob("*"):
-        flags = interface / "flags"
-        if interface.name != "lo" and flags.is_file() and int(flags.read_text(), 16) & 1:
-            raise ProgramError(f"there is a network, by {interface.name}", 96)
+    for name in interfaces_up():
+        if name != "lo":
+            raise ProgramError(f"there is a network, by {name}", 96)
     for folder in folders:
         if folder.stat().st_uid != os.getuid():
             raise ProgramError(

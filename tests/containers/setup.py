@@ -1,0 +1,483 @@
+"""Sets up a real Apptainer and a real Docker engine for tests, and images of the stand-in for 3DI.
+
+    python tests/containers/setup.py          # exit code 77 where one cannot be had, and why
+    python tests/containers/setup.py --stop   # end the Docker engine
+
+Everything is in one folder (1.4 GB), FACEMAKE_TEST_CONTAINERS or ~/.cache/facemake-test-containers; nothing
+is installed on the machine, and its own apt, Docker and Apptainer stay as they are. It needs root
+on Debian, a Debian archive that apt reaches, and Perl. What is there already is not made again.
+
+* Packages come by apt from lists of its own, signatures checked, and are unpacked, not installed.
+* Apptainer is in Debian's unstable suite only; its C library and two more of trixie are beside it.
+* A root file system with Python, this environment's PyAV and the stand-in (`tests/standin3di`)
+  becomes `standin3di_sandbox`, `standin3di.sif` and the Docker image `facemake-standin3di:test`.
+
+`state.json` there says what there is, for the fixtures in conftest.py.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+STANDIN = HERE.parent / "standin3di"
+VARIABLE = "FACEMAKE_TEST_CONTAINERS"
+IMAGE = "facemake-standin3di:test"
+KEY_LABEL = "facemake.key"
+SKIPPED = 77
+
+TOOLS = ("docker.io", "mmdebstrap", "patchelf", "squashfs-tools")
+APPTAINER = ("apptainer/unstable", "libc6/trixie", "libseccomp2/trixie", "libsqlite3-0/trixie")
+SUITE = "bookworm"
+"""Of the images: its Python 3.11 is the oldest that PyAV has wheels for."""
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+LONGEST_SOCKET = 100
+"""Bytes of the path of a socket, of 107 that Linux takes."""
+
+
+class UnavailableError(Exception):
+    """Something cannot be had on this machine; the message says why."""
+
+
+def cache_folder() -> Path:
+    """Where everything is."""
+    default = Path("~/.cache/facemake-test-containers").expanduser()
+    return Path(os.environ.get(VARIABLE) or default).absolute()
+
+
+def state() -> dict[str, dict[str, str]]:
+    """What a finished run of this script has left: `apptainer` and `docker`; {} where none ran."""
+    try:
+        found: dict[str, dict[str, str]] = json.loads((cache_folder() / "state.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+# --- steps ---------------------------------------------------------------------------------------
+
+
+def run(command: Sequence[str | Path], **more: object) -> str:
+    """Run a command; what it wrote to its standard output. A failure is UnavailableError."""
+    try:
+        done = subprocess.run(
+            [str(word) for word in command],
+            check=True,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=300,
+            **more,  # type: ignore[call-overload]
+        )
+    except FileNotFoundError as error:
+        raise UnavailableError(f"this machine has no {error.filename}") from None
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"{command[0]} did not end in 300 s") from None
+    except subprocess.CalledProcessError as error:
+        last = "\n".join(f"    {line}" for line in (error.stdout + error.stderr).splitlines()[-8:])
+        raise UnavailableError(f"{' '.join(map(str, command[:4]))} ... failed:\n{last}") from None
+    return str(done.stdout)
+
+
+def key_of(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def once(target: Path, key: str, make: Callable[[Path], None], what: str) -> Path:
+    """Make a file or folder unless it is there and of this key; under its name it is whole."""
+    stamp = target.with_name(f"{target.name}.key")
+    if target.exists() and stamp.exists() and stamp.read_text() == key:
+        return target
+    began = time.monotonic()
+    new = target.with_name(f"new.{target.name}")
+    for old in (stamp, new, target):
+        remove(old)
+    make(new)
+    new.rename(target)
+    stamp.write_text(key)
+    print(f"{what}: {time.monotonic() - began:.1f} s", flush=True)
+    return target
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+# --- packages ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The Debian archive that this machine's apt uses, in suites that it may not have."""
+
+    folder: Path
+    mirror: str
+    codename: str
+
+    def apt(self, *words: str, cwd: Path | None = None) -> str:
+        """apt-get with a configuration and lists of its own."""
+        env = {**os.environ, "APT_CONFIG": str(self._configuration()), "LC_ALL": "C"}
+        return run(["apt-get", "-q", "-y", *words], env=env, cwd=cwd)
+
+    def _configuration(self) -> Path:
+        folder = self.folder / "apt"
+        configuration = folder / "apt.conf"
+        if configuration.exists():
+            return configuration
+        for name in ("lists/partial", "archives/partial"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        suites = dict.fromkeys((self.codename, "trixie", "unstable"))
+        lines = [f"deb [signed-by={KEYRING}] {self.mirror} {suite} main\n" for suite in suites]
+        (folder / "sources.list").write_text("".join(lines))
+        configuration.write_text(
+            f'Dir::Etc::sourcelist "{folder}/sources.list";\n'
+            'Dir::Etc::sourceparts "/dev/null";\n'
+            'Dir::Etc::preferencesparts "/dev/null";\n'
+            f'Dir::State::lists "{folder}/lists";\n'
+            f'Dir::Cache "{folder}";\n'
+            f'Dir::Cache::archives "{folder}/archives";\n'
+            f'APT::Default-Release "{self.codename}";\n'
+            'APT::Sandbox::User "root";\n'
+            'APT::Keep-Downloaded-Packages "true";\n'
+            'Acquire::Languages "none";\n'
+            'Acquire::Retries "3";\n'
+        )
+        self.apt("update", "-o", "APT::Update::Error-Mode=any")
+        return configuration
+
+    def unpack_with_missing(self, packages: Sequence[str], into: Path) -> None:
+        """Unpack packages, and what they depend on as far as this machine lacks it."""
+        self.apt("clean")
+        self.apt("--no-install-recommends", "--download-only", "install", *packages)
+        unpack(self.folder / "apt" / "archives", into)
+        self.apt("clean")
+
+    def unpack(self, packages: Sequence[str], into: Path) -> None:
+        """Unpack just these packages, `name/suite`."""
+        folder = self.folder / "apt" / "single"
+        remove(folder)
+        folder.mkdir()
+        self.apt("download", *packages, cwd=folder)  # apt holds them against the signed index
+        unpack(folder, into)
+        remove(folder)
+
+
+def unpack(folder: Path, into: Path) -> None:
+    into.mkdir(parents=True)
+    for package in sorted(folder.glob("*.deb")):
+        run(["dpkg-deb", "-x", package, into])
+
+
+def archive_of(folder: Path) -> Archive:
+    """The archive of this Debian."""
+    release = dict(
+        line.split("=", 1)
+        for line in Path("/etc/os-release").read_text().splitlines()
+        if "=" in line
+    )
+    codename = release.get("VERSION_CODENAME", "").strip('"')
+    if release.get("ID", "").strip('"') != "debian" or not codename:
+        raise UnavailableError("this machine is no Debian")
+    if not KEYRING.is_file():
+        raise UnavailableError(f"this machine has no {KEYRING}")
+    form = ["--no-release-info", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"]
+    for line in run(["apt-get", "indextargets", *form]).splitlines():
+        suite, _, mirror = line.partition(" ")
+        if suite == codename:
+            return Archive(folder, mirror, codename)
+    raise UnavailableError(f"this machine's apt has no archive of Debian {codename}")
+
+
+# --- what is made --------------------------------------------------------------------------------
+
+
+def make_tools(archive: Archive) -> Path:
+    """Docker's engine, mmdebstrap, patchelf and squashfs-tools."""
+
+    def make(new: Path) -> None:
+        archive.unpack_with_missing(TOOLS, new)
+        for name in ("mksquashfs", "unsquashfs"):  # Apptainer starts them without our environment
+            relocate(new, new / "usr" / "bin" / name, archive.folder / "tools")
+
+    key = key_of(archive.codename, *TOOLS, str(archive.folder), "1")
+    return once(archive.folder / "tools", key, make, "Docker and tools")
+
+
+def libraries(root: Path) -> str:
+    """Where unpacked packages have their libraries, as a search path."""
+    return ":".join(str(root / place / "x86_64-linux-gnu") for place in ("usr/lib", "lib"))
+
+
+def relocate(tools: Path, program: Path, root: Path) -> None:
+    """Let a program find libraries below `root`, and the libraries theirs."""
+    patchelf = tools / "usr" / "bin" / "patchelf"
+    run([patchelf, "--force-rpath", "--set-rpath", libraries(root), program])
+
+
+def make_apptainer(archive: Archive, tools: Path) -> Path:
+    """Apptainer beside its own C library."""
+    root = archive.folder / "apptainer"
+    inner = Path("usr/lib/x86_64-linux-gnu")
+
+    def make(new: Path) -> None:
+        archive.unpack(APPTAINER, new)
+        loader = root / inner / "ld-linux-x86-64.so.2"
+        for program in (new / "usr/bin/apptainer", new / inner / "apptainer/bin/starter"):
+            run([tools / "usr/bin/patchelf", "--set-interpreter", loader, program])
+            relocate(tools, program, root)
+        settings = new / "etc/apptainer/apptainer.conf"
+        text = settings.read_text()
+        # else root in a container asks for capabilities that root of this machine may not have
+        changed = text.replace("root default capabilities = full", "root default capabilities = no")
+        if changed == text:
+            raise UnavailableError(f"Apptainer's {settings.name} is not the one that was expected")
+        settings.write_text(changed)
+        # It is not where it was built for: its two programs look for these from where they are.
+        for place in ("usr", "usr/lib"):
+            shutil.copytree(new / "etc/apptainer", new / place / "etc/apptainer")
+            (new / place / "var/lib/apptainer/mnt/session").mkdir(parents=True)
+
+    once(root, key_of(*APPTAINER, str(archive.folder), "2"), make, "Apptainer")
+    run([root / "usr" / "bin" / "apptainer", "version"])
+    return root
+
+
+def make_base(archive: Archive, tools: Path) -> Path:
+    """A root file system with Python and this environment's PyAV."""
+    import av
+
+    wheel = Path(av.__file__).parent
+    excluded = [f"/usr/share/{name}/*" for name in ("doc", "man", "locale", "zoneinfo")]
+
+    def make(new: Path) -> None:
+        options = [f"--dpkgopt=path-exclude={pattern}" for pattern in excluded]
+        options += ["--dpkgopt=force-unsafe-io", '--aptopt=Acquire::Languages "none"']
+        options += ["--variant=minbase", "--mode=root", "--include=python3", f"--keyring={KEYRING}"]
+        run(
+            [tools / "usr/bin/mmdebstrap", *options, SUITE, new, archive.mirror],
+            env=with_tools(tools),
+        )
+        packages = new / "usr/local/lib/python3.11/dist-packages"
+        packages.mkdir(parents=True, exist_ok=True)
+        for name in ("av", "av.libs"):
+            shutil.copytree(wheel.parent / name, packages / name)
+        run(["chroot", new, "/usr/bin/python3", "-c", "import av"])
+
+    key = key_of(SUITE, archive.mirror, version("av"), "1")
+    return once(archive.folder / "base", key, make, "root file system")
+
+
+def make_sandbox(folder: Path, base: Path) -> Path:
+    """The root file system with the stand-in under /app."""
+    sys.path.insert(0, str(STANDIN))
+    import build  # type: ignore[import-not-found]
+
+    def make(new: Path) -> None:
+        run(["cp", "-a", base, new])
+        for name in ("input", "output"):
+            (new / "app" / name).mkdir(parents=True)
+        for engine, name in build.FOLDER.items():
+            build.build(new / "app" / name, engine, "/usr/bin/python3")
+
+    return once(folder / "standin3di_sandbox", image_key(base), make, "sandbox")
+
+
+def image_key(base: Path) -> str:
+    sources = [(STANDIN / name).read_text() for name in ("programs.py", "build.py")]
+    return key_of(base.with_name(f"{base.name}.key").read_text(), *sources, "1")
+
+
+def make_sif(folder: Path, apptainer: Path, tools: Path, sandbox: Path, key: str) -> Path:
+    """The same as a file."""
+    fast = ["--mksquashfs-args", "-comp zstd -Xcompression-level 1"]
+
+    def make(new: Path) -> None:
+        program = apptainer / "usr" / "bin" / "apptainer"
+        run([program, "build", "--force", *fast, new, sandbox], env=with_tools(tools))
+
+    return once(folder / "standin3di.sif", key, make, "image file")
+
+
+def with_tools(tools: Path) -> dict[str, str]:
+    """The environment with the unpacked tools in it."""
+    places = [str(tools / "usr" / name) for name in ("bin", "sbin")]
+    path = ":".join([*places, os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "LD_LIBRARY_PATH": libraries(tools)}
+
+
+# --- Docker --------------------------------------------------------------------------------------
+
+
+def docker_folder(folder: Path) -> Path:
+    return folder / "docker"
+
+
+def docker_host(folder: Path) -> str:
+    return f"unix://{docker_folder(folder)}/docker.sock"
+
+
+def docker_answers(folder: Path) -> bool:
+    import docker
+
+    try:
+        client = docker.DockerClient(docker_host(folder), timeout=10)
+        try:
+            return bool(client.ping())
+        finally:
+            client.close()
+    except docker.errors.DockerException:
+        return False
+
+
+def start_docker(folder: Path) -> str:
+    """Start the engine unless it answers; what DOCKER_HOST is to be."""
+    tools, own = folder / "tools", docker_folder(folder)
+    if docker_answers(folder):
+        return docker_host(folder)
+    stop_docker(folder)
+    own.mkdir(exist_ok=True)
+    if len(f"{own}/exec/containerd/containerd-debug.sock") > LONGEST_SOCKET:
+        raise UnavailableError(
+            f"{own} is too long a path for sockets; set {VARIABLE} to a shorter one"
+        )
+    (own / "docker.pid").unlink(missing_ok=True)
+    command = [str(tools / "usr/sbin/dockerd"), "--iptables=false", "--ip6tables=false"]
+    command += ["--bridge=none", "--data-root", str(own / "data"), "--exec-root", str(own / "exec")]
+    command += ["--pidfile", str(own / "docker.pid"), "--host", docker_host(folder)]
+    with (own / "log").open("wb") as log:
+        engine = subprocess.Popen(
+            command,
+            env=with_tools(tools),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    for _ in range(150):
+        if docker_answers(folder):
+            return docker_host(folder)
+        if engine.poll() is not None:
+            break
+        time.sleep(0.2)
+    engine.kill()
+    last = "\n".join((own / "log").read_text(errors="replace").splitlines()[-8:])
+    raise UnavailableError(f"the Docker engine does not start here:\n{last}")
+
+
+def stop_docker(folder: Path) -> None:
+    """End the engine of this folder, if it runs."""
+    try:
+        pid = int((docker_folder(folder) / "docker.pid").read_text())
+        if b"dockerd" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return
+        os.kill(pid, signal.SIGTERM)
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists():
+            return
+        time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+
+
+def make_docker_image(folder: Path, sandbox: Path, key: str) -> None:
+    """The root file system as an image, unless it is there."""
+    import docker
+
+    client = docker.DockerClient(docker_host(folder), timeout=300)
+    try:
+        if client.images.get(IMAGE).labels.get(KEY_LABEL) == key:
+            return
+    except docker.errors.ImageNotFound:
+        pass
+    began = time.monotonic()
+    with subprocess.Popen(["tar", "-C", str(sandbox), "-c", "."], stdout=subprocess.PIPE) as packed:
+        client.api.import_image_from_stream(
+            packed.stdout, *IMAGE.split(":"), changes=[f"LABEL {KEY_LABEL}={key}"]
+        )
+    if packed.returncode:
+        raise UnavailableError("tar failed")
+    client.images.get(IMAGE)
+    client.images.prune(filters={"dangling": True})
+    client.close()
+    print(f"Docker image: {time.monotonic() - began:.1f} s", flush=True)
+
+
+# --- all of it -----------------------------------------------------------------------------------
+
+
+def set_up(folder: Path) -> dict[str, dict[str, str]]:
+    """Make what is not there; what there is, or why not."""
+    found: dict[str, dict[str, str]] = {"apptainer": {}, "docker": {}}
+    try:
+        if os.geteuid() != 0:
+            raise UnavailableError("root is needed, for images, mounts and Docker's engine")
+        if os.uname().machine != "x86_64":
+            raise UnavailableError(f"this is written for x86_64, not for {os.uname().machine}")
+        archive = archive_of(folder)
+        tools = make_tools(archive)
+        base = make_base(archive, tools)
+        sandbox = make_sandbox(folder, base)
+    except UnavailableError as reason:
+        return {name: {"missing": str(reason)} for name in found}
+    key = image_key(base)
+    try:
+        apptainer = make_apptainer(archive, tools)
+        sif = make_sif(folder, apptainer, tools, sandbox, key)
+        bin_folder = str(apptainer / "usr" / "bin")
+        found["apptainer"] = {"bin": bin_folder, "sif": str(sif), "sandbox": str(sandbox)}
+    except UnavailableError as reason:
+        found["apptainer"] = {"missing": str(reason)}
+    try:
+        host = start_docker(folder)
+        make_docker_image(folder, sandbox, key)
+        found["docker"] = {"host": host, "image": IMAGE}
+    except UnavailableError as reason:
+        found["docker"] = {"missing": str(reason)}
+    return found
+
+
+def main() -> int:
+    """The command."""
+    folder = cache_folder()
+    with locked(folder):
+        if sys.argv[1:] == ["--stop"]:
+            stop_docker(folder)
+            return 0
+        if sys.argv[1:]:
+            print(__doc__, file=sys.stderr)
+            return 2
+        found = set_up(folder)
+        (folder / "state.json").write_text(json.dumps(found, indent=2))
+    for name, what in found.items():
+        print(f"{name}: {what.get('missing') or ', '.join(f'{k} {v}' for k, v in what.items())}")
+    return SKIPPED if any("missing" in what for what in found.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
