@@ -12,6 +12,7 @@ from facemake.version import __version__
 
 _OFFERED = MappingProxyType(
     {
+        "FaceProcessor": "facemake.processors",
         "FaceProcessor3DI": "facemake.processors",
         "FaceProcessor3DIlite": "facemake.processors",
     }

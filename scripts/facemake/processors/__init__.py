@@ -5,6 +5,7 @@ programs of an install. All three have the same methods and give the same kinds 
 of them keep what they made in the output folder.
 """
 
+from facemake.processors.native import FaceProcessor
 from facemake.processors.threedi import FaceProcessor3DI, FaceProcessor3DIlite
 
-__all__ = ["FaceProcessor3DI", "FaceProcessor3DIlite"]
+__all__ = ["FaceProcessor", "FaceProcessor3DI", "FaceProcessor3DIlite"]

@@ -76,11 +76,6 @@ class Input:
         """As the library's readers want it."""
         return Sample(sample="input", path=self.path, subject="input", sha256=self.sha256)
 
-    @property
-    def private(self) -> Path:
-        """Folder for what is not a result of this recording."""
-        return self.folder / PRIVATE / self.base
-
 
 class Lock:
     """One process at a time works on a recording's files; a process may lock more than once."""
@@ -188,7 +183,7 @@ class BaseProcessor:
             raise InputError(f"{folder} cannot be written to: check its permissions")
         self._given = Input(path, base, folder, sha256)
         self.output_dir = str(folder)
-        self._lock = Lock(self._given.private / "lock", self._say)
+        self._lock = Lock(self._private / "lock", self._say)
         self._offer = None
 
     @property
@@ -196,6 +191,11 @@ class BaseProcessor:
         if self._given is None:
             raise NotReadyError("Say first what to work on: processor.io(input_file, output_dir)")
         return self._given
+
+    @property
+    def _private(self) -> Path:
+        """Folder for what is no result: of this recording and engine."""
+        return self._input.folder / PRIVATE / self._input.base / self.engine
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
@@ -225,7 +225,7 @@ class BaseProcessor:
         """What an engine is given of the recording; frames are counted by decoding, once."""
         if self._offer is None:
             given = self._input
-            note = given.private / "frames.json"
+            note = self._private / "frames.json"
             known = _noted(note, given.sha256)
             if known is None or (known.prepared and not self._prepared.is_file()):
                 self._say("Counting frames...", end="")
@@ -288,7 +288,7 @@ class BaseProcessor:
     @property
     def _prepared(self) -> Path:
         """Where a video is that was made for an engine."""
-        return self._input.private / f"prepared{SUFFIX}"
+        return self._private / f"prepared{SUFFIX}"
 
     @property
     def _n_frames(self) -> int:

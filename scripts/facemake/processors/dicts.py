@@ -47,13 +47,13 @@ def rectangles(values: ArrayLike, backend: str) -> Table:
 def landmarks(values: ArrayLike, backend: str) -> Table:
     """Of (n, 102) iBUG-51 landmarks in px."""
     words = f"{_PER_FRAME} [x, y] values of the detected landmarks"
-    return _table(values, _points("xy"), backend, "landmark", words, 2, "ibug51")
+    return _table(values, points("xy"), backend, "landmark", words, 2, "ibug51")
 
 
 def canonical_landmarks(values: ArrayLike, backend: str) -> Table:
     """Of (n, 153) iBUG-51 landmarks in mm, x to the image's right, y up."""
     words = f"{_PER_FRAME} [x, y, z] values of the canonicalized landmarks"
-    return _table(values, _points("xyz"), backend, "landmark-can", words, 3, "ibug51")
+    return _table(values, points("xyz"), backend, "landmark-can", words, 3, "ibug51")
 
 
 def pose(values: ArrayLike, backend: str) -> Table:
@@ -146,7 +146,8 @@ def _backend(engine: Engine) -> str:
     return FACTS[engine].suffix[1:]
 
 
-def _points(axes: str) -> list[str]:
+def points(axes: str) -> list[str]:
+    """Names of the columns of iBUG-51 points along these axes."""
     return [f"{axis}{i}" for i in range(N_LANDMARKS) for axis in axes]
 
 
