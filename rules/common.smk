@@ -5,7 +5,7 @@
 import logging
 
 from facemake import plan as planning
-from facemake.backends.threedi.install import use_runtime
+from facemake.backends.threedi.install import use_settings
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
 
@@ -25,7 +25,7 @@ def _plan():
 try:
     PLAN = _plan()
     use_models_dir(PLAN.config["models_dir"])
-    use_runtime(PLAN.config["threedi"]["runtime"])
+    use_settings(*(PLAN.config["threedi"][key] for key in ("runtime", "failures")))
 except FacemakeError as error:
     raise WorkflowError(str(error)) from None
 
@@ -95,6 +95,13 @@ def engine_files():
         "localized": f"{OUT}/3di/.steps/localized/{{shard}}.zip",
         "model": f"{OUT}/3di/.steps/model.npz",
     }
+
+
+def step_files():
+    """3DI's raw files by step, which say of which samples a program failed."""
+    if PLAN.config["engine"] == "native":
+        return []
+    return [f"{OUT}/3di/.steps/{step}/{{shard}}.zip" for step in STEPS]
 
 
 def raw_files():

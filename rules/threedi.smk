@@ -10,10 +10,12 @@ ENGINE = Engine(PLAN.config["engine"])
 UNDISTORTS = PLAN.config["camera"]["calibration"] is not None
 STEPS = [one.step for one in programs(ENGINE, UNDISTORTS)]
 LIMIT = PLAN.config["threedi"]["time_limit"]
+# what a failure left is not kept for good: deleted, it is tried again
+CACHE_STEPS = CACHE and PLAN.config["threedi"]["failures"] == "stop"
 CALIBRATION = [os.path.expanduser(PLAN.config["camera"]["calibration"] or "")]
 
 
-def step_files(*steps):
+def of_steps(*steps):
     """The archives of raw files of these steps."""
     return [f"{OUT}/3di/.steps/{step}/{{shard}}.zip" for step in steps]
 
@@ -81,13 +83,13 @@ for STEP in STEPS:
         input:
             probe=f"{OUT}/probe/{{shard}}.parquet",
             video=f"{OUT}/3di/.steps/video/{{shard}}.zip",
-            before=step_files(*needs(ENGINE, program(ENGINE, STEP), UNDISTORTS)),
+            before=of_steps(*needs(ENGINE, program(ENGINE, STEP), UNDISTORTS)),
             calibration=CALIBRATION if UNDISTORTS else [],
         output:
             raw=f"{OUT}/3di/.steps/{STEP}/{{shard}}.zip",
         log:
             f"{OUT}/logs/threedi_{STEP}/{{shard}}.log",
-        cache: CACHE
+        cache: CACHE_STEPS
         conda:
             conda_file(f"threedi_{STEP}")
         container:
@@ -111,7 +113,7 @@ rule detect:
     input:
         probe=f"{OUT}/probe/{{shard}}.parquet",
         video=f"{OUT}/3di/.steps/video/{{shard}}.zip",
-        rects=step_files("detect"),
+        rects=of_steps("detect"),
     output:
         detections=f"{OUT}/detections/{{shard}}.parquet",
     log:
@@ -138,7 +140,7 @@ rule landmarks:
     input:
         probe=f"{OUT}/probe/{{shard}}.parquet",
         detections=f"{OUT}/detections/{{shard}}.parquet",
-        given=[f"{OUT}/3di/.steps/video/{{shard}}.zip", *step_files("landmarks")],
+        given=[f"{OUT}/3di/.steps/video/{{shard}}.zip", *of_steps("landmarks")],
     output:
         landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
         faces=crops(f"{OUT}/faces/{{shard}}.h5"),
@@ -168,7 +170,7 @@ rule fit:
         probe=f"{OUT}/probe/{{shard}}.parquet",
         video=f"{OUT}/3di/.steps/video/{{shard}}.zip",
         landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
-        raw=step_files(
+        raw=of_steps(
             *(s for s in STEPS if s not in ("undistort", "detect", "localized"))
         ),
         model=f"{OUT}/3di/.steps/model.npz",
@@ -203,7 +205,7 @@ rule fit:
 # The raw files themselves, a folder a sample: they are in the archives, so this is not cached.
 rule threedi_files:
     input:
-        steps=step_files(*(s for s in STEPS if s != "undistort")),
+        steps=of_steps(*(s for s in STEPS if s != "undistort")),
     output:
         listed=f"{OUT}/3di/.files/{{shard}}.json",
     log:

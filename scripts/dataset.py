@@ -20,4 +20,5 @@ with job(snakemake.log[0], snakemake.threads):
         output=Path(snakemake.output.examples),
         counts=Path(snakemake.output.counts),
         recipe=Recipe.from_dict(snakemake.params.recipe),
+        raw=[Path(path) for path in snakemake.input.get("raw", [])],
     )

@@ -20,7 +20,7 @@ from facemake.backends.threedi.install import (
     Install,
     check_install,
     find_install,
-    use_runtime,
+    use_settings,
 )
 from facemake.backends.threedi.programs import PROGRAMS, Program
 from facemake.backends.threedi.runtimes import runtime
@@ -61,7 +61,7 @@ def models(config: Config) -> Models:
         InstallError: it is not found or lacks something.
         RunError: it cannot be looked at.
     """
-    use_runtime(config["threedi"]["runtime"])
+    use_settings(config["threedi"]["runtime"], config["threedi"]["failures"])
     engine = Engine(config["engine"])
     install = find_install(engine)
     check_install(install, options(config))

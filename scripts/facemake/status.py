@@ -28,5 +28,8 @@ class SampleStatus(StrEnum):
     EXCLUDED = "excluded"
 
 
+ENGINE_FAILED = "3DI failed"
+"""What the reason of a sample begins with that 3DI could not do (`threedi.failures: mark`)."""
+
 DECODABLE = frozenset({SampleStatus.OK, SampleStatus.NO_FACE, SampleStatus.TRUNCATED})
 """A sample of one of these statuses has frames: the later stages decode it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facemake.status import SampleStatus
+from facemake.status import ENGINE_FAILED, SampleStatus
 
 _MOST_NAMED = 50
 
@@ -43,7 +43,7 @@ def of_run(outdir: Path, shards: Sequence[str], done: bool) -> str:
         + f"{len(rows)} samples: "
         + (", ".join(f"{n} {status}" for status, n in counts.most_common()) or "nothing was done")
     ]
-    named = [row for row in rows if row[1] != SampleStatus.OK]
+    named = [row for row in rows if row[1] != SampleStatus.OK or ENGINE_FAILED in row[2]]
     lines += [f"  {sample}: {status}, {reason}" for sample, status, reason in named[:_MOST_NAMED]]
     if len(named) > _MOST_NAMED:
         lines.append(f"  ... and {len(named) - _MOST_NAMED} more, in {manifest}")

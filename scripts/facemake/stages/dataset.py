@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from facemake import h5
+from facemake.archives import Archive
 from facemake.dataset import layout, quality
 from facemake.dataset.crop import global_params_in_crop, landmarks_in_crop
 from facemake.dataset.fhog import fhog
@@ -28,7 +29,7 @@ from facemake.rows import Source, equals, lists, numbers, side_by_side
 from facemake.samples import Sample
 from facemake.schemes import IBUG51, IBUG68, N_POINTS, as_ibug68, ibug, subset
 from facemake.shards import Part, ShardRun
-from facemake.status import DECODABLE, FrameStatus, SampleStatus
+from facemake.status import DECODABLE, ENGINE_FAILED, FrameStatus, SampleStatus
 from facemake.tables import REJECTIONS, TableReader
 
 _CROPS_AT_ONCE = 64
@@ -67,6 +68,7 @@ def dataset(
     output: Path,
     counts: Path,
     recipe: Recipe,
+    raw: Sequence[Path] = (),
 ) -> None:
     """Write the examples of a shard, and what became of each of its samples.
 
@@ -81,13 +83,14 @@ def dataset(
         output: `dataset/{shard}.h5` (`facemake.dataset.layout`), by sample, frame and track.
         counts: `counts/{shard}.parquet`, a row a sample, those that gave nothing included.
         recipe: of the stage `dataset`.
+        raw: archives of 3DI's steps, which say what failed.
 
     Raises:
         TableError: the inputs do not belong together.
     """
     settings = Settings(**recipe.settings)
     outputs = {"examples": output, "counts": counts}
-    inputs = [probe, detections, landmarks, faces, fit, aus]
+    inputs = [probe, detections, landmarks, faces, fit, aus, *raw]
 
     def assemble(
         parts: Sequence[Path], names: Sequence[str], beside: Path, metadata: Mapping[str, Any]
@@ -102,15 +105,30 @@ def dataset(
             for name, path in zip(_EVIDENCE, (detections, landmarks, fit, aus), strict=True)
         }
         crops = stack.enter_context(h5py.File(faces, "r"))
-        probes = _probe_rows(probe)
+        probes, failed = _probe_rows(probe), _failures(raw)
         run.progress.expect(sum(row["n_frames"] or 0 for row in probes.values()))
         for sample, part in run.pending():
-            _do_sample(sample, part, probes[sample.sample], tables, crops, settings, run)
+            row = {**probes[sample.sample], "failed": failed.get(sample.sample, "")}
+            _do_sample(sample, part, row, tables, crops, settings, run)
 
 
 def _probe_rows(probe: Path) -> dict[str, dict[str, Any]]:
     with TableReader(probe) as reader:
         return {name: reader.read(name).to_pylist()[0] for name in reader.samples}
+
+
+def _failures(raw: Sequence[Path]) -> dict[str, str]:
+    """Sample -> what 3DI said where a program of it failed, in a line."""
+    found: dict[str, str] = {}
+    for path in raw:
+        with Archive(path) as archive:
+            for name in archive.names:
+                sample, mark, _ = name.rpartition("_failed_")
+                if mark and name.endswith(".txt"):
+                    said = archive.read(name).decode("utf-8", "replace")
+                    what = f"{ENGINE_FAILED}: {said.splitlines()[0]} (3di/{sample}/{name})"
+                    found.setdefault(sample, what)
+    return found
 
 
 def _do_sample(
@@ -176,7 +194,9 @@ class Census:
         """The sample's row of the table `counts`."""
         status, reason = probe["status"], probe["reason"]
         n_frames = probe["n_frames"] or 0
-        if status in DECODABLE and not self.all_tracks:
+        if probe.get("failed"):
+            reason = f"{reason}; {probe['failed']}" if reason else probe["failed"]
+        elif status in DECODABLE and not self.all_tracks:
             # a file that was cut short stays `truncated`: its face may be in what is missing
             status = SampleStatus.NO_FACE if status == SampleStatus.OK else status
             seen = f"no face was found in {n_frames} {'frame' if n_frames == 1 else 'frames'}"

@@ -15,7 +15,8 @@ from facemake.samples import read_shard
 def threedi_files(plan: Path, steps: Sequence[Path], results: Path, output: Path) -> None:
     """Put each sample's raw files and their sidecars into `3di/{sample}/`.
 
-    A file that is there with the same content is left alone.
+    A file that is there with the same content is left alone; the word of a failure that was made
+    good goes.
 
     Args:
         plan: the shard's plan file.
@@ -37,4 +38,8 @@ def threedi_files(plan: Path, steps: Sequence[Path], results: Path, output: Path
                     with replacing(target) as beside:
                         beside.write_bytes(data)
                 listed[sample][name] = hashlib.sha256(data).hexdigest()
+    for name in samples:
+        for stale in (results / name).glob("*_failed_*.txt"):
+            if stale.name not in listed[name]:
+                stale.unlink()
     write_text(output, json.dumps(listed, indent=1, sort_keys=True) + "\n")

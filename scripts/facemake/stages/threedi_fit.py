@@ -45,9 +45,9 @@ class _Fitted:
 
     @property
     def there(self) -> NDArray[np.bool_]:
-        """(n,) the frames that were fitted."""
-        there = np.isfinite(self.expression).all(axis=1)
-        return np.asarray(there & np.isfinite(self.poses.euler).all(axis=1))
+        """(n,) the frames of which all is known; that 3DI-lite gives no place is known of it."""
+        known = [np.isfinite(v).all(axis=1) for v in (self.expression, self.canonical)]
+        return np.asarray(known[0] & known[1] & np.isfinite(self.poses.euler).all(axis=1))
 
 
 def threedi_fit(
@@ -177,7 +177,9 @@ class _SampleFit:
                     convert.poses(late_pose.take(n), marks, self._engine),
                     theirs,
                 )
-                columns = {**key, **_columns(late, ok), "status": status.tolist()}
+                held = ok & late.there
+                status[ok & ~held] = str(FrameStatus.NOT_CONVERGED)
+                columns = {**key, **_columns(late, held), "status": status.tolist()}
                 smoothed.append_columns(self._sample, columns)
         self._write_identity(identities, tally)
 

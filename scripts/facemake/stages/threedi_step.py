@@ -15,11 +15,16 @@ from numpy.typing import NDArray
 from facemake.archives import Archive
 from facemake.backends.threedi import Engine, Options, rawfiles, sidecar
 from facemake.backends.threedi.convert import View, across
-from facemake.backends.threedi.install import Form, Install, find_install
+from facemake.backends.threedi.install import (
+    Form,
+    Install,
+    failures_are_marked,
+    find_install,
+)
 from facemake.backends.threedi.offer import SUFFIX, Offer
 from facemake.backends.threedi.programs import Program, program
 from facemake.backends.threedi.run import UNDISTORTED, Recording, run_program
-from facemake.backends.threedi.runtimes import Runtime, runtime
+from facemake.backends.threedi.runtimes import Runtime, SampleError, runtime
 from facemake.calibration import MisfitError
 from facemake.errors import FacemakeError
 from facemake.provenance import Recipe
@@ -56,6 +61,10 @@ def threedi_step(
         limit: seconds that the program may take for a sample.
         calibration: the camera's calibration file; None: the field of view of the recipe.
 
+    Where failures are marked (`install.failures_are_marked`), a sample that the program fails on
+    has `SAMPLE_failed_STEP.txt` in the place of its files: what failed, in a line that names no
+    path, and what it said.
+
     Raises:
         RunError: the program failed, or did not write what it should.
         InstallError: there is no install, or not the one that was planned with.
@@ -83,7 +92,14 @@ def threedi_step(
             if row is not None:
                 folder.mkdir(parents=True)
                 step = _Step(one, recipe, install, started, limit, calibration)
-                files = step.run(sample, row, videos, archives, folder, results / sample.sample)
+                try:
+                    files = step.run(sample, row, videos, archives, folder, results / sample.sample)
+                except SampleError as error:
+                    if not failures_are_marked():
+                        raise
+                    logger.error("%s is marked and passed over: %s", sample.sample, error)
+                    said = f"{one.executable} could not {one.does}\n{error}\n"
+                    files = {f"{sample.sample}_failed_{one.step}.txt": said.encode()}
                 run.progress.frame(row["n_frames"])
             part.archive("raw", files)
         shutil.rmtree(folder, ignore_errors=True)

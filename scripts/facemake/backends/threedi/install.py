@@ -25,6 +25,15 @@ BFM = (
 """What to do where the face model is missing."""
 
 
+FAILURES_VARIABLE = "FACEMAKE_3DI_FAILURES"
+"""Where it puts `threedi.failures`."""
+
+
+def failures_are_marked() -> bool:
+    """Whether a sample that a program fails on is marked, so that the others go on."""
+    return os.environ.get(FAILURES_VARIABLE) == "mark"
+
+
 class InstallError(FacemakeError):
     """3DI is not where it should be, or not whole; the message says where it was looked for."""
 
@@ -68,15 +77,19 @@ class Install:
         return f"{FACTS[self.engine].name} in {what[self.form]} {self.location}"
 
 
-def use_runtime(named: str | None) -> None:
-    """Tell this process, and those that it starts, where the install is.
+def use_settings(named: str | None, failures: str = "stop") -> None:
+    """Tell this process, and those that it starts, where the install is and what a failure means.
 
-    The environment says it and no parameter of a rule: where an install is decides nothing; what it
-    is stands in every recipe by its SHA-256.
+    The environment says it and no parameter of a rule: neither decides what a success gives, and
+    whoever changes them computes nothing again. What the install is stands in every recipe by its
+    SHA-256.
 
     Args:
-        named: as the config has it; None changes nothing.
+        named: the runtime as the config has it; None changes nothing.
+        failures: `stop`: a program that fails on a sample ends the job; `mark`: the sample is
+            marked and the others go on.
     """
+    os.environ[FAILURES_VARIABLE] = failures
     if named:
         path = Path(named).expanduser()
         os.environ[RUNTIME_VARIABLE] = str(path.absolute()) if path.exists() else named

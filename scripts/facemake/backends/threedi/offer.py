@@ -29,7 +29,7 @@ from facemake.samples import Sample
 from facemake.status import FrameStatus, SampleStatus
 
 SUFFIX = ".mp4"
-# The same bytes always: one thread, and no mbtree, with which x264 reads memory that is not written.
+# The same bytes always: one thread, and no mbtree, for which x264 reads memory nobody has written.
 _QUALITY = {"crf": "8", "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
 _PICTURES_A_SECOND = 30
 _EVEN = 2  # H.264 wants even sides

@@ -27,6 +27,7 @@ from facemake.backends.threedi.runtimes import (
     Own,
     RunError,
     Runtime,
+    SampleError,
 )
 
 UNDISTORTED = "_preprocessed"
@@ -115,7 +116,8 @@ def run_program(
         How it ended, and kind -> file of what it wrote.
 
     Raises:
-        RunError: it failed, or did not write what it should; its outputs are then gone.
+        SampleError: it failed, or did not write what it should; its outputs are then gone.
+        RunError: it cannot be started, or the machine lacks what it needs.
     """
     files = {
         kind: recording.undistorted if kind == "undistorted" else recording.file(kind, options)
@@ -132,7 +134,7 @@ def run_program(
             try:
                 _look(path, kind, options, recording, seen)
             except RawFileError as error:
-                raise RunError(
+                raise SampleError(
                     f"{program.executable} ended well, but {error} ({install}, to {program.does})."
                     f" It said last:\n{_said(ended)}"
                 ) from None
@@ -144,10 +146,14 @@ def run_program(
 
 
 def failure(program: Program, install: Install, ended: Ended) -> RunError:
-    """What to say of a program that ended badly."""
-    return RunError(
+    """What to say of a program that ended badly; a `SampleError` where the machine is not known to
+    be at fault.
+    """
+    hint = _hint(ended)
+    kind = RunError if hint else SampleError
+    return kind(
         f"{program.executable} ended with {_code(ended.code)} ({install}, to {program.does})"
-        f"{_hint(ended)}. It said last:\n{_said(ended)}"
+        f"{hint}. It said last:\n{_said(ended)}"
     )
 
 

@@ -29,7 +29,11 @@ class RunError(FacemakeError):
     """A program failed: the message has its exit code and the end of what it said."""
 
 
-class TimeLimitError(RunError):
+class SampleError(RunError):
+    """A program could not do this recording, as far as can be told: another one it might."""
+
+
+class TimeLimitError(SampleError):
     """A program ran longer than it may and was ended."""
 
 
