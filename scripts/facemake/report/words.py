@@ -85,6 +85,16 @@ STAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Stage -> its title and what it does, in the order in which they run."""
 
+OF_3DI: Mapping[str, str] = MappingProxyType(
+    {
+        "detect": "takes over 3DI's rectangles: one face, which is the main one",
+        "landmarks": "takes over 3DI's landmarks and cuts the aligned crop",
+        "fit": "takes over 3DI's identity, pose and expression, and what it smoothed of them",
+        "expressions": "splits 3DI's expressions into movements, beside its own coefficients",
+    }
+)
+"""What these stages do where 3DI is the engine."""
+
 _SETTINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "fov": ("field of view", "°"),

@@ -196,6 +196,8 @@ def _listed(parts: Sequence[str]) -> str:
 
 def _stage(recipe: Recipe) -> dict[str, Any]:
     title, does = words.STAGES[recipe.stage]
+    if recipe.backend in ("3di", "3dilite"):
+        does = words.OF_3DI.get(recipe.stage, does)
     return {
         "title": title,
         "does": does,

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from facemake.backends.landmarks import LANDMARKERS
 from facemake.calibration import Calibration, Lens, MisfitError
 from facemake.geometry import Camera
 from facemake.pictures import stand_alone
@@ -22,6 +23,7 @@ from facemake.report.counts import Counts, read_counts
 from facemake.report.timecourse import TimeCourse, time_course
 from facemake.runtime.progress import Progress
 from facemake.samples import Sample, read_shard
+from facemake.schemes import IBUG68, ibug
 from facemake.shards import read_metadata
 from facemake.status import DECODABLE, FrameStatus, SampleStatus
 from facemake.tables import TableReader
@@ -238,6 +240,7 @@ def _drawn(
         "single": single,
         "tabled": faces is not None,
         "tiles": tiles,
+        "jaw": _has_jaw(tables),
         "camera": "" if not_fitted or not settings else _camera_words(settings),
         "not_fitted": not_fitted,
         "main": main,
@@ -259,6 +262,14 @@ def _drawn(
         "tile_at": {t.frame: _share(course, t.frame) for t in tiles or ()},
         "cursor": _cursor(course, groups),
     }
+
+
+def _has_jaw(tables: Mapping[str, TableReader]) -> bool:
+    """Whether the landmarks are of a scheme with the points of the jaw."""
+    if "landmarks" not in tables:
+        return True
+    row = LANDMARKERS.get(tables["landmarks"].metadata["recipe"]["backend"])
+    return row is None or ibug(row.scheme) == IBUG68
 
 
 def _view(
