@@ -3,9 +3,10 @@
     python tests/containers/setup.py          # exit code 77 where one cannot be had, and why
     python tests/containers/setup.py --stop   # end the Docker engine
 
-Everything is in one folder (1.4 GB), FACEMAKE_TEST_CONTAINERS or ~/.cache/facemake-test-containers; nothing
-is installed on the machine, and its own apt, Docker and Apptainer stay as they are. It needs root
-on Debian, a Debian archive that apt reaches, and Perl. What is there already is not made again.
+Everything is in one folder (1.4 GB): FACEMAKE_TEST_CONTAINERS or ~/.cache/facemake-test-containers.
+Nothing is installed on the machine, and its own apt, Docker and Apptainer stay as they are. It
+needs root on Debian, a Debian archive that apt reaches, and Perl. What is there already is not made
+again.
 
 * Packages come by apt from lists of its own, signatures checked, and are unpacked, not installed.
 * Apptainer is in Debian's unstable suite only; its C library and two more of trixie are beside it.
@@ -29,6 +30,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -131,7 +133,7 @@ def locked(folder: Path) -> Iterator[None]:
 # --- packages ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass
 class Archive:
     """The Debian archive that this machine's apt uses, in suites that it may not have."""
 
@@ -141,14 +143,14 @@ class Archive:
 
     def apt(self, *words: str, cwd: Path | None = None) -> str:
         """apt-get with a configuration and lists of its own."""
-        env = {**os.environ, "APT_CONFIG": str(self._configuration()), "LC_ALL": "C"}
+        env = {**os.environ, "APT_CONFIG": str(self._configuration), "LC_ALL": "C"}
         return run(["apt-get", "-q", "-y", *words], env=env, cwd=cwd)
 
+    @cached_property
     def _configuration(self) -> Path:
+        """Written, and its lists brought up to date, when packages are wanted."""
         folder = self.folder / "apt"
         configuration = folder / "apt.conf"
-        if configuration.exists():
-            return configuration
         for name in ("lists/partial", "archives/partial"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         suites = dict.fromkeys((self.codename, "trixie", "unstable"))
@@ -167,7 +169,8 @@ class Archive:
             'Acquire::Languages "none";\n'
             'Acquire::Retries "3";\n'
         )
-        self.apt("update", "-o", "APT::Update::Error-Mode=any")
+        env = {**os.environ, "APT_CONFIG": str(configuration), "LC_ALL": "C"}
+        run(["apt-get", "-q", "update", "-o", "APT::Update::Error-Mode=any"], env=env)
         return configuration
 
     def unpack_with_missing(self, packages: Sequence[str], into: Path) -> None:

@@ -8,7 +8,8 @@ picture, the same for the same video. All files of one video tell of the same fa
 can be checked against each other; none of them says anything about what is in the picture, but that
 a frame without contrast is taken for one without a face.
 
-`standin.json` in the install folder plays failures: {"video_detect_face": "nan"}; see MODES.
+`standin.json` plays failures: {"video_detect_face": "nan"}; see MODES. It is in the install folder,
+or, for images, in the folder that the program writes to.
 
 Python 3.9 or later, PyAV, and nothing else: it also runs in images.
 """
@@ -643,7 +644,7 @@ def write(made, mode):
         if mode == "empty":
             text = ""
         elif mode == "half":
-            text = text[: text.rindex(".", 0, len(text) // 2) + 1] + "1e-"
+            text = text[: len(text) // 2].rstrip("\n") + ".1e-"
         Path(path).write_text(text, encoding="ascii")
 
 
@@ -677,16 +678,19 @@ def check_image(video, folders):
             )
 
 
-def mode_of(root, name):
-    """The failure that the install's `standin.json` asks of a program; "" for none."""
-    try:
-        asked = json.loads((root / "standin.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return ""
-    mode = asked.get(name) or asked.get(Path(name).name) or ""
-    if mode and mode not in MODES:
-        raise ProgramError(f"standin.json: {mode} is none of {', '.join(MODES)}")
-    return mode
+def mode_of(folders, name):
+    """The failure that a `standin.json` in one of the folders asks of a program; "" for none."""
+    for folder in folders:
+        try:
+            asked = json.loads((folder / "standin.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        mode = asked.get(name) or asked.get(Path(name).name) or ""
+        if mode and mode not in MODES:
+            raise ProgramError(f"standin.json: {mode} is none of {', '.join(MODES)}")
+        if mode:
+            return mode
+    return ""
 
 
 def run(executable, arguments):
@@ -713,7 +717,7 @@ def run(executable, arguments):
             raise ProgramError(f"Directory for target file(s) does not exist: {folder}")
     if str(root).startswith("/app/"):
         check_image(given.get("video"), folders)
-    mode = mode_of(root, name)
+    mode = mode_of([root, *folders], name)
     if mode == "exit":
         raise ProgramError("told to fail")
     if mode == "noise":
