@@ -1,4 +1,4 @@
-"""The whole workflow with 3DI in a real Singularity image and a real Docker image (the stand-in)."""
+"""The whole workflow with 3DI in a real Singularity image and in a real Docker image."""
 
 from __future__ import annotations
 
