@@ -32,6 +32,7 @@ if PLAN.config["engine"] == "native":
     include: "rules/landmarks.smk"
     include: "rules/fit.smk"
     include: "rules/smooth.smk"
+    include: "rules/export.smk"
 
 else:
 

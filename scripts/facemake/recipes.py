@@ -172,6 +172,7 @@ NATIVE: dict[str, Stage] = {
     "merge_dataset": Stage(),
     "manifest": Stage(),
     "report": Stage(),
+    "export_3di": Stage(models=_face_model),
 }
 """The stages with facemake's own fit."""
 
