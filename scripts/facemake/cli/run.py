@@ -25,7 +25,8 @@ def add_to(commands: Any) -> None:
         "run",
         help="run the workflow in this folder",
         description="Runs snakemake with all cores in this folder; every further argument is "
-        "snakemake's own. The lock that a killed run left is cleared first.",
+        "snakemake's own. The lock that a killed run left is cleared first. One job at a time uses a "
+        "GPU unless --resources says otherwise.",
         epilog="example: facemake run --cores 8 training_set",
     )
     parser.add_argument("--cores", default="all", help="how many jobs at once (all)")
@@ -47,7 +48,10 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
                 "snakemake --unlock"
             )
         subprocess.run([*snakemake, "--unlock", "--quiet", "all"], check=True)  # noqa: S603
-    return subprocess.run([*snakemake, "--cores", options.cores, *rest]).returncode  # noqa: S603
+    # programs that share a GPU run out of its memory together
+    limits = [] if any(word.startswith("--res") for word in rest) else ["--resources", "gpu=1"]
+    command = [*snakemake, "--cores", options.cores, *rest, *limits]
+    return subprocess.run(command).returncode  # noqa: S603
 
 
 def live_owner(folder: Path) -> str | None:
