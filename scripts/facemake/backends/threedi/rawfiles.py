@@ -3,6 +3,10 @@
 A file is read only if it is what the engine writes: every row of the same, right number of numbers,
 the right number of rows, and finite but for rows of frames that the engine did not fit (3DI writes
 such a row of its raw pose and expression as NaN throughout).
+
+3DI's files of the fit end with the last frame that it fitted, which it leaves out (`save_poses` in
+its `video_fitter.cu`): mostly that is one row fewer than frames, and more where the end of a video
+shows no face.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import IO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +38,10 @@ ROWS_AT_ONCE = 512
 
 _LONGEST_LINE = 1 << 20
 
+_MOST_LOST = 0.25
+"""Part of the frames with landmarks that 3DI may leave unfitted at the end of a video: landmarks at
+the rim of the picture are not fitted."""
+
 
 class RawFileError(FacemakeError):
     """A file is not what the engine writes: the message names it and says what is wrong."""
@@ -44,9 +53,8 @@ class Kind:
 
     Attributes:
         columns: of each engine; None: any number.
-        rows: `frames`, one each; `fitted`, one each, or one fewer (the fit compares neighbouring
-            frames, so that the last may be missing); `vertices`, of the face model; `identity`,
-            coefficients.
+        rows: `frames`, one each; `fitted`, one each up to the last frame that was fitted, which
+            may be missing; `vertices`, of the face model; `identity`, coefficients.
     """
 
     columns: Mapping[Engine, int | None]
@@ -81,11 +89,18 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 UNFITTED = MappingProxyType(
     {
         Engine.FULL: frozenset({"expression", "pose", "illumination"}),
-        # 3DI-lite carries NaN from the first frames without a face into all that it makes of them
-        Engine.LITE: frozenset(k for k, kind in KINDS.items() if kind.rows == "fitted"),
+        # 3DI-lite carries NaN from the first frames without a face into all that it makes of them,
+        # the identity, which is a mean over frames, among it
+        Engine.LITE: frozenset(
+            k for k, kind in KINDS.items() if kind.rows in ("fitted", "identity")
+        ),
     }
 )
-"""Kinds in which a row of a frame that was not fitted may be NaN throughout."""
+"""Kinds in which a row of a frame that was not fitted may be NaN throughout, or an identity."""
+
+_NOT_FILLED_IN = MappingProxyType({("pose_smooth", Engine.FULL): slice(6, 9)})
+"""Columns that may be NaN by themselves: 3DI smooths position and rotation vector and fills them in
+where a frame was not fitted; the angles stay as they were (its `total_variance_rec_pose.py`)."""
 
 LOCAL_GROUPS: Mapping[Engine, Mapping[str, int]] = MappingProxyType(
     {
@@ -104,7 +119,7 @@ def file_name(base: str, kind: str, engine: Engine) -> str:
 def vertices(morphable_model: str) -> int | None:
     """How many vertices the model has by its name (BFMmm-19830); None where that does not say."""
     digits = morphable_model.rpartition("-")[2]
-    return int(digits) if digits.isdigit() else None
+    return int(digits) if digits.isascii() and digits.isdecimal() else None
 
 
 def local_names(engine: Engine, count: int) -> tuple[str, ...]:
@@ -140,7 +155,7 @@ def blocks(lines: Iterable[str], name: str, kind: str, engine: Engine) -> Iterat
             continue
         number += 1
         try:
-            row = [float(word) for word in words]
+            row = [_number(word) for word in words]
         except ValueError:
             raise RawFileError(
                 f"{name}, row {number}: {line.strip()[:60]!r} are not numbers; the file is damaged "
@@ -163,17 +178,68 @@ def blocks(lines: Iterable[str], name: str, kind: str, engine: Engine) -> Iterat
         yield np.array(rows)
 
 
+def _number(word: str) -> float:
+    if "_" in word:  # Python reads 1_000
+        raise ValueError(word)
+    return float(word)
+
+
 @contextmanager
-def _lines(path: Path) -> Iterator[Iterable[str]]:
+def _lines(path: Path) -> Iterator[Iterator[str]]:
+    def lines(handle: IO[str]) -> Iterator[str]:
+        while line := handle.readline(_LONGEST_LINE):
+            if len(line) == _LONGEST_LINE and not line.endswith("\n"):
+                raise RawFileError(
+                    f"{path} has a line longer than any engine writes: it is damaged"
+                )
+            yield line
+
     try:
         with path.open(encoding="ascii") as handle:
-            yield iter(lambda: handle.readline(_LONGEST_LINE), "")
+            yield lines(handle)
     except FileNotFoundError:
         raise RawFileError(f"{path} is missing: nothing was written under this name") from None
     except UnicodeDecodeError:
         raise RawFileError(f"{path} is no text file") from None
     except OSError as error:
         raise RawFileError(f"{path} cannot be read: {error.strerror}") from None
+
+
+class _Ending:
+    """Lines as they pass by; the last ones tell whether a file was cut within its last number.
+
+    What is left of such a number may be one, so that columns and rows are right. Two things give it
+    away: the lines before end in a blank, as loops over a C++ stream write them, or all numbers are
+    written with the same number of decimals, as NumPy writes them, and the last is not. A last line
+    that lacks nothing but its end is whole.
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = lines
+        self._last = self._before = ""
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            if not line.isspace():
+                self._before, self._last = self._last, line
+            yield line
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the last number is not whole."""
+        if not self._last or self._last[-1].isspace():
+            return False
+        if self._before.rstrip("\n").endswith((" ", "\t")):
+            return True
+        words = (self._before + self._last).split()
+        forms = [_form(word) for word in words if word[-1] not in "nfNF"]  # neither nan nor inf
+        return len(forms) > 1 and len(set(forms[:-1])) == 1 and forms[-1] != forms[0]
+
+
+def _form(number: str) -> tuple[int, int]:
+    """How many decimals and digits of the exponent a number is written with."""
+    mantissa, _, exponent = number.lower().partition("e")
+    return len(mantissa.partition(".")[2]), len(exponent.lstrip("+-"))
 
 
 def read(path: Path, kind: str, engine: Engine) -> Array:
@@ -208,30 +274,71 @@ def check(
         RawFileError: as `read`; or the wrong number of rows, or values that are not finite where
             they must be.
     """
-    rows, count, numbers = KINDS[kind].rows, 0, 0
-    may_lack = kind in UNFITTED[options.engine]
+    count, numbers = 0, 0
     with _lines(path) as lines:
-        for values in blocks(lines, str(path), kind, options.engine):
-            finite = np.isfinite(values)
-            whole = finite.all(axis=1)
-            numbers += int(whole.sum())
-            if may_lack:
-                whole |= np.isnan(values).all(axis=1)
-            if not whole.all():
-                row = int(np.flatnonzero(~whole)[0])
-                column = int(np.flatnonzero(~finite[row])[0])
-                raise RawFileError(
-                    f"{path}, row {count + row + 1}: {values[row, column]} is no finite number; "
-                    "what was made of it cannot be used"
-                )
+        ending = _Ending(lines)
+        for values in blocks(ending, str(path), kind, options.engine):
+            numbers += _whole_rows(values, path, count, kind, options.engine)
             count += len(values)
+        cut = ending.is_cut
     if not count:
         raise RawFileError(f"{path} is empty")
+    _check_rows(path, count, KINDS[kind].rows, options, n_frames, seen)
+    if cut:
+        raise RawFileError(f"{path} ends within a number: the file was cut off")
+    if KINDS[kind].rows == "identity":
+        if 0 < numbers < count or (not numbers and seen is not None and seen[0]):
+            raise RawFileError(f"{path} has coefficients that are no finite numbers")
+    elif not numbers and seen is not None and seen[:count].any():
+        raise RawFileError(f"{path} has no number in it, though landmarks were found")
+    return count
+
+
+def _whole_rows(values: Array, path: Path, before: int, kind: str, engine: Engine) -> int:
+    """How many of these rows hold numbers; the others are those of frames that were not fitted.
+
+    Raises:
+        RawFileError: a row has numbers and what is none, or is none where it must be one.
+    """
+    finite = np.isfinite(values)
+    nan = np.isnan(values)
+    if alone := _NOT_FILLED_IN.get((kind, engine)):
+        finite[:, alone] |= nan[:, alone].all(axis=1)[:, None]
+    whole = finite.all(axis=1)
+    there = int(whole.sum())
+    if kind in UNFITTED[engine]:
+        whole |= nan.all(axis=1)
+    if not whole.all():
+        row = int(np.flatnonzero(~whole)[0])
+        column = int(np.flatnonzero(~finite[row])[0])
+        raise RawFileError(
+            f"{path}, row {before + row + 1}: {values[row, column]} is no finite number; "
+            "what was made of it cannot be used"
+        )
+    return there
+
+
+def _check_rows(
+    path: Path,
+    count: int,
+    rows: str,
+    options: Options,
+    n_frames: int,
+    seen: NDArray[np.bool_] | None,
+) -> None:
     allowed = {count}
     if rows == "frames":
         allowed = {n_frames}
     elif rows == "fitted":
         allowed = {n_frames, n_frames - 1}
+        if options.engine is Engine.FULL and seen is not None and count < n_frames:
+            # frame `count` is the one that is left out; those behind it cannot be fitted, mostly
+            # because there is no face in them
+            if seen[count + 1 :].sum() <= _MOST_LOST * seen.sum():
+                return
+            allowed.add(int(np.flatnonzero(seen)[-1]))
+    elif rows == "identity":
+        allowed = {N_IDENTITY}
     elif rows == "vertices":
         allowed = {vertices(options.morphable_model) or count}
     if count not in allowed:
@@ -239,9 +346,6 @@ def check(
             f"{path} has {count} rows, wanted {' or '.join(map(str, sorted(allowed)))}; the "
             "program stopped before its end or read another video"
         )
-    if not numbers and seen is not None and seen[:count].any():
-        raise RawFileError(f"{path} has no number in it, though landmarks were found")
-    return count
 
 
 def write(path: Path, values: ArrayLike, decimals: int = 6) -> None:

@@ -1,0 +1,50 @@
+"""What tests of 3DI's backend share: stand-in installs and a clip."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import makemedia
+from facemake.backends.threedi import Engine
+from standin3di import build as standin
+
+CLIP = 10
+DARK = (0, 4)
+"""Frames of the clip without contrast: the stand-in sees no face in them."""
+
+
+@pytest.fixture(scope="session")
+def installs(tmp_path_factory: pytest.TempPathFactory) -> dict[Engine, Path]:
+    """A stand-in install of each engine; nobody may change them: see `playing`."""
+    folder = tmp_path_factory.mktemp("an install's folder")
+    return {
+        engine: standin.build(folder / standin.FOLDER[engine], str(engine)) for engine in Engine
+    }
+
+
+@pytest.fixture
+def playing(installs: dict[Engine, Path]) -> Iterator[Callable[..., None]]:
+    """Has programs of the stand-in fail until the test ends: `playing(video_detect_face="nan")`."""
+    files = [folder / "standin.json" for folder in installs.values()]
+
+    def play(**modes: str) -> None:
+        for file in files:
+            file.write_text(json.dumps(modes))
+
+    yield play
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few frames, two of them dark; a name that a shell would trip over."""
+    frames = [makemedia.pattern(i, 320, 240) for i in range(CLIP)]
+    for i in DARK:
+        frames[i] = np.zeros_like(frames[i])
+    return makemedia.write_video(tmp_path_factory.mktemp("clip") / "-a b;$'c.mp4", frames)
