@@ -339,7 +339,10 @@ def as_value_errors() -> Iterator[None]:
     except FacemakeError as error:
         if isinstance(error, ValueError):
             raise
-        raise _both(type(error))(*error.args) from error
+        kind = _both(type(error))
+        same = kind.__new__(kind, *error.args)  # whatever its constructor wants
+        same.__dict__ |= error.__dict__
+        raise same from error
 
 
 def _log_to_standard_error() -> None:
