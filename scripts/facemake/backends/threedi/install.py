@@ -7,6 +7,7 @@ image), `BITBOX_DOCKER` (an image), then `BITBOX_3DI` or `BITBOX_3DI_LITE` (a fo
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -125,8 +126,16 @@ def find_install(
     )
 
 
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?"  # a registry
+    rf"{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@[a-z0-9]+:[0-9a-f]{{32,}})?"
+)
+"""The name of a Docker image, with tag or digest, as the engine reads it."""
+
+
 def _from_name(engine: Engine, name: str, origin: str, only_images: bool = False) -> Install:
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  Path's own raises for an unknown user
     root = FACTS[engine].folder
     if path.suffix == ".sif":
         if not path.is_file():
@@ -139,7 +148,7 @@ def _from_name(engine: Engine, name: str, origin: str, only_images: bool = False
             return sandbox
         if not only_images:
             return _from_folder(engine, path, origin)
-    if name.startswith(("/", ".", "~")) or path.is_file():
+    if not _IMAGE.fullmatch(name) or path.is_file():
         raise InstallError(
             f"{origin} is {name}, which is neither an install folder, nor a .sif file, nor a "
             "sandbox folder; a Docker image is given by its name, such as bitbox:latest"
@@ -148,7 +157,7 @@ def _from_name(engine: Engine, name: str, origin: str, only_images: bool = False
 
 
 def _from_folder(engine: Engine, path: Path, origin: str) -> Install:
-    absolute = path.expanduser().absolute()
+    absolute = Path(os.path.expanduser(path)).absolute()  # noqa: PTH111
     install = Install(engine, Form.FOLDER, str(absolute), str(absolute))
     _must_hold(install, absolute, origin)
     return install
