@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = {"fastapi": "FastAPI", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 _SECONDS_TO_STOP = 10
+_BACKLOG = 128  # connections that nobody has taken yet
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _TIMES = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -38,6 +39,7 @@ def add_to(commands: Any) -> None:
     limits = Limits()
     parser = commands.add_parser(
         "serve",
+        allow_abbrev=False,  # `--token` is no short --token-file
         help="run the engines for other machines, over HTTP",
         description="Answers the processors' `server=` and clients of 3DI's wrapper. By itself it "
         "is reached from this machine only, by everybody on it; any other address wants tokens. "
@@ -47,7 +49,7 @@ def add_to(commands: Any) -> None:
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
-    add("--port", type=int, default=8000, help="the port; 0: a free one (8000)")
+    add("--port", type=_port, default=8000, help="the port; 0: a free one (8000)")
     add(
         "--folder", type=Path, default=default_folder(), help=f"keeps sessions ({default_folder()})"
     )
@@ -100,6 +102,12 @@ def _seconds(text: str) -> float:
     return float(found[1]) * _TIMES[found[2]]
 
 
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port")
+    return int(text)
+
+
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
@@ -124,7 +132,6 @@ def _serve(options: argparse.Namespace, rest: list[str]) -> int:
     settings = settings_of(options)
     if (options.certificate is None) != (options.key is None):
         raise FacemakeError("HTTPS needs both --certificate and --key")
-    os.umask(0o077)
     return _run(options, settings)
 
 
@@ -181,6 +188,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
     from facemake.server.app import create_app
 
+    os.umask(0o077)
     _log()
     listening = _listen(options.host, options.port)
     app = create_app(settings)
@@ -235,10 +243,12 @@ def _listen(host: str, port: int) -> socket.socket:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(found[0][4])
+            # whoever reads that it listens is heard, be it a moment later
+            listening.listen(_BACKLOG)
         except OSError:
             listening.close()
             raise
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise FacemakeError(f"cannot listen on {host}, port {port}: {error}") from None
     return listening
 

@@ -142,8 +142,10 @@ class RemoteSession:
         self._http.mount("http://", _KeptAlive())
         self._http.mount("https://", _KeptAlive())
         parts = urlsplit(self.url)
+        self._proxies: dict[str, str] = {}
         if is_loopback(parts.hostname or ""):
-            self._http.trust_env = False  # a proxy of the environment is no way to this machine
+            # a proxy of the environment is no way to this machine
+            self._proxies = {"no_proxy": parts.hostname or ""}
         elif self._token is not None and parts.scheme == "http":
             warnings.warn(
                 f"the token and the videos go to {parts.hostname} unencrypted: use an https:// "
@@ -423,6 +425,7 @@ class RemoteSession:
     ) -> requests.Response:
         """Ask; where `patient`, a server that is away or stops is asked again for a while."""
         options.setdefault("timeout", (_CONNECT_SECONDS, read_seconds))
+        options["proxies"] = self._proxies
         until = time.monotonic() + _SECONDS_AWAY
         pause = 0.2
         while True:
@@ -461,7 +464,10 @@ class RemoteSession:
 
     def _away(self, error: requests.RequestException) -> str:
         if isinstance(error, requests.exceptions.SSLError):
-            return f"{self.url} has no certificate that this machine trusts: {error}"
+            return (
+                f"{self.url} has no certificate that this machine trusts; one of your own is "
+                f"trusted by REQUESTS_CA_BUNDLE=FILE: {error}"
+            )
         if isinstance(error, requests.Timeout):
             return f"{self.url} does not answer in time: look whether it is busy, or its log"
         return (
