@@ -42,6 +42,8 @@ lint: .venv/dev resources/bundled/moving_portrait.mp4  ## Style, types, Snakemak
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+	$(BIN)/python tests/standin3di/build.py $(STANDIN)
+	$(BIN)/snakemake --lint --config engine=3di 'threedi={"runtime": "$(STANDIN)/3DI"}'
 
 format: .venv/dev  ## Write the code in its one style
 	$(BIN)/ruff check --fix scripts tests benchmarks

@@ -23,6 +23,7 @@ if Path("config/config.yaml").is_file():
 
 
 include: "rules/common.smk"
+include: "rules/threedi_common.smk"
 include: "rules/probe.smk"
 
 

@@ -25,7 +25,9 @@ def _plan():
 try:
     PLAN = _plan()
     use_models_dir(PLAN.config["models_dir"])
-    use_settings(*(PLAN.config["threedi"][key] for key in ("runtime", "failures")))
+    use_settings(
+        *(PLAN.config["threedi"][k] for k in ("runtime", "failures", "time_limit"))
+    )
 except FacemakeError as error:
     raise WorkflowError(str(error)) from None
 
@@ -85,27 +87,3 @@ def end_run(done):
     from facemake import summary
 
     print(summary.of_run(Path(OUT), PLAN.shards, done), file=sys.stderr)
-
-
-def engine_files():
-    """What expressions need of 3DI, where it is the engine."""
-    if PLAN.config["engine"] == "native":
-        return {}
-    return {
-        "localized": f"{OUT}/3di/.steps/localized/{{shard}}.zip",
-        "model": f"{OUT}/3di/.steps/model.npz",
-    }
-
-
-def step_files():
-    """3DI's raw files by step, which say of which samples a program failed."""
-    if PLAN.config["engine"] == "native":
-        return []
-    return [f"{OUT}/3di/.steps/{step}/{{shard}}.zip" for step in STEPS]
-
-
-def raw_files():
-    """The lists of 3DI's raw files, where it is the engine; the files lie beside them by sample."""
-    if PLAN.config["engine"] == "native":
-        return []
-    return expand(f"{OUT}/3di/.files/{{shard}}.json", shard=PLAN.shards)

@@ -7,7 +7,7 @@ rule dataset:
         faces=f"{OUT}/faces/{{shard}}.h5",
         fit=f"{OUT}/fit/{{shard}}.parquet",
         aus=f"{OUT}/aus/{{shard}}.parquet",
-        raw=step_files(),
+        raw=of_steps(*STEPS),
     output:
         examples=f"{OUT}/dataset/{{shard}}.h5",
         counts=f"{OUT}/counts/{{shard}}.parquet",

@@ -28,7 +28,6 @@ rule export_3di:
     params:
         recipe=recipe("export_3di"),
         container=container_identity("export_3di"),
-        folder=f"{OUT}/export/3di",
     message:
         "export {wildcards.shard} in 3DI's formats"
     script:

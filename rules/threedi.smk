@@ -3,28 +3,6 @@
 #
 # These jobs start the install themselves (a folder, an image): leave containers.threedi null unless
 # the install is a folder that your container has.
-from facemake.backends.threedi import Engine
-from facemake.backends.threedi.programs import needs, program, programs
-
-ENGINE = Engine(PLAN.config["engine"])
-UNDISTORTS = PLAN.config["camera"]["calibration"] is not None
-STEPS = [one.step for one in programs(ENGINE, UNDISTORTS)]
-LIMIT = PLAN.config["threedi"]["time_limit"]
-# what a failure left is not kept for good: deleted, it is tried again
-CACHE_STEPS = CACHE and PLAN.config["threedi"]["failures"] == "stop"
-CALIBRATION = [os.path.expanduser(PLAN.config["camera"]["calibration"] or "")]
-
-
-def of_steps(*steps):
-    """The archives of raw files of these steps."""
-    return [f"{OUT}/3di/.steps/{step}/{{shard}}.zip" for step in steps]
-
-
-def time_limit():
-    """Seconds that a program may take for a sample."""
-    return None if LIMIT is None else LIMIT * 3600
-
-
 rule threedi_video:
     input:
         probe=f"{OUT}/probe/{{shard}}.parquet",
@@ -68,7 +46,6 @@ rule threedi_model:
     params:
         recipe=recipe("threedi_model"),
         container=container_identity("threedi_model"),
-        limit=time_limit(),
     message:
         "ask 3DI for its face model"
     script:
@@ -83,8 +60,8 @@ for STEP in STEPS:
         input:
             probe=f"{OUT}/probe/{{shard}}.parquet",
             video=f"{OUT}/3di/.steps/video/{{shard}}.zip",
-            before=of_steps(*needs(ENGINE, program(ENGINE, STEP), UNDISTORTS)),
-            calibration=CALIBRATION if UNDISTORTS else [],
+            before=before_step(STEP),
+            calibration=calibration_file(),
         output:
             raw=f"{OUT}/3di/.steps/{STEP}/{{shard}}.zip",
         log:
@@ -102,7 +79,6 @@ for STEP in STEPS:
         params:
             recipe=recipe(f"threedi_{STEP}"),
             container=container_identity(f"threedi_{STEP}"),
-            limit=time_limit(),
         message:
             f"3DI: {program(ENGINE, STEP).does} in {{wildcards.shard}}"
         script:

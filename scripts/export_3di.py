@@ -9,10 +9,11 @@ with job(snakemake.log[0], snakemake.threads):
     from facemake.samples import plan_file
     from facemake.stages.export_3di import export_3di
 
+    output = Path(snakemake.output.files)
     export_3di(
         plan=plan_file(snakemake.wildcards.shard),
         tables={name: Path(path) for name, path in snakemake.input.items()},
-        folder=Path(snakemake.params.folder),
-        output=Path(snakemake.output.files),
+        folder=output.parents[1],
+        output=output,
         recipe=Recipe.from_dict(snakemake.params.recipe),
     )

@@ -11,5 +11,4 @@ with job(snakemake.log[0], snakemake.threads):
     threedi_model(
         output=Path(snakemake.output.model),
         recipe=Recipe.from_dict(snakemake.params.recipe),
-        limit=snakemake.params.limit,
     )

@@ -18,6 +18,5 @@ with job(snakemake.log[0], snakemake.threads):
         output=output,
         recipe=Recipe.from_dict(snakemake.params.recipe),
         results=output.parents[2],
-        limit=snakemake.params.limit,
         calibration=next(map(Path, snakemake.input.get("calibration", [])), None),
     )

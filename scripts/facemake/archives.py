@@ -7,11 +7,14 @@ have plain names and are sorted by them.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -91,11 +94,17 @@ class Archive:
         Raises:
             TableError: there is none of that name, or it is damaged.
         """
-        try:
-            with self._zip.open(name) as member:
-                yield from io.TextIOWrapper(member, encoding="ascii", errors="replace")
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise TableError(f"{name} in {self.path} cannot be read ({error})") from None
+        with self._member(name) as member:
+            yield from io.TextIOWrapper(member, encoding="ascii", errors="replace")
+
+    def sha256(self, name: str) -> str:
+        """SHA-256 of what a member holds, as lower-case hexadecimal.
+
+        Raises:
+            TableError: there is none of that name, or it is damaged.
+        """
+        with self._member(name) as member:
+            return hashlib.file_digest(member, "sha256").hexdigest()
 
     def extract(self, names: Iterable[str], folder: Path) -> list[Path]:
         """Write members into a folder, under their names.
@@ -107,14 +116,26 @@ class Archive:
         for name in names:
             if Path(name).name != name:
                 raise TableError(f"{self.path} holds {name!r}, which is no plain file name")
-            target = folder / name
-            try:
-                with self._zip.open(name) as member, target.open("wb") as handle:
-                    shutil.copyfileobj(member, handle, _CHUNK)
-            except (KeyError, ValueError, zipfile.BadZipFile) as error:
-                raise TableError(f"{name} in {self.path} cannot be read ({error})") from None
-            made.append(target)
+            made.append(folder / name)
+            self.copy(name, made[-1])
         return made
+
+    def copy(self, name: str, target: Path) -> None:
+        """Write a member to a file.
+
+        Raises:
+            TableError: it is not there, or is damaged.
+        """
+        with self._member(name) as member, target.open("wb") as handle:
+            shutil.copyfileobj(member, handle, _CHUNK)
+
+    @contextmanager
+    def _member(self, name: str) -> Iterator[Any]:
+        try:
+            with self._zip.open(name) as member:
+                yield member
+        except (KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise TableError(f"{name} in {self.path} cannot be read ({error})") from None
 
     def close(self) -> None:
         """Close the file."""

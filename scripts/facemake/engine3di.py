@@ -61,7 +61,8 @@ def models(config: Config) -> Models:
         InstallError: it is not found or lacks something.
         RunError: it cannot be looked at.
     """
-    use_settings(config["threedi"]["runtime"], config["threedi"]["failures"])
+    wanted = config["threedi"]
+    use_settings(wanted["runtime"], wanted["failures"], wanted["time_limit"])
     engine = Engine(config["engine"])
     install = find_install(engine)
     check_install(install, options(config))

@@ -25,8 +25,8 @@ def add_to(commands: Any) -> None:
         "run",
         help="run the workflow in this folder",
         description="Runs snakemake with all cores in this folder; every further argument is "
-        "snakemake's own. The lock that a killed run left is cleared first. One job at a time uses a "
-        "GPU unless --resources says otherwise.",
+        "snakemake's own. The lock that a killed run left is cleared first. One job at a time "
+        "uses a GPU unless --resources says otherwise.",
         epilog="example: facemake run --cores 8 training_set",
     )
     parser.add_argument("--cores", default="all", help="how many jobs at once (all)")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from facemake.archives import Archive
+from facemake.provenance import file_sha256
 from facemake.runtime.atomic import replacing, write_text
 from facemake.samples import read_shard
 
@@ -32,12 +32,12 @@ def threedi_files(plan: Path, steps: Sequence[Path], results: Path, output: Path
         with Archive(path) as archive:
             for name in archive.names:
                 sample = next(s for s in longest if name.startswith(f"{s}_"))
-                data = archive.read(name)
                 target = results / sample / name
-                if not target.is_file() or target.read_bytes() != data:
+                sha256 = archive.sha256(name)
+                if not target.is_file() or file_sha256(target) != sha256:
                     with replacing(target) as beside:
-                        beside.write_bytes(data)
-                listed[sample][name] = hashlib.sha256(data).hexdigest()
+                        archive.copy(name, beside)
+                listed[sample][name] = sha256
     for name in samples:
         for stale in (results / name).glob("*_failed_*.txt"):
             if stale.name not in listed[name]:

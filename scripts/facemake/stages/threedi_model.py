@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from facemake.backends.threedi.install import find_install
+from facemake.backends.threedi.install import find_install, time_limit
 from facemake.backends.threedi.model import learn
 from facemake.backends.threedi.runtimes import runtime
 from facemake.provenance import Recipe
@@ -14,13 +14,12 @@ from facemake.samples import WORK
 from facemake.stages.threedi_step import options_of
 
 
-def threedi_model(output: Path, recipe: Recipe, limit: float | None = None) -> None:
+def threedi_model(output: Path, recipe: Recipe) -> None:
     """Write the mean face and the expressions at the 51 landmarks, as plain arrays.
 
     Args:
         output: `3di/.steps/model.npz` (`facemake.backends.threedi.model`).
         recipe: of the stage `threedi_model`.
-        limit: seconds that a program may take.
 
     Raises:
         RunError: a program of the install failed.
@@ -31,7 +30,7 @@ def threedi_model(output: Path, recipe: Recipe, limit: float | None = None) -> N
     folder = WORK / "3di" / "model"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    found = learn(runtime(install), install, options, folder, limit)
+    found = learn(runtime(install), install, options, folder, time_limit())
     with replacing(output) as beside:
         found.save(beside)
     shutil.rmtree(folder, ignore_errors=True)

@@ -20,6 +20,7 @@ from facemake.backends.threedi.install import (
     Install,
     failures_are_marked,
     find_install,
+    time_limit,
 )
 from facemake.backends.threedi.offer import SUFFIX, Offer
 from facemake.backends.threedi.programs import Program, program
@@ -42,7 +43,6 @@ def threedi_step(
     output: Path,
     recipe: Recipe,
     results: Path,
-    limit: float | None = None,
     calibration: Path | None = None,
 ) -> None:
     """Write the raw files of one step for a shard: an archive of them, each with its sidecar.
@@ -58,7 +58,6 @@ def threedi_step(
         output: `3di/.steps/{step}/{shard}.zip`.
         recipe: of the stage `threedi_{step}`.
         results: the folder where `threedi_files` will put the raw files, for the sidecars.
-        limit: seconds that the program may take for a sample.
         calibration: the camera's calibration file; None: the field of view of the recipe.
 
     Where failures are marked (`install.failures_are_marked`), a sample that the program fails on
@@ -91,7 +90,7 @@ def threedi_step(
             shutil.rmtree(folder, ignore_errors=True)
             if row is not None:
                 folder.mkdir(parents=True)
-                step = _Step(one, recipe, install, started, limit, calibration)
+                step = _Step(one, recipe, install, started, calibration)
                 try:
                     files = step.run(sample, row, videos, archives, folder, results / sample.sample)
                 except SampleError as error:
@@ -114,11 +113,10 @@ class _Step:
         recipe: Recipe,
         install: Install,
         started: Runtime,
-        limit: float | None,
         calibration: Path | None,
     ) -> None:
         self._program, self._recipe = one, recipe
-        self._install, self._runtime, self._limit = install, started, limit
+        self._install, self._runtime, self._limit = install, started, time_limit()
         self._calibration = calibration
 
     def run(
@@ -201,7 +199,7 @@ class _Step:
         path = recording.file("landmarks", options)
         if not path.exists() and not _extract(path.name, archives, folder):
             return None
-        return rawfiles.seen_in(rawfiles.read(path, "landmarks", options.engine))
+        return rawfiles.seen(path, options.engine)
 
 
 def options_of(settings: Mapping[str, Any], engine: str, camera: float | str) -> Options:

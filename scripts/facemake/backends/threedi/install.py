@@ -30,6 +30,16 @@ FAILURES_VARIABLE = "FACEMAKE_3DI_FAILURES"
 """Where it puts `threedi.failures`."""
 
 
+LIMIT_VARIABLE = "FACEMAKE_3DI_SECONDS"
+"""Where it puts `threedi.time_limit`."""
+
+
+def time_limit() -> float | None:
+    """Seconds that one program may take for a sample; None: as long as it wants."""
+    seconds = os.environ.get(LIMIT_VARIABLE)
+    return float(seconds) if seconds else None
+
+
 def failures_are_marked() -> bool:
     """Whether a sample that a program fails on is marked, so that the others go on."""
     return os.environ.get(FAILURES_VARIABLE) == "mark"
@@ -78,19 +88,21 @@ class Install:
         return f"{FACTS[self.engine].name} in {what[self.form]} {self.location}"
 
 
-def use_settings(named: str | None, failures: str = "stop") -> None:
-    """Tell this process, and those that it starts, where the install is and what a failure means.
+def use_settings(named: str | None, failures: str, hours: float | None) -> None:
+    """Tell this process, and those that it starts, where the install is and what failures are.
 
-    The environment says it and no parameter of a rule: neither decides what a success gives, and
-    whoever changes them computes nothing again. What the install is stands in every recipe by its
+    The environment says it and no parameter of a rule: none of it decides what a success gives, and
+    whoever changes it computes nothing again. What the install is stands in every recipe by its
     SHA-256.
 
     Args:
         named: the runtime as the config has it; None changes nothing.
         failures: `stop`: a program that fails on a sample ends the job; `mark`: the sample is
             marked and the others go on.
+        hours: that one program may take for a sample; None: as long as it wants.
     """
     os.environ[FAILURES_VARIABLE] = failures
+    os.environ[LIMIT_VARIABLE] = "" if hours is None else repr(float(hours) * 3600)
     if named:
         path = Path(named).expanduser()
         os.environ[RUNTIME_VARIABLE] = str(path.absolute()) if path.exists() else named

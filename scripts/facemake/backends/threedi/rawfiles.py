@@ -361,6 +361,19 @@ def write(path: Path, values: ArrayLike, decimals: int = 6) -> None:
             handle.write(" ".join(f"{value:.{decimals}f}" for value in row) + "\n")
 
 
+def seen(path: Path, engine: Engine) -> NDArray[np.bool_]:
+    """(n_frames,) the frames in which a landmarks file has any.
+
+    Raises:
+        RawFileError: as `read`.
+    """
+    with _lines(path) as lines:
+        found = [seen_in(rows) for rows in blocks(lines, str(path), "landmarks", engine)]
+    if not found:
+        raise RawFileError(f"{path} is empty")
+    return np.concatenate(found)
+
+
 def seen_in(landmarks: Array) -> NDArray[np.bool_]:
     """(n,) the frames in which landmarks were found; the others have a row of zeros."""
     return np.asarray((landmarks != 0).any(axis=1))
