@@ -93,7 +93,7 @@ def read(path: Path) -> dict[str, Any] | None:
     """The word beside a file; None where there is none, or it cannot be read."""
     try:
         document = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 
@@ -140,17 +140,17 @@ def before(moment: datetime, period: str) -> datetime:
     """
     words = re.findall(r"(\d+)\s*([a-z]+)", period.lower())
     rest = re.sub(r"(\d+)\s*([a-z]+)", "", period.lower()).strip(" ,")
-    units = [(int(n), unit.removesuffix("s")) for n, unit in words]
-    known = {*_UNITS, *_MONTHS}
+    units = [(number, unit.removesuffix("s")) for number, unit in words]
+    known = (*_UNITS, *_MONTHS)
     if not units or rest or any(unit not in known for _, unit in units):
         raise FacemakeError(
             f"{period!r} is no period; write numbers with {', '.join(f'{u}s' for u in known)}, "
             "such as '6 months' or '1 year'"
         )
-    months = sum(n * _MONTHS[unit] for n, unit in units if unit in _MONTHS)
-    rest_of_it = sum((n * _UNITS[unit] for n, unit in units if unit in _UNITS), timedelta())
     try:
-        return _months_before(moment, months) - rest_of_it
+        months = sum(int(n) * _MONTHS[unit] for n, unit in units if unit in _MONTHS)
+        rest_of_it = [int(n) * _UNITS[unit] for n, unit in units if unit in _UNITS]
+        return _months_before(moment, months) - sum(rest_of_it, timedelta())
     except (OverflowError, ValueError):
         return datetime.min  # for ever
 
