@@ -21,7 +21,7 @@ from facemake.server import words
         ),
         ("30/120 frames, mm/px, and/or", "30/120 frames, mm/px, and/or"),
         ("in /my data/sessions/ab/input_file.mp4", "in input_file.mp4"),
-        ("/my data", ""),
+        ("the folder /my data, x", "the folder my data, x"),
         ("a\x1b[31mred\x00", "a [31mred"),
     ],
 )
@@ -49,6 +49,7 @@ def test_the_last_line_of_a_log(tmp_path: Path):
     [
         ("fit x: 30/120 frames, 3 frames/s", 0.25),
         ("9/0 frames", None),
+        ("Processing frame #3/12", 0.25),
         ("12/10 frames", 1.0),
         ("", None),
     ],

@@ -15,7 +15,7 @@ _PATH = re.compile(
     r"|(?:(?<![\w.~/])/|/(?=(?:data|etc|home|media|mnt|opt|root|srv|tmp|usr|var)/))"
     rf"(?:{_PART}+/)*(?P<name>{_PART}*)"
 )
-_DONE = re.compile(r"\b(\d+) ?/ ?(\d+) frames\b")
+_DONE = re.compile(r"\b(\d+) ?/ ?(\d+) frames\b|\bframe #?(\d+) ?/ ?(\d+)\b")
 
 
 def without_paths(text: str, folders: Iterable[Path | str] = ()) -> str:
@@ -27,7 +27,7 @@ def without_paths(text: str, folders: Iterable[Path | str] = ()) -> str:
     """
     known = {str(folder) for folder in folders} - {"", "/", "."}
     for folder in sorted(known, key=len, reverse=True):
-        text = text.replace(f"{folder}/", "/").replace(folder, "/")
+        text = text.replace(f"{folder}/", "/").replace(folder, Path(folder).name)
     text = _PATH.sub(lambda found: found["url"] or found["name"], text)
     text = "".join(c if c.isprintable() or c == "\n" else " " for c in text).strip()
     return text if len(text) <= _LONGEST else f"… {text[-_LONGEST:]}"
@@ -44,16 +44,13 @@ def log_end(path: Path) -> str:
 
 
 def last_line(text: str) -> str:
-    """The last line that says anything; of one that was written over, what stands there last."""
-    for line in reversed(text.splitlines()):
-        if said := line.rpartition("\r")[2].strip():
-            return said
-    return ""
+    """The last line that says anything, of those that were written over too."""
+    return next((said for line in reversed(text.splitlines()) if (said := line.strip())), "")
 
 
 def fraction(line: str) -> float | None:
-    """How much is done, 0 to 1, where a line of progress says `120/300 frames`."""
+    """How much is done, 0 to 1, where a line says `120/300 frames` or `frame #120/300`."""
     if found := _DONE.search(line):
-        done, of = int(found[1]), int(found[2])
+        done, of = (int(number) for number in found.groups() if number is not None)
         return min(1.0, done / of) if of else None
     return None

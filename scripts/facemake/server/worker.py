@@ -20,11 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
+
 from facemake.errors import FacemakeError
 from facemake.runtime.atomic import write_text
 from facemake.runtime.job import THREAD_VARIABLES
 from facemake.server import words
-from facemake.server.wire import BASE, METHODS
+from facemake.server.wire import BASE, METHODS, SUFFIXES
 from facemake.zips import write_zip
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -63,8 +65,8 @@ def main(folder: Path, server: int) -> int:
     outcome: dict[str, Any]
     try:
         files = run(spec)
-        videos = all(path.suffix != ".3DI" and path.suffix != ".3DIl" for path in files.values())
-        write_zip(folder / "result.zip", files, stored=bool(files) and videos)
+        videos = any(path.suffix in SUFFIXES for path in files.values())
+        write_zip(folder / "result.zip", files, stored=videos)
         outcome = {"provenance": {name: _sidecar(path) for name, path in files.items()}}
     except (FacemakeError, ValueError, OSError) as error:
         logging.getLogger(__name__).exception("the job failed")
@@ -155,6 +157,9 @@ def _end_with(server: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(os.getpgid(0), signal.SIGTERM)
         time.sleep(_SECONDS_TO_END)
+        for child in psutil.Process().children(recursive=True):  # some lead groups of their own
+            with contextlib.suppress(psutil.Error):
+                child.kill()
         os.killpg(os.getpgid(0), signal.SIGKILL)
 
     threading.Thread(target=watch, name="end-with-server", daemon=True).start()
