@@ -329,7 +329,7 @@ class FaceProcessor3DI(BaseProcessor):
                         if not path.is_file():
                             raise RawFileError(f"the server gave no {path.name}")
                     else:
-                        seen = self._seen() if KINDS[kind].rows == "fitted" else None
+                        seen = self._seen_for(kind)
                         rawfiles.check(path, kind, options, recording.n_frames, seen)
             except BaseException:
                 for path, _ in places.values():
@@ -381,7 +381,7 @@ class FaceProcessor3DI(BaseProcessor):
         )
 
     def _is_whole(self, path: Path, kind: str) -> bool:
-        """Whether a file can be read and has a row a frame, or one fewer; looked at once."""
+        """Whether a file is what the engine writes of this recording; looked at once."""
         stat = path.stat()
         state = (stat.st_mtime_ns, stat.st_size)
         if self._read.get(path, (None, False))[0] != state:
@@ -389,12 +389,14 @@ class FaceProcessor3DI(BaseProcessor):
         return self._read[path][1]
 
     def _has_rows(self, path: Path, kind: str) -> bool:
-        try:
-            rows = len(rawfiles.read(path, kind, self._engine))
-        except RawFileError:
-            return False
         n = self._offered().n_frames
-        return KINDS[kind].rows not in ("frames", "fitted") or rows in (n, n - 1)
+        # bitbox takes a row fewer for a whole file of rectangles or landmarks, too
+        counts = (n, n - 1) if KINDS[kind].rows == "frames" else (n,)
+        for count in counts:
+            with suppress(RawFileError):
+                rawfiles.check(path, kind, self._options, count, self._seen_for(kind))
+                return True
+        return False
 
     def _must_have(self, kind: str, method: str, wanted: str) -> None:
         """Refuse to go on without what another method makes.
@@ -439,6 +441,14 @@ class FaceProcessor3DI(BaseProcessor):
         """(n,) the frames with landmarks."""
         path = Path(self._file("landmarks"))
         return rawfiles.seen_in(rawfiles.read(path, "landmarks", self._engine))
+
+    def _seen_for(self, kind: str) -> NDArray[np.bool_] | None:
+        """(n,) the frames with landmarks, where a kind of file is to be judged by them."""
+        if kind in ("rects", "landmarks"):
+            return None
+        with suppress(RawFileError):
+            return self._seen()
+        return None
 
     # --- what is returned -------------------------------------------------------------------------
 
