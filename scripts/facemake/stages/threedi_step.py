@@ -167,7 +167,7 @@ class _Step:
         camera: float | str = 30.0
         if "fov" in settings:
             camera = round(across(float(settings["fov"]), offered.width, offered.height), 6)
-        elif self._calibration is not None:
+        elif "calibration" in settings and self._calibration is not None:
             View.of(settings, probe, offered)  # whether it is this camera's
             camera = str(self._calibration)
         return options_of(settings, str(self._recipe.backend), camera)
