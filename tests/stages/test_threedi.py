@@ -337,3 +337,29 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, installs: Path):
         basis = tmp_path / "b.npz"
         basis.write_bytes(b"")
         bench(tmp_path / "s", installs, "3di", sheet, expressions={"basis": str(basis)})
+
+
+def test_provenance_of_raw_files_and_archives(
+    tmp_path: Path, installs: Path, capsys: pytest.CaptureFixture[str]
+):
+    from facemake.cli import main
+
+    sheet = [{"sample": "a", "path": clip(tmp_path / "a.mp4", 3)}]
+    made = bench(tmp_path / "s", installs, "3di", sheet)
+    with inside(made.study.folder):
+        plan, recipe = made.study.plan_file(made.shard), made.study.recipe
+        table = made.study.table("probe", made.shard)
+        probe(plan, table, recipe("probe"))
+        threedi_video(plan, table, made.step_file("video"), recipe("threedi_video"))
+    made.step("detect")
+    with inside(made.study.folder):
+        threedi_files(plan, [made.step_file("detect")], Path("raw"), Path("raw/listed.json"))
+        assert main(["provenance", str(made.step_file("detect"))]) == 0
+        said = capsys.readouterr().out
+        assert '"threedi_detect"' in said and "TPAMI" in said
+        raw = Path("raw/a/a_rects.3DI")
+        assert main(["provenance", str(raw)]) == 0
+        assert '"runtime_identity"' in capsys.readouterr().out
+        raw.with_name("a_rects.3DI.json").unlink()
+        assert main(["provenance", str(raw)]) == 2
+        assert "a_rects.3DI.json" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from facemake.backends.threedi import FACTS, sidecar
 from facemake.errors import FacemakeError
 from facemake.models import registry
 from facemake.shards import read_metadata
@@ -15,7 +16,10 @@ from facemake.shards import read_metadata
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "provenance", help="what made a table or HDF5 file, with each model's licence and citation"
+        "provenance",
+        help="what made a table, an HDF5 file or a raw file of 3DI",
+        description="Prints what made a file: settings, each model with its SHA-256, licence and "
+        "citation, the fingerprint of the code. Of a raw file of 3DI, the word beside it.",
     )
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.set_defaults(function=_provenance)
@@ -26,8 +30,16 @@ def _provenance(options: argparse.Namespace, rest: list[str]) -> int:
         raise FacemakeError(f"{options.file} is a folder; name a file in it")
     if not options.file.is_file():
         raise FacemakeError(f"there is no file {options.file}")
-    if options.file.suffix not in (".parquet", ".h5"):
-        raise FacemakeError(f"{options.file} is neither a Parquet table nor an HDF5 file")
+    if options.file.suffix in {facts.suffix for facts in FACTS.values()}:
+        word = sidecar.read(options.file)
+        if word is None:
+            raise FacemakeError(f"{options.file} has no {sidecar.sidecar_of(options.file).name}")
+        print(json.dumps(word, indent=2, ensure_ascii=False))
+        return 0
+    if options.file.suffix not in (".parquet", ".h5", ".zip"):
+        raise FacemakeError(
+            f"{options.file} is no table (.parquet), no HDF5 file (.h5) and no file of 3DI's"
+        )
     document = read_metadata(options.file)
     rows = registry()
     for recipe in [document["recipe"], *document["upstream"].values()]:
