@@ -228,6 +228,18 @@ def test_the_command(portraits: Study, exported: Path, tmp_path: Path, capsys):
         parse(["export", "3di", "clip", "--results", str(tmp_path)])
 
 
+def test_3dis_own_files_are_not_written_over(portraits: Study, tmp_path: Path):
+    (tmp_path / "clip_pose.3DI").write_text("1 2 3\n")
+    arguments = ["export", "3di", "clip", "--results", str(portraits.folder / "results")]
+    with pytest.raises(FacemakeError, match=r"clip_pose\.3DI is there and was not exported"):
+        parse([*arguments, "--output", str(tmp_path)])
+    (tmp_path / "clip_pose.3DI.json").write_text('{"backend": "3DI"}')
+    with pytest.raises(FacemakeError, match="another folder"):
+        parse([*arguments, "--output", str(tmp_path)])
+    assert {path.name for path in tmp_path.iterdir()} == {"clip_pose.3DI", "clip_pose.3DI.json"}
+    assert (tmp_path / "clip_pose.3DI").read_text() == "1 2 3\n"
+
+
 def parse(arguments: list[str]) -> int:
     """Run the command by itself: it need not be in `facemake` yet."""
     import argparse

@@ -252,11 +252,22 @@ class _Run:
             return []
         word = self._word(recipes, row)
         model = str(recipes["fit"]["settings"]["model"])
+        wanted = kinds("smooth" in self._readers, model)
+        places = {
+            name: folder / rawfiles.file_name(sample, name, Engine.FULL)
+            for name in kinds(smoothed=True, model=BFM)
+        }
+        for path in places.values():
+            _check_ours(path)
+        for name in places.keys() - wanted.keys():  # of an earlier export, with smoothing, say
+            places[name].unlink(missing_ok=True)
+            sidecar.sidecar_of(places[name]).unlink(missing_ok=True)
         paths = []
-        for name, kind in kinds("smooth" in self._readers, model).items():
-            path = folder / rawfiles.file_name(sample, name, Engine.FULL)
-            write_rows(path, kind, self._readers[kind.table], sample)
+        for name, kind in wanted.items():
+            path = places[name]
+            # the word first: a file that a killed export left is still known as ours
             write_text(sidecar.sidecar_of(path), json.dumps(word, indent=4) + "\n")
+            write_rows(path, kind, self._readers[kind.table], sample)
             paths.append(path)
         return paths
 
@@ -290,3 +301,16 @@ class _Run:
             "version": __version__,
             "note": f"measured by facemake, not by {FACTS[Engine.FULL].name}: the format is",
         }
+
+
+def _check_ours(path: Path) -> None:
+    """Refuse to write over what 3DI made.
+
+    Raises:
+        FacemakeError: a file is there, and the word beside it does not name facemake.
+    """
+    if path.exists() and (sidecar.read(path) or {}).get("backend") != BACKEND:
+        raise FacemakeError(
+            f"{path} is there and was not exported by facemake: export into another folder, or "
+            "move it away"
+        )
