@@ -18,6 +18,7 @@ import requests
 import uvicorn
 
 from facemake.server.app import create_app
+from facemake.server.http import configured
 from facemake.server.settings import Limits, Settings, token_digest
 
 TESTS = Path(__file__).resolve().parent
@@ -49,9 +50,8 @@ class Served:
         self._socket = socket.create_server(("127.0.0.1", port))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
-        config = uvicorn.Config(
-            self.app, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=2
-        )
+        config = configured(self.app, settings)
+        config.timeout_graceful_shutdown = 2
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
 

@@ -337,6 +337,30 @@ def test_an_upload_that_drips_is_ended(tmp_path: Path):
         assert b" 408 " in connection.recv(65536)
 
 
+def test_a_form_that_drips_is_ended(tmp_path: Path):
+    with serving(settings(tmp_path, idle_seconds=0.5)) as server:
+        head = (
+            b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n\r\nsession_id="
+        )
+        assert raw(server, head)[0] == 408
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"GET / HTTP/1.1\r\n", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /"]
+)
+def test_a_connection_that_asks_for_nothing_is_ended(
+    server: Served, start: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    from facemake.server import http
+
+    monkeypatch.setattr(http, "_SECONDS_TO_ASK", 0.4)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=4) as connection:
+        connection.sendall(start)
+        while connection.recv(65536):  # until it is ended
+            pass
+
+
 def test_uploads_that_arrive_count_as_sessions(tmp_path: Path):
     with serving(settings(tmp_path, sessions=2, idle_seconds=10)) as server:
         head = (

@@ -303,7 +303,7 @@ def test_jobs_wait_their_turn_and_know_their_place(tmp_path: Path):
 
 def test_two_jobs_of_one_session_never_run_at_once(server: Served):
     session, other = server.session(), server.session()
-    first = server.job(session, landmark_model="sleep-1.5")
+    first = server.job(session, landmark_model="sleep-1.2")
     second, third = server.job(session), server.job(other)
     server.until(third, "done")
     assert server.state(first)["state"] == "running" and server.state(second)["state"] == "queued"
@@ -390,17 +390,19 @@ def test_a_session_that_is_removed_ends_its_jobs(tmp_path: Path):
 
 
 def test_sessions_expire_when_nobody_uses_them_and_nothing_runs(tmp_path: Path):
-    with serving(settings(tmp_path, session_seconds=0.6)) as server:
+    with serving(settings(tmp_path, session_seconds=0.5)) as server:
         idle, used, busy = (server.session() for _ in range(3))
-        job = server.job(busy, landmark_model="sleep-2")
-        for _ in range(6):
-            time.sleep(0.2)
-            server.call("jobs", used, shiny=[])  # uses the session, be it answered or not
+        job = server.job(busy, landmark_model="sleep-1.2")
+        for _ in range(5):
+            time.sleep(0.15)
+            assert server.call("jobs", used, fast=0).status_code == 422  # uses it all the same
         assert server.call("execute", idle).status_code == 404
         assert server.state(job)["state"] == "running"
-        assert server.call("jobs", used).status_code == 202
+        assert server.ask("DELETE", f"sessions/{used}").status_code == 204
         server.until(job, "done")
-        time.sleep(1.2)
+        end = time.monotonic() + 5
+        while list((tmp_path / "sessions").iterdir()) and time.monotonic() < end:
+            time.sleep(0.05)
         assert not list((tmp_path / "sessions").iterdir())
 
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from facemake.server.jobs import Queue
 
 _PACKAGES = {"fastapi": "FastAPI", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
-_SECONDS_TO_STOP = 10
 _BACKLOG = 128  # connections that nobody has taken yet
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _TIMES = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -187,6 +186,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     import uvicorn
 
     from facemake.server.app import create_app
+    from facemake.server.http import configured
 
     os.umask(0o077)
     _log()
@@ -194,22 +194,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     app = create_app(settings)
     queue: Queue = app.state.queue
     try:
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            # a path may have the identifier of a session
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            ws="none",
-            http="h11",
-            lifespan="on",
-            ssl_certfile=options.certificate,
-            ssl_keyfile=options.key,
-            limit_concurrency=settings.limits.queue + settings.limits.running + 200,
-            timeout_graceful_shutdown=_SECONDS_TO_STOP,
-        )
-        config.load()
+        config = configured(app, settings, options.certificate, options.key)
     except OSError as error:
         raise FacemakeError(f"the certificate or its key cannot be read: {error}") from None
     queue.start()

@@ -111,7 +111,7 @@ def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": Problem} for code in (400, 401, 403, *codes)}
 
 
-_CALL = _problems(404, 413, 422, 503)
+_CALL = _problems(404, 408, 413, 422, 503)
 _ZIP: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "a ZIP archive of the files that the method made",
@@ -420,7 +420,7 @@ class Guard:
                     await _drain(body, b"expect" in headers)
             await send(message)
 
-        body = _Body(receive)
+        body = _Body(receive, self._settings.limits.idle_seconds)
         try:
             owner = self._owner(scope["path"], headers)
             self._check_source(headers)
@@ -486,16 +486,24 @@ def _token(header: str) -> str | None:
 
 
 class _Body:
-    """What a request sends, counted."""
+    """What a request sends, counted; where it has a limit, also in time."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, seconds: float) -> None:
         self._receive = receive
+        self._until = time.monotonic() + seconds
         self.limit: int | None = None
         self.over = False
         self._bytes = 0
 
     async def __call__(self) -> Message:
-        message = await self._receive()
+        if self.limit is None or self.over:  # what comes after it is that the client went away
+            message = await self._receive()
+        else:
+            try:
+                left = max(0.0, self._until - time.monotonic())
+                message = await asyncio.wait_for(self._receive(), left)
+            except TimeoutError:
+                raise HTTPException(408, "the form took too long") from None
         if message["type"] != "http.request":
             self.over = True
             return message

@@ -29,7 +29,7 @@ class Limits:
     Attributes:
         upload_bytes: of one video.
         upload_seconds: within which it has to arrive.
-        idle_seconds: that an upload may pause.
+        idle_seconds: that an upload may pause, and that any other request may take to arrive.
         sessions: at once, uploads that arrive included.
         disk_bytes: of all sessions together.
         free_bytes: that stay free on the disk.

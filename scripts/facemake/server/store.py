@@ -275,6 +275,8 @@ class Store:
         with self.lock:
             self.sessions[session.key] = session
         self.measure(session)
+        owner = session.owner or "anybody"
+        logger.info("session %s of %s: %d bytes", session.key, owner, session.disk)
         return upload.identifier
 
     def same(self, owner: str, sha256: str, suffix: str, camera_sha256: str | None) -> str | None:
