@@ -14,7 +14,7 @@ from facemake.backends.threedi import Engine
 from standin3di import build as standin
 
 CLIP = 10
-DARK = (0, 4)
+DARK = (0, 6)
 """Frames of the clip without contrast: the stand-in sees no face in them."""
 
 

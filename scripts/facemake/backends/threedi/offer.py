@@ -2,12 +2,13 @@
 
 3DI reads videos by OpenCV, frame by frame. Where that gives just our frames, upright, it gets the
 recording as it is. A time range, a turned phone video, a recording of which OpenCV sees other
-frames (edit lists, damage), a picture and a folder of pictures are offered as a video of exactly
-our frames: H.264 at a quality of no visible loss, frames of several sizes in the upper left of one
-size, so that pixels keep their coordinates, and a frame that cannot be decoded as a black one.
+frames (edit lists, damage) or is told another number of them (3DI believes it), a picture and a
+folder of pictures are offered as a video of exactly our frames: H.264 at a quality of no visible
+loss, frames of several sizes in the upper left of one size, so that pixels keep their coordinates,
+and a frame that cannot be decoded as a black one.
 
-From the fit on, an engine may leave out the last frame. A recording can spare it; a picture cannot:
-the video of pictures has its last frame once more (`padding`).
+From the fit on, an engine may leave out the last frame. A recording can spare it; a picture cannot,
+nor can a recording of one frame: such a video has its last frame once more (`padding`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import cv2
@@ -32,7 +33,10 @@ SUFFIX = ".mp4"
 # The same bytes always: one thread, and no mbtree, for which x264 reads memory nobody has written.
 _QUALITY = {"crf": "8", "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
 _PICTURES_A_SECOND = 30
+_SLOWEST, _FASTEST = Fraction(1, 1000), Fraction(1000)
+"""Frames a second that MP4 and H.264 take."""
 _EVEN = 2  # H.264 wants even sides
+_FEWEST = 2
 
 
 @dataclass(frozen=True)
@@ -91,24 +95,41 @@ def _why_not(sample: Sample, probe: dict[str, Any]) -> str:
         return f"its pixels are stored turned by {probe['rotation']} degrees"
     if probe["status"] != SampleStatus.OK or probe["width"] is None:
         return "it is damaged, or its frames differ in size"
-    seen, size = _as_opencv_sees(sample.path)
-    if seen != probe["n_frames"] or size != (probe["width"], probe["height"]):
-        return f"OpenCV sees {seen} frames of {size[0]}x{size[1]} in it"
+    if probe["n_frames"] < _FEWEST:
+        return "an engine leaves out the last frame, and it has no other"
+    seen = as_opencv_sees(sample.path)
+    if (seen.frames, seen.width, seen.height) != (
+        probe["n_frames"],
+        probe["width"],
+        probe["height"],
+    ):
+        return f"OpenCV sees {seen.frames} frames of {seen.width}x{seen.height} in it"
+    if seen.promised != seen.frames:
+        return f"it promises {seen.promised} frames and has {seen.frames}"
     return ""
 
 
-def _as_opencv_sees(path: Path) -> tuple[int, tuple[int, int]]:
-    """How many frames OpenCV decodes, and of which size it says they are."""
+class Seen(NamedTuple):
+    """A video as OpenCV sees it."""
+
+    frames: int
+    """That it decodes."""
+    promised: int
+    """That it is told of."""
+    width: int
+    height: int
+
+
+def as_opencv_sees(path: Path) -> Seen:
+    """Look at a video as the engines do; one that cannot be opened has no frames."""
     capture = cv2.VideoCapture(str(path))
     try:
-        size = (
-            round(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-            round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-        )
+        about = (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        promised, width, height = (round(capture.get(what)) for what in about)
         count = 0
         while capture.grab():
             count += 1
-        return count, size
+        return Seen(count, promised, width, height)
     finally:
         capture.release()
 
@@ -116,7 +137,7 @@ def _as_opencv_sees(path: Path) -> tuple[int, tuple[int, int]]:
 def _prepare(sample: Sample, probe: dict[str, Any], video: Path, why: str) -> Offer:
     width, height = _size(sample, probe)
     rate = Fraction(probe["fps"] or _PICTURES_A_SECOND).limit_denominator(1001)
-    padding = 0 if probe["kind"] == Kind.VIDEO else 1
+    rate = min(max(rate, _SLOWEST), _FASTEST)
     count = 0
     picture = np.zeros((height, width, 3), np.uint8)
     # to the bit exact: neither the encoder's nor the muxer's version stands in the file
@@ -132,7 +153,9 @@ def _prepare(sample: Sample, probe: dict[str, Any], video: Path, why: str) -> Of
                     picture[: rgb.shape[0], : rgb.shape[1]] = rgb
                 _encode(container, stream, picture)
                 count += 1
-        for _ in range(padding if count else 0):
+        spare = probe["kind"] == Kind.VIDEO and count >= _FEWEST
+        padding = 0 if spare or not count else 1
+        for _ in range(padding):
             _encode(container, stream, picture)
         container.mux(stream.encode())
     return Offer(True, count + padding, padding, width, height, why)

@@ -32,7 +32,11 @@ class Program:
         executable: relative to the install folder, which is its working directory.
         does: in words.
         arguments: see the module.
+        writes: kinds of files that it makes.
         gpu: whether it computes on a GPU.
+        codes: exit codes with which it may have done what it should. 3DI's public source ends the
+            `main` of some programs with `return 1`, where all went well as where a file is missing:
+            of these what they wrote tells, which is looked at in any case.
     """
 
     step: str
@@ -41,6 +45,7 @@ class Program:
     arguments: tuple[str, ...]
     writes: tuple[str, ...]
     gpu: bool = False
+    codes: tuple[int, ...] = (0,)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -53,12 +58,15 @@ class Program:
         )
 
 
+_ONE_TOO = (0, 1)
+
 _UNDISTORT = Program(
     step="undistort",
     executable="video_undistort",
     does="undistort the recording",
     arguments=("recording", "camera", "undistorted"),
     writes=("undistorted",),
+    codes=_ONE_TOO,
 )
 _DETECT = Program(
     step="detect",
@@ -75,6 +83,7 @@ _LANDMARKS = Program(
     arguments=("video", "rects", "landmarks", "config"),
     writes=("landmarks",),
     gpu=True,
+    codes=_ONE_TOO,
 )
 
 FULL = (
@@ -88,6 +97,7 @@ FULL = (
         arguments=("video", "landmarks", "config", "camera", "shape_coeff", "texture_coeff"),
         writes=("shape_coeff", "texture_coeff"),
         gpu=True,
+        codes=_ONE_TOO,
     ),
     Program(
         step="shape",

@@ -274,24 +274,24 @@ def check(
         RawFileError: as `read`; or the wrong number of rows, or values that are not finite where
             they must be.
     """
-    count, numbers = 0, 0
+    n, numbers = 0, 0
     with _lines(path) as lines:
         ending = _Ending(lines)
         for values in blocks(ending, str(path), kind, options.engine):
-            numbers += _whole_rows(values, path, count, kind, options.engine)
-            count += len(values)
+            numbers += _whole_rows(values, path, n, kind, options.engine)
+            n += len(values)
         cut = ending.is_cut
-    if not count:
+    if not n:
         raise RawFileError(f"{path} is empty")
-    _check_rows(path, count, KINDS[kind].rows, options, n_frames, seen)
+    _check_rows(path, n, KINDS[kind].rows, options, n_frames, seen)
     if cut:
         raise RawFileError(f"{path} ends within a number: the file was cut off")
     if KINDS[kind].rows == "identity":
-        if 0 < numbers < count or (not numbers and seen is not None and seen[0]):
+        if 0 < numbers < n or (not numbers and seen is not None and seen[0]):
             raise RawFileError(f"{path} has coefficients that are no finite numbers")
-    elif not numbers and seen is not None and seen[:count].any():
+    elif not numbers and seen is not None and seen[:n].any():
         raise RawFileError(f"{path} has no number in it, though landmarks were found")
-    return count
+    return n
 
 
 def _whole_rows(values: Array, path: Path, before: int, kind: str, engine: Engine) -> int:
@@ -320,32 +320,42 @@ def _whole_rows(values: Array, path: Path, before: int, kind: str, engine: Engin
 
 def _check_rows(
     path: Path,
-    count: int,
+    n: int,
     rows: str,
     options: Options,
     n_frames: int,
     seen: NDArray[np.bool_] | None,
 ) -> None:
-    allowed = {count}
+    allowed = {n}
     if rows == "frames":
         allowed = {n_frames}
     elif rows == "fitted":
         allowed = {n_frames, n_frames - 1}
-        if options.engine is Engine.FULL and seen is not None and count < n_frames:
-            # frame `count` is the one that is left out; those behind it cannot be fitted, mostly
+        if options.engine is Engine.FULL and seen is not None and n < n_frames:
+            # frame n is the one that is left out; those behind it cannot be fitted, mostly
             # because there is no face in them
-            if seen[count + 1 :].sum() <= _MOST_LOST * seen.sum():
+            if seen[n + 1 :].sum() <= _MOST_LOST * seen.sum():
                 return
             allowed.add(int(np.flatnonzero(seen)[-1]))
     elif rows == "identity":
         allowed = {N_IDENTITY}
     elif rows == "vertices":
-        allowed = {vertices(options.morphable_model) or count}
-    if count not in allowed:
+        allowed = {vertices(options.morphable_model) or n}
+    if n not in allowed:
         raise RawFileError(
-            f"{path} has {count} rows, wanted {' or '.join(map(str, sorted(allowed)))}; the "
+            f"{path} has {n} rows, wanted {' or '.join(map(str, sorted(allowed)))}; the "
             "program stopped before its end or read another video"
         )
+
+
+def count(path: Path) -> int:
+    """How many rows a file has, whatever is in them.
+
+    Raises:
+        RawFileError: it cannot be read.
+    """
+    with _lines(path) as lines:
+        return sum(not line.isspace() for line in lines)
 
 
 def write(path: Path, values: ArrayLike, decimals: int = 6) -> None:

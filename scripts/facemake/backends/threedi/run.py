@@ -1,8 +1,8 @@
 """Run one program of an install, and believe nothing of it that was not looked at.
 
-Success is: exit code 0, every output there, of the right shape, with the right number of frames,
-finite where it must be. An output that was there before is out of the way first, so that an old
-file is never taken for a new one; what a failed program left is removed.
+Success is: an exit code of success, every output there, of the right shape, with the right number
+of frames, finite where it must be. An output that was there before is out of the way first, so that
+an old file is never taken for a new one; what a failed program left is removed.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def arguments(program: Program, recording: Recording, options: Options) -> list[
             made.append(Own(options.config_file))
         elif word == "camera":
             camera = options.camera
-            made.append(Input(Path(camera)) if isinstance(camera, str) else f"{camera:g}")
+            made.append(Input(Path(camera)) if isinstance(camera, str) else f"{camera:.10g}")
         elif word == "model":
             made.append(options.morphable_model)
         elif word == "basis":
@@ -128,16 +128,17 @@ def run_program(
     call = Call(program.executable, arguments(program, recording, options), recording.folder, limit)
     try:
         ended = runtime.run(call)
-        if ended.code != 0:
+        if ended.code not in program.codes:
             raise failure(program, install, ended)
-        for kind, path in files.items():
-            try:
-                _look(path, kind, options, recording, seen)
-            except RawFileError as error:
-                raise SampleError(
-                    f"{program.executable} ended well, but {error} ({install}, to {program.does})."
-                    f" It said last:\n{_said(ended)}"
-                ) from None
+        try:
+            _look(program, files, options, recording, seen)
+        except RawFileError as error:
+            if ended.code != 0:
+                raise failure(program, install, ended, f", and {error}") from None
+            raise SampleError(
+                f"{program.executable} ended well, but {error} ({install}, to {program.does})."
+                f" It said last:\n{_said(ended)}"
+            ) from None
     except BaseException:
         for path in files.values():
             path.unlink(missing_ok=True)
@@ -145,30 +146,65 @@ def run_program(
     return ended, files
 
 
-def failure(program: Program, install: Install, ended: Ended) -> RunError:
+def failure(program: Program, install: Install, ended: Ended, also: str = "") -> RunError:
     """What to say of a program that ended badly; a `SampleError` where the machine is not known to
     be at fault.
     """
     hint = _hint(ended)
     kind = RunError if hint else SampleError
     return kind(
-        f"{program.executable} ended with {_code(ended.code)} ({install}, to {program.does})"
+        f"{program.executable} ended with {_code(ended.code)}{also} ({install}, to {program.does})"
         f"{hint}. It said last:\n{_said(ended)}"
     )
 
 
 def _look(
-    path: Path,
-    kind: str,
+    program: Program,
+    files: Mapping[str, Path],
     options: Options,
     recording: Recording,
     seen: NDArray[np.bool_] | None,
 ) -> None:
-    if kind == "undistorted":
-        if not path.is_file() or not path.stat().st_size:
-            raise RawFileError(f"{path} was not written")
-        return
-    rawfiles.check(path, kind, options, recording.n_frames, seen)
+    """Look at all that a program wrote.
+
+    Raises:
+        RawFileError: a file is not whole, or has rows for other frames than those beside it.
+    """
+    rows: dict[str, int] = {}
+    for kind, path in files.items():
+        if kind == "undistorted":
+            _look_at_video(path, recording.n_frames)
+            continue
+        count = rawfiles.check(path, kind, options, recording.n_frames, seen)
+        if rawfiles.KINDS[kind].rows == "fitted":
+            rows[kind] = count
+    for kind in program.reads:
+        if rawfiles.KINDS[kind].rows != "fitted":
+            continue
+        wanted = rawfiles.count(recording.file(kind, options))
+        for made, count in rows.items():
+            if count != wanted:
+                raise RawFileError(
+                    f"{files[made]} has {count} rows, and {recording.file(kind, options).name}, "
+                    f"which it was made of, has {wanted}"
+                )
+    # of one program that counts frames, one file may have the last one, which others lack
+    if rows and max(rows.values()) > min(rows.values()) + 1:
+        counted = ", ".join(f"{files[kind].name} {count}" for kind, count in rows.items())
+        raise RawFileError(f"its files have rows for different frames: {counted}")
+
+
+def _look_at_video(path: Path, n_frames: int) -> None:
+    from facemake.backends.threedi.offer import as_opencv_sees  # loads OpenCV
+
+    if not path.is_file():
+        raise RawFileError(f"{path} is missing: nothing was written under this name")
+    seen = as_opencv_sees(path)
+    if seen.frames != n_frames:
+        raise RawFileError(
+            f"{path} has {seen.frames} frames that can be decoded, wanted {n_frames}; the program "
+            "stopped before its end, or could not write a video of this kind"
+        )
 
 
 def _said(ended: Ended) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shlex
 import socket
@@ -24,11 +25,22 @@ from facemake.backends.threedi.runtimes import (
     has_nvidia,
     visible_devices,
 )
-from facemake.backends.threedi.runtimes.process import Listener, pieces
+from facemake.backends.threedi.runtimes.process import Listener, pieces, time_is_up
 from facemake.runtime.parent import at_end
 
 _OWNER = "facemake.owner"
-_SECONDS_TO_ANSWER = 30
+_SECONDS_TO_ANSWER = 30.0
+_SECONDS_TO_LISTEN = 10.0
+_NO_DEVICE = frozenset({"", "-1", "NoDevFiles"})
+"""What ends the list of CUDA_VISIBLE_DEVICES, as CUDA and SLURM have it."""
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What the SDK raises: errors of its own, and of the HTTP library where the engine is gone."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    return DockerException, RequestException
 
 
 class DockerRuntime:
@@ -47,12 +59,11 @@ class DockerRuntime:
         """A client of an engine that answers."""
         if self._client is None:
             import docker
-            from docker.errors import DockerException
 
             try:
                 client = docker.from_env(timeout=_SECONDS_TO_ANSWER)
                 client.ping()
-            except DockerException as error:
+            except _errors() as error:
                 raise RunError(
                     f"the Docker engine does not answer, so {self._install.location} cannot be "
                     f"run: start it, or set DOCKER_HOST ({error})"
@@ -63,7 +74,7 @@ class DockerRuntime:
 
     def run(self, call: Call) -> Ended:
         """See `Runtime`."""
-        from docker.errors import DockerException, ImageNotFound
+        from docker.errors import ImageNotFound
         from docker.types import DeviceRequest, Mount
 
         client, root = self._docker(), self._install.root
@@ -75,11 +86,11 @@ class DockerRuntime:
         ]
         mounts.append(Mount(target=OUTPUT, source=str(call.output.resolve()), type="bind"))
         environment = {"HOME": "/tmp", "MPLCONFIGDIR": "/tmp"}  # noqa: S108
+        environment["PYTHONUNBUFFERED"] = "1"
         devices, requests = visible_devices(), []
-        if has_nvidia() and devices != "":
-            chosen: dict[str, Any] = (
-                {"device_ids": devices.split(",")} if devices else {"count": -1}
-            )
+        given = None if devices is None else _devices(devices)
+        if has_nvidia() and given != []:
+            chosen: dict[str, Any] = {"count": -1} if given is None else {"device_ids": given}
             requests = [DeviceRequest(capabilities=[["gpu"]], **chosen)]
         elif devices is not None:
             environment["CUDA_VISIBLE_DEVICES"] = devices
@@ -102,7 +113,7 @@ class DockerRuntime:
             )
         except ImageNotFound:
             raise self._no_image() from None
-        except DockerException as error:
+        except _errors() as error:
             raise RunError(
                 f"Docker cannot start {call.executable} of {self._install.location}: {error}"
             ) from None
@@ -117,9 +128,9 @@ class DockerRuntime:
         return Ended([*command, *arguments], code, list(listener.last))
 
     def _to_the_end(self, container: Any, call: Call, listener: Listener) -> int:
-        from docker.errors import DockerException
         from requests.exceptions import RequestException
 
+        until = None if call.limit is None else time.monotonic() + call.limit
         try:
             stream = container.attach(stdout=True, stderr=True, stream=True, logs=True)
             listening = threading.Thread(
@@ -127,38 +138,37 @@ class DockerRuntime:
             )
             container.start()
             listening.start()
-            began = time.monotonic()
             while True:
+                left = _SECONDS_TO_ANSWER if until is None else until - time.monotonic()
                 try:
-                    code = int(container.wait(timeout=_SECONDS_TO_ANSWER)["StatusCode"])
+                    answer = container.wait(timeout=min(max(left, 0.1), _SECONDS_TO_ANSWER))
                     break
                 except RequestException:  # it has not ended yet, or the engine is gone
                     container.client.ping()
-                    if call.limit is not None and time.monotonic() - began > call.limit:
-                        container.kill()
-                        said = "\n".join(f"  {line}" for line in listener.last)
-                        raise TimeLimitError(
-                            f"{call.executable} was ended after {call.limit:g} s, its time limit; "
-                            "if it was still at work, raise threedi.time_limit. It said last:\n"
-                            f"{said or '  nothing'}"
-                        ) from None
-            listening.join(timeout=10)
-            return code
-        except DockerException as error:
+                    if until is not None and time.monotonic() >= until:
+                        answer = None
+                        with contextlib.suppress(*_errors()):  # it may end just now
+                            container.kill()
+                        break
+            listening.join(_SECONDS_TO_LISTEN)
+        except _errors() as error:
             raise RunError(
                 f"Docker failed while {call.executable} of {self._install.location} ran: {error}"
             ) from None
+        if answer is None:
+            raise TimeLimitError(time_is_up(call.executable, call.limit, listener))
+        return int(answer["StatusCode"])
 
     def identity(self) -> str:
         """See `Runtime`: the image's id, which is the SHA-256 of its configuration and layers."""
-        from docker.errors import DockerException, ImageNotFound
+        from docker.errors import ImageNotFound
 
         client = self._docker()
         try:
             return str(client.images.get(self._install.location).id).removeprefix("sha256:")
         except ImageNotFound:
             raise self._no_image() from None
-        except DockerException as error:
+        except _errors() as error:
             raise RunError(
                 f"Docker cannot look at the image {self._install.location}: {error}"
             ) from None
@@ -171,8 +181,15 @@ class DockerRuntime:
 
 
 def _listen(stream: Iterator[bytes], listener: Listener) -> None:
-    for line in pieces(stream):
-        listener(line)
+    with contextlib.suppress(OSError, ValueError, *_errors()):  # the engine hangs up
+        for piece in pieces(stream):
+            listener(piece)
+
+
+def _devices(visible: str) -> list[str]:
+    """The GPUs that CUDA_VISIBLE_DEVICES names."""
+    given = [device.strip() for device in visible.split(",")]
+    return list(itertools.takewhile(lambda device: device not in _NO_DEVICE, given))
 
 
 def _user() -> str:
@@ -187,10 +204,9 @@ def _owner() -> str:
 
 def _remove_orphans(client: Any) -> None:
     """Remove the containers of processes of this host that were killed."""
-    from docker.errors import DockerException
-
-    with contextlib.suppress(DockerException):
-        for container in client.containers.list(all=True, filters={"label": _OWNER}):
+    labelled = {"label": _OWNER}
+    with contextlib.suppress(*_errors()):
+        for container in client.containers.list(all=True, filters=labelled, ignore_removed=True):
             words = container.labels[_OWNER].split()
             if len(words) == 3 and words[0] == socket.gethostname() and not _alive(*words[1:]):
                 _remove(container)
@@ -212,9 +228,7 @@ def _removed(container: Any) -> Iterator[None]:
 
 
 def _remove(container: Any) -> None:
-    from docker.errors import DockerException
-
-    with contextlib.suppress(DockerException):
+    with contextlib.suppress(*_errors()):
         container.remove(force=True)
 
 

@@ -44,7 +44,11 @@ class FolderRuntime:
         return argument
 
     def _environment(self) -> dict[str, str]:
-        """The environment without our own Python; the install's `env` first, where it has one."""
+        """The environment without our own Python; the install's `env` first, where it has one.
+
+        Programs in Python say what they say at once, not when they end: one that is ended by its
+        time limit has then said something.
+        """
         env = {k: v for k, v in os.environ.items() if k not in _OURS}
         path = [p for p in env.get("PATH", os.defpath).split(os.pathsep) if p]
         if sys.prefix != sys.base_prefix:
@@ -53,7 +57,7 @@ class FolderRuntime:
         theirs = self._root / "env" / "bin"
         if theirs.is_dir():
             path.insert(0, str(theirs))
-        return {**env, "PATH": os.pathsep.join(path)}
+        return {**env, "PATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
 
     def identity(self) -> str:
         """See `Runtime`: SHA-256 over the install's programs and models."""

@@ -13,18 +13,22 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from facemake.backends.threedi.runtimes import Ended, RunError, TimeLimitError
+from facemake.runtime.parent import at_end
 
 logger = logging.getLogger(__name__)
 
 LINES_KEPT = 40
 """Lines of the end that a failure shows."""
 _SECONDS_BETWEEN_LOOKS = 10.0
+_SECONDS_TO_LISTEN = 10.0
+"""For what a program that has ended said last."""
 _LONGEST_LINE = 2_000
-_PROGRESS = re.compile(r"Processing frame\s*#?\s*\d+")
+_PROGRESS = re.compile(r"Processing frame\s*#?\s*\d+(\s*/\s*\d+)?")
+_END_OF_LINE = re.compile(rb"(\r*\n|\r+)")
 _MOST_LOGGED = 5_000
 """Lines of one program in the log; the end is kept in any case."""
 
@@ -36,7 +40,14 @@ def _at_parents_death(number: int) -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
-    return lambda: prctl(_PR_SET_PDEATHSIG, number) and None
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it is gone already
+            os.kill(os.getpid(), number)
+
+    return ask
 
 
 class Listener:
@@ -48,12 +59,13 @@ class Listener:
         self._looked = 0.0
         self.last: deque[str] = deque(maxlen=LINES_KEPT)
 
-    def __call__(self, text: str) -> None:
-        """Take a piece between line ends."""
-        line = text.strip()[:_LONGEST_LINE]
+    def __call__(self, piece: str) -> None:
+        """Take one of `pieces`."""
+        line = piece.strip()[:_LONGEST_LINE]
         if not line:
             return
-        if _PROGRESS.search(line):
+        # what is written over, and what would be on a terminal
+        if piece.endswith("\r") or _PROGRESS.fullmatch(line):
             if time.monotonic() - self._looked < _SECONDS_BETWEEN_LOOKS:
                 return
             self._looked = time.monotonic()
@@ -66,16 +78,28 @@ class Listener:
         elif self._logged == _MOST_LOGGED:
             logger.info("%s: says more than the log keeps", self._name)
 
+    def said(self) -> str:
+        """The last lines, for a message."""
+        return "\n".join(f"  {line}" for line in self.last) or "  nothing"
 
-def pieces(blocks: Iterable[bytes]) -> Iterable[str]:
-    """Lines, also those that end in a carriage return alone, of what comes in blocks of bytes."""
+
+def pieces(blocks: Iterable[bytes]) -> Iterator[str]:
+    """The lines of what comes in blocks of bytes, each with its end.
+
+    That is a line feed, or a carriage return alone where the next line is written over it. A line
+    that does not end is cut into pieces without an end.
+    """
     held = b""
     for block in blocks:
-        *whole, held = re.split(rb"[\r\n]+", held + block)
+        *whole, held = _END_OF_LINE.split(held + block)
+        if whole and not held and whole[-1].endswith(b"\r"):  # a line feed may be next
+            held = whole[-2] + whole[-1]
+            whole = whole[:-2]
+        for text, end in zip(whole[::2], whole[1::2], strict=True):
+            yield text.decode("utf-8", "replace") + ("\n" if end.endswith(b"\n") else "\r")
         if len(held) > 4 * _LONGEST_LINE:
-            whole, held = [*whole, held], b""
-        for one in whole:
-            yield one.decode("utf-8", "replace")
+            yield held.decode("utf-8", "replace")
+            held = b""
     yield held.decode("utf-8", "replace")
 
 
@@ -123,35 +147,37 @@ def run_child(
     assert stream is not None
 
     def listen() -> None:
-        for line in pieces(iter(lambda: os.read(stream.fileno(), 1 << 16), b"")):
-            listener(line)
+        # whoever left its group may hold the pipe open for ever: it is then closed under us
+        with contextlib.suppress(OSError, ValueError):
+            for piece in pieces(iter(lambda: os.read(stream.fileno(), 1 << 16), b"")):
+                listener(piece)
 
     listening = threading.Thread(target=listen, name=f"listen to {name}", daemon=True)
     listening.start()
-    try:
-        code = child.wait(limit)
-    except subprocess.TimeoutExpired:
-        _end_group(child)
-        raise TimeLimitError(
-            f"{name} was ended after {limit:g} s, its time limit; if it was still at work, raise "
-            f"threedi.time_limit. It said last:\n{_end(listener)}"
-        ) from None
-    except BaseException:
-        _end_group(child)
-        raise
-    finally:
-        # what is left of its group must not hold the pipe open
-        _end_group(child)
-        listening.join(timeout=10)
-        stream.close()
+    code = None
+    with at_end(lambda: _end_group(child)):
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = child.wait(limit)
+        finally:
+            # what is left of its group must not hold the pipe open
+            _end_group(child)
+            child.wait()
+            listening.join(_SECONDS_TO_LISTEN)
+            stream.close()
+    if code is None:
+        raise TimeLimitError(time_is_up(name, limit, listener))
     return Ended(list(command), code, list(listener.last))
 
 
-def _end(listener: Listener) -> str:
-    return "\n".join(f"  {line}" for line in listener.last) or "  nothing"
+def time_is_up(name: str, limit: float | None, listener: Listener) -> str:
+    """What to say of a program that was ended."""
+    return (
+        f"{name} was ended after {limit:g} s, its time limit; if it was still at work, raise "
+        f"threedi.time_limit. It said last:\n{listener.said()}"
+    )
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    child.wait()

@@ -66,7 +66,8 @@ class SingularityRuntime:
             "nv": has_nvidia(),
         }
         ended = run_child(
-            [sys.executable, "-m", CHILD, json.dumps(plan)],
+            # -P: no module is looked for in its working directory, where others may write
+            [sys.executable, "-P", "-m", CHILD, json.dumps(plan)],
             name=call.executable,
             folder=call.output,
             environment=self._environment(),
@@ -82,6 +83,7 @@ class SingularityRuntime:
         paths = [str(LIBRARY.parent), *env.get("PYTHONPATH", "").split(os.pathsep)]
         env["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
         inside = {"MPLCONFIGDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
+        inside["PYTHONUNBUFFERED"] = "1"
         devices = visible_devices()
         if devices is not None:
             inside["CUDA_VISIBLE_DEVICES"] = devices

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,16 @@ import sys
 import tempfile
 from pathlib import Path
 from types import FrameType
+from typing import Any
+
+
+class _Popen(subprocess.Popen[Any]):
+    """Lets spython read what a program says that is not UTF-8, and see how its lines end."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if isinstance(self.stdout, io.TextIOWrapper):
+            self.stdout.reconfigure(errors="replace", newline="")
 
 
 def _end_all(number: int, frame: FrameType | None) -> None:
@@ -32,6 +43,9 @@ def main() -> int:
             os.environ["PATH"] = os.pathsep.join([folder, os.environ["PATH"]])
         from spython.main import Client
 
+        subprocess.Popen = _Popen  # type: ignore[misc]
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")
         lines = Client.execute(
             plan["image"],
             plan["command"],

@@ -1,0 +1,598 @@
+"""Programs of an install in a folder: what they are given, and that nothing is believed of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+import makemedia
+from facemake.backends.threedi import Engine, Options, rawfiles
+from facemake.backends.threedi.install import Form, Install, find_install
+from facemake.backends.threedi.programs import Program, program, programs
+from facemake.backends.threedi.run import Recording, run_program
+from facemake.backends.threedi.runtimes import (
+    Call,
+    Ended,
+    RunError,
+    SampleError,
+    TimeLimitError,
+    runtime,
+)
+from standin3di import programs as standin
+
+FULL, LITE = Engine.FULL, Engine.LITE
+CLIP = 10
+DARK = (0, 6)
+
+
+class Bench:
+    """An install and a recording."""
+
+    def __init__(self, engine: Engine, folder: Path, video: Path, out: Path) -> None:
+        self.install = find_install(engine, folder, {})
+        self.runtime = runtime(self.install)
+        self.options = Options(engine=engine)
+        self.recording = Recording(video, "v", out, CLIP)
+        out.mkdir(exist_ok=True)
+
+    def run(self, step: str, limit: float | None = 30) -> tuple[Ended, dict[str, Path]]:
+        one = program(self.options.engine, step)
+        landmarks = self.recording.file("landmarks", self.options)
+        seen = None
+        if landmarks.exists() and step != "landmarks":
+            seen = rawfiles.seen(landmarks, self.options.engine)
+        ended, files = run_program(
+            one, self.recording, self.options, self.runtime, self.install, limit, seen
+        )
+        return ended, dict(files)
+
+    def run_all(self) -> dict[str, Path]:
+        made: dict[str, Path] = {}
+        for one in programs(self.options.engine, self.options.undistorts):
+            made |= self.run(one.step)[1]
+        return made
+
+    def numbers(self, kind: str) -> np.ndarray:
+        return rawfiles.read(self.recording.file(kind, self.options), kind, self.options.engine)
+
+    def left(self) -> list[str]:
+        return sorted(path.name for path in self.recording.folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def ran(
+    installs: dict[Engine, Path], clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Engine, Bench]:
+    """All programs of each engine have run."""
+    made = {}
+    for engine in Engine:
+        made[engine] = Bench(engine, installs[engine], clip, tmp_path_factory.mktemp("out"))
+        made[engine].run_all()
+    return made
+
+
+@pytest.fixture
+def bench(
+    ran: dict[Engine, Bench], installs: dict[Engine, Path], clip: Path, tmp_path: Path
+) -> Callable[..., Bench]:
+    """A bench of its own with the files that a step reads."""
+
+    def make(engine: Engine, step: str) -> Bench:
+        mine = Bench(engine, installs[engine], clip, tmp_path / "out")
+        for kind in {*program(engine, step).reads, "landmarks"} - {"landmarks", "rects"}:
+            copy(ran[engine], mine, kind)
+        for kind in ("rects", "landmarks"):
+            if step != "detect" and not (step == "landmarks" and kind == "landmarks"):
+                copy(ran[engine], mine, kind)
+        return mine
+
+    return make
+
+
+def copy(source: Bench, target: Bench, kind: str) -> None:
+    path = source.recording.file(kind, source.options)
+    (target.recording.folder / path.name).write_bytes(path.read_bytes())
+
+
+class Double:
+    """A runtime that stands in for one: its program is a function of the output folder."""
+
+    def __init__(self, writes: Callable[[Path], int], said: str = "as it is") -> None:
+        self._writes, self._said = writes, said
+        self.calls: list[Call] = []
+
+    def run(self, call: Call) -> Ended:
+        self.calls.append(call)
+        return Ended([call.executable], self._writes(call.output), [self._said])
+
+    def identity(self) -> str:
+        return "0" * 64
+
+
+# --- all programs --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", Engine)
+def test_all_programs_run_and_their_files_are_whole(
+    ran: dict[Engine, Bench], engine: Engine
+) -> None:
+    bench = ran[engine]
+    suffix = {FULL: "3DI", LITE: "3DIl"}[engine]
+    kinds = [kind for one in programs(engine, False) for kind in one.writes]
+    assert bench.left() == sorted(f"v_{kind}.{suffix}" for kind in kinds)
+    seen = rawfiles.seen_in(bench.numbers("landmarks"))
+    assert np.flatnonzero(~seen).tolist() == list(DARK)
+    for kind in kinds:
+        path = bench.recording.file(kind, bench.options)
+        rows = rawfiles.check(path, kind, bench.options, CLIP, seen)
+        assert rows == len(bench.numbers(kind)) == rawfiles.count(path)
+
+
+def test_the_command_is_for_people_to_read(
+    ran: dict[Engine, Bench], installs: dict[Engine, Path], tmp_path: Path
+) -> None:
+    bench = ran[FULL]
+    mine = Bench(FULL, installs[FULL], bench.recording.video, tmp_path / "out")
+    ended, files = mine.run("detect")
+    rects = tmp_path / "out" / "v_rects.3DI"
+    assert ended.command == [
+        str(installs[FULL] / "video_detect_face"),
+        str(bench.recording.video),
+        str(rects),
+    ]
+    assert files == {"rects": rects} and ended.code == 0
+    assert ended.said[0].startswith(standin.SAYS) and ended.said[-1] == "Done."
+    assert not any(line.startswith("Processing frame") for line in ended.said)
+
+
+def test_relative_paths(
+    installs: dict[Engine, Path], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs have the install folder as their working directory, and others' paths are ours."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a clip.mp4").symlink_to(clip)
+    bench = Bench(FULL, installs[FULL], Path("a clip.mp4"), Path("out"))
+    bench.run("detect")
+    assert bench.left() == ["v_rects.3DI"]
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+BAD = {
+    "exit": r"told to fail",
+    "nothing": r"is missing: nothing was written",
+    "empty": r"is empty",
+    "half": r"are not numbers|numbers, wanted",
+    "nan": r"nan is no finite number",
+    "inf": r"inf is no finite number",
+    "columns": r"has \d+ numbers, wanted \d+",
+    "frames": r"has \d+ rows, wanted",
+    "noise": r"told to fail loudly",
+    "one": r"is missing: nothing was written",
+}
+STEPS = [(engine, one.step) for engine in Engine for one in programs(engine, False)]
+
+
+def played(engine: Engine, step: str) -> list[str]:
+    """The modes that are failures of this program."""
+    one = program(engine, step)
+    modes = set(BAD)
+    if len(one.writes) == 1:
+        modes -= {"one"}
+    if "shape_coeff" in one.writes or one.step in ("localized", "shape"):
+        modes -= {"columns"}  # of one number, or of any number of columns
+    return sorted(modes)
+
+
+# One program each way, and one way each program.
+WAYS = [(FULL, "detect", mode) for mode in played(FULL, "detect")]
+WAYS += [(FULL, "fit", mode) for mode in played(FULL, "fit")]
+WAYS += [(LITE, "fit", mode) for mode in ("one", "half", "inf", "frames")]
+WAYS += [(engine, step, "nothing") for engine, step in STEPS]
+WAYS += [(engine, step, "half") for engine, step in STEPS if step in ("identity", "localized")]
+WAYS += [(FULL, "identity", "frames"), (FULL, "shape", "frames"), (FULL, "canonical", "frames")]
+WAYS += [(LITE, "landmarks", "nan"), (FULL, "smooth_pose", "columns"), (FULL, "localized", "inf")]
+
+
+@pytest.mark.parametrize(("engine", "step", "mode"), list(dict.fromkeys(WAYS)))
+def test_failures(
+    bench: Callable[..., Bench],
+    playing: Callable[..., None],
+    engine: Engine,
+    step: str,
+    mode: str,
+) -> None:
+    mine = bench(engine, step)
+    before = mine.left()
+    one = program(engine, step)
+    for kind in one.writes:  # an old file of the same name is not taken for a new one
+        old = mine.recording.file(kind, mine.options)
+        old.write_text("1 2 3 4\n" * CLIP)
+    playing(**{one.executable: mode})
+    with pytest.raises(SampleError, match=BAD[mode]) as error:
+        mine.run(step)
+    said = str(error.value)
+    assert said.startswith(f"{one.executable} ended ")
+    assert str(mine.install) in said and f"to {one.does}" in said
+    assert "It said last:\n" in said
+    if mode == "noise":
+        assert "ended with exit code 3 " in said and len(said) < 2000
+    else:
+        assert standin.SAYS in said
+    if mode == "exit":
+        assert "ended with exit code 1 " in said
+    elif mode != "noise":
+        how = "with exit code 1, and" if 1 in one.codes else "well, but"
+        assert f"ended {how} {mine.recording.folder}/v_" in said
+    assert mine.left() == before
+
+
+def test_the_time_limit_of_a_program(
+    bench: Callable[..., Bench], playing: Callable[..., None]
+) -> None:
+    mine = bench(FULL, "fit")
+    before = mine.left()
+    mine.recording.file("pose", mine.options).write_text("old")
+    playing(video_from_saved_identity="sleep")
+    began = time.monotonic()
+    with pytest.raises(TimeLimitError, match=r"video_from_saved_identity was ended after 1 s") as e:
+        mine.run("fit", limit=1)
+    assert time.monotonic() - began < 5
+    assert standin.SAYS in str(e.value)  # what it said before
+    assert mine.left() == before
+    assert isinstance(e.value, SampleError)
+
+
+RUN = """
+import sys
+from pathlib import Path
+from facemake.backends.threedi import Engine, Options
+from facemake.backends.threedi.install import find_install
+from facemake.backends.threedi.programs import program
+from facemake.backends.threedi.run import Recording, run_program
+from facemake.backends.threedi.runtimes import runtime
+folder, video, out = sys.argv[1:]
+install = find_install(Engine.FULL, folder)
+recording = Recording(Path(video), "v", Path(out), 10)
+run_program(program(Engine.FULL, "detect"), recording, Options(engine=Engine.FULL),
+            runtime(install), install)
+"""
+
+
+def test_no_program_outlives_a_killed_job(
+    installs: dict[Engine, Path], clip: Path, playing: Callable[..., None], tmp_path: Path
+) -> None:
+    playing(video_detect_face="sleep")
+    words = [str(installs[FULL]), str(clip), str(tmp_path)]
+    job = subprocess.Popen([sys.executable, "-c", RUN, *words])
+    children: list[psutil.Process] = []
+    until = time.monotonic() + 20
+    while not children and time.monotonic() < until:
+        children = [
+            c
+            for c in psutil.Process(job.pid).children(recursive=True)
+            if any("video_detect_face" in word for word in c.cmdline())
+        ]
+        time.sleep(0.02)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    assert children
+    gone, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive and gone
+
+
+def test_a_program_that_cannot_be_started(tmp_path: Path, clip: Path) -> None:
+    """Not the sample's fault: no other one would do better."""
+    folder = tmp_path / "3DI"
+    folder.mkdir()
+    for name in ("video_learn_identity", "video_detect_face"):
+        (folder / name).write_text("#!/bin/sh\n")
+    bench = Bench(FULL, folder, clip, tmp_path / "out")
+    with pytest.raises(RunError, match=r"video_detect_face cannot be started: Permission") as error:
+        bench.run("detect")
+    assert not isinstance(error.value, SampleError)
+    (folder / "video_detect_face").unlink()
+    with pytest.raises(RunError, match=r"cannot be started: No such file"):
+        bench.run("detect")
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("OSError: ./models/MMs/BFMmm-19830/X0_mean.dat not found.", "01_MorphableModel.mat"),
+        ("CUDA error: out of memory", "no memory left"),
+        ("no CUDA-capable device is detected", "no usable GPU"),
+        ("CUDA driver version is insufficient for CUDA runtime version", "no usable GPU"),
+    ],
+)
+def test_what_a_person_knows_who_has_seen_it_before(
+    bench: Callable[..., Bench], said: str, hint: str
+) -> None:
+    """The machine lacks something, so that no other recording would do better."""
+    mine = bench(FULL, "detect")
+    mine.runtime = Double(lambda out: 1, said)
+    with pytest.raises(RunError, match=hint) as error:
+        mine.run("detect")
+    assert not isinstance(error.value, SampleError)
+    assert said in str(error.value) and "exit code 1" in str(error.value)
+
+
+def test_a_signal_is_named(bench: Callable[..., Bench]) -> None:
+    mine = bench(FULL, "detect")
+    mine.runtime = Double(lambda out: -11, "Segmentation fault")
+    with pytest.raises(SampleError, match="video_detect_face ended with signal 11"):
+        mine.run("detect")
+
+
+# --- what the real programs do --------------------------------------------------------------------
+
+
+def rects(rows: int = CLIP) -> str:
+    return "1 2 30 40\n" * rows
+
+
+@pytest.mark.parametrize("step", ["landmarks", "identity", "undistort"])
+def test_exit_code_one_of_programs_that_end_so(
+    ran: dict[Engine, Bench], bench: Callable[..., Bench], step: str
+) -> None:
+    """3DI's public source: `return 1` at the end of main, with all of the file written."""
+    mine = bench(FULL, step)
+    files = {kind: mine.recording.file(kind, mine.options) for kind in program(FULL, step).writes}
+    if step == "undistort":
+        mine.options = Options(engine=FULL, camera=__file__)
+        files = {"undistorted": mine.recording.undistorted}
+        content = {"undistorted": mine.recording.video.read_bytes()}
+    else:
+        content = {k: ran[FULL].recording.file(k, mine.options).read_bytes() for k in files}
+
+    def whole(out: Path) -> int:
+        for kind, path in files.items():
+            (out / path.name).write_bytes(content[kind])
+        return 1
+
+    mine.runtime = Double(whole)
+    ended, made = mine.run(step)
+    assert (ended.code, made) == (1, files)
+    for path in files.values():
+        assert path.exists()
+
+    def cut(out: Path) -> int:
+        for kind, path in files.items():
+            (out / path.name).write_bytes(content[kind][: len(content[kind]) // 2])
+        return 1
+
+    name = program(FULL, step).executable
+    for writes in (cut, lambda out: 1):
+        mine.runtime = Double(writes)
+        with pytest.raises(SampleError, match=f"{name} ended with exit code 1, and .*v_"):
+            mine.run(step)
+        assert not any(path.exists() for path in files.values())
+
+    def other_code(out: Path) -> int:
+        whole(out)
+        return 2
+
+    mine.runtime = Double(other_code)
+    with pytest.raises(SampleError, match=f"{name} ended with exit code 2 "):
+        mine.run(step)
+    assert not any(path.exists() for path in files.values())
+
+
+def test_exit_code_one_of_any_other_program(bench: Callable[..., Bench]) -> None:
+    mine = bench(FULL, "detect")
+
+    def write(out: Path) -> int:
+        (out / "v_rects.3DI").write_text(rects())
+        return 1
+
+    mine.runtime = Double(write)
+    with pytest.raises(SampleError, match="video_detect_face ended with exit code 1 "):
+        mine.run("detect")
+    assert not mine.left()
+
+
+def fitted(rows: int, pose_rows: int | None = None) -> Callable[[Path], int]:
+    """Writes what the fit writes, of so many frames."""
+
+    def write(out: Path) -> int:
+        (out / "v_expression.3DI").write_text(("1.5 " * 79 + "\n") * rows)
+        (out / "v_pose.3DI").write_text(("1.5 " * 9 + "\n") * (pose_rows or rows))
+        (out / "v_illumination.3DI").write_text(("1.5 " * 4 + "\n") * (pose_rows or rows))
+        return 0
+
+    return write
+
+
+def test_the_fit_ends_where_the_face_does(bench: Callable[..., Bench]) -> None:
+    """3DI's public source: a file of the fit ends before the last frame that was fitted."""
+    mine = bench(FULL, "fit")
+    landmarks = mine.numbers("landmarks")
+    landmarks[8:] = 0  # the last frame with a face is 7
+    rawfiles.write(mine.recording.file("landmarks", mine.options), landmarks)
+    mine.runtime = Double(fitted(7))
+    mine.run("fit")
+    # of some versions, one file has the last frame and the others have not
+    mine.runtime = Double(fitted(8, 7))
+    mine.run("fit")
+    mine.runtime = Double(fitted(9, 7))
+    with pytest.raises(SampleError, match=r"for different frames: v_expression\.3DI 9, v_pose"):
+        mine.run("fit")
+    mine.runtime = Double(fitted(3))
+    with pytest.raises(SampleError, match="has 3 rows, wanted 7 or 9 or 10;"):
+        mine.run("fit")
+
+
+def test_what_is_made_of_a_fit_has_its_rows(bench: Callable[..., Bench]) -> None:
+    """Of which frames they are is not known otherwise: all are counted from the first."""
+    mine = bench(FULL, "smooth_expression")
+
+    def write(rows: int) -> Callable[[Path], int]:
+        def make(out: Path) -> int:
+            (out / "v_expression_smooth.3DI").write_text(("1.5 " * 79 + "\n") * rows)
+            return 0
+
+        return make
+
+    assert rawfiles.count(mine.recording.file("expression", mine.options)) == CLIP - 1
+    mine.runtime = Double(write(CLIP - 1))
+    mine.run("smooth_expression")
+    mine.runtime = Double(write(CLIP))
+    with pytest.raises(SampleError, match=r"has 10 rows, and v_expression\.3DI, which it was made"):
+        mine.run("smooth_expression")
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.9])
+def test_an_undistorted_video_is_looked_at(
+    bench: Callable[..., Bench], keep: float, tmp_path: Path
+) -> None:
+    mine = bench(FULL, "undistort")
+    mine.options = Options(engine=FULL, camera=__file__)
+    shorter = makemedia.write_video(tmp_path / "shorter.mp4", CLIP - 1)
+
+    def write(out: Path) -> int:
+        content = mine.recording.video.read_bytes()
+        mine.recording.undistorted.write_bytes(content[: int(len(content) * keep)])
+        return 0
+
+    mine.runtime = Double(write)
+    with pytest.raises(SampleError, match=r"v_preprocessed\.mp4 has 0 frames .* wanted 10"):
+        mine.run("undistort")
+    assert not mine.recording.undistorted.exists()
+
+    def write_shorter(out: Path) -> int:
+        mine.recording.undistorted.write_bytes(shorter.read_bytes())
+        return 0
+
+    mine.runtime = Double(write_shorter)
+    with pytest.raises(SampleError, match=r"has 9 frames that can be decoded, wanted 10"):
+        mine.run("undistort")
+
+
+# --- the environment -----------------------------------------------------------------------------
+
+ECHO = """#!/bin/sh
+{
+  echo "$PATH"
+  for name in PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX CUDA_VISIBLE_DEVICES OF_THE_USER; do
+    eval "echo \\"\\$name=\\${$name-unset}\\""
+  done
+  pwd
+} > "$2"
+"""
+
+
+def told(tmp_path: Path, folder: Path) -> tuple[list[str], dict[str, str], str]:
+    """PATH, variables and working directory of a program."""
+    program_file = folder / "video_detect_face"
+    program_file.write_text(ECHO)
+    program_file.chmod(0o755)
+    one = runtime(Install(FULL, Form.FOLDER, str(folder), str(folder)))
+    out = tmp_path / "told"
+    assert one.run(Call("video_detect_face", ["x", str(out)], tmp_path)).code == 0
+    path, *variables, where = out.read_text().splitlines()
+    return path.split(":"), dict(line.split("=", 1) for line in variables), where
+
+
+def test_our_own_python_is_not_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "an install's folder"
+    (folder / "env" / "bin").mkdir(parents=True)
+    own = str(Path(sys.prefix) / "bin")
+    monkeypatch.setenv("PATH", os.pathsep.join([own, "/usr/local/bin", "", "/usr/bin", "/bin"]))
+    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX"):
+        monkeypatch.setenv(name, "/ours")
+    monkeypatch.setenv("OF_THE_USER", "kept")
+    path, variables, where = told(tmp_path, folder)
+    theirs = str(folder / "env" / "bin")
+    if sys.prefix != sys.base_prefix:
+        assert path == [theirs, "/usr/local/bin", "/usr/bin", "/bin"]
+    assert path[0] == theirs
+    ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX")
+    assert {name: variables[name] for name in ours} == dict.fromkeys(ours, "unset")
+    assert variables["OF_THE_USER"] == "kept"
+    assert where == str(folder)
+    (folder / "env" / "bin").rmdir()
+    path, _, _ = told(tmp_path, folder)
+    assert theirs not in path
+
+
+@pytest.mark.parametrize("devices", ["0", "2,3", "", None, "GPU-8f6e,GPU-12ab"])
+def test_the_schedulers_gpus(
+    devices: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if devices is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
+    (tmp_path / "3DI").mkdir()
+    _, variables, _ = told(tmp_path, tmp_path / "3DI")
+    assert variables["CUDA_VISIBLE_DEVICES"] == ("unset" if devices is None else devices)
+
+
+def test_a_python_program_that_is_ended_has_said_something(tmp_path: Path) -> None:
+    """Python keeps what goes into a pipe until there is more of it, or the program ends."""
+    folder = tmp_path / "3DI"
+    folder.mkdir()
+    script = folder / "process_video.py"
+    script.write_text(f"#!{sys.executable}\nimport time\nprint('at frame 7')\ntime.sleep(600)\n")
+    script.chmod(0o755)
+    one = runtime(Install(LITE, Form.FOLDER, str(folder), str(folder)))
+    with pytest.raises(TimeLimitError, match="It said last:\n  at frame 7"):
+        one.run(Call("process_video.py", [], tmp_path, limit=1.0))
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+NAMES = [
+    "two words.mp4",
+    "'single' \"double\".mp4",
+    "a;b&c|d.mp4",
+    "$(touch x) `touch x` $HOME.mp4",
+    "ü 顔 é\u0301.mp4",
+    "new\nline.mp4",
+    "-leading dash.mp4",
+    "--help",
+    "a\\b %d #1 *?[x].mp4",
+    "http: x.mp4",
+    " .mp4",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_shells_trip_over(
+    installs: dict[Engine, Path], clip: Path, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    video = tmp_path / "in" / name
+    video.write_bytes(clip.read_bytes())
+    bench = Bench(LITE, installs[LITE], video, tmp_path / f"out of {Path(name).stem}")
+    stem = Path(name).stem
+    bench.recording = Recording(video, stem, bench.recording.folder, CLIP)
+    bench.run("detect")
+    assert bench.left() == [f"{stem}_rects.3DIl"]
+    assert [p.name for p in (tmp_path / "in").iterdir()] == [name]
+    assert not (installs[LITE] / "x").exists()
+
+
+def test_a_name_that_is_no_text(installs: dict[Engine, Path], clip: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (tmp_path / name).write_bytes(clip.read_bytes())
+    bench = Bench(FULL, installs[FULL], tmp_path / name, tmp_path / "out")
+    ended, _ = bench.run("detect")
+    assert ended.command[1].endswith(name)
+
+
+def test_the_real_names_of_the_table_are_the_stand_ins(installs: dict[Engine, Path]) -> None:
+    for engine in Engine:
+        for one in programs(engine, True):
+            assert os.access(installs[engine] / one.executable, os.X_OK)
+            assert isinstance(one, Program)
+    assert json.loads(json.dumps(standin.MODES))
