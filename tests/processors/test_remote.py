@@ -80,6 +80,31 @@ def test_the_servers_failure_is_ours(server: Served, clip: Path, tmp_path: Path,
     assert not list((tmp_path / "out").glob("*landmarks*"))
 
 
+def test_a_server_of_bitbox_normalises_always(
+    server: Served, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    p = remote(FaceProcessor3DI, server, clip, tmp_path / "out")
+    p.run_all(normalize=False)
+    monkeypatch.setattr(p._session(), "check", dict)  # it says nothing of itself
+    with pytest.raises(ValueError, match="server of bitbox"):
+        p.localized_expressions(normalize=False)
+    assert p.localized_expressions()["schema"] == "3DI-L32"
+
+
+def test_no_token_is_printed(
+    clip: Path, tmp_path: Path, installs: Any, capsys: pytest.CaptureFixture[str]
+):
+    what = replace(settings(tmp_path / "server", tokens=True), factories=FACTORIES, runtimes={})
+    with serving(what) as served:
+        where = {"host": "127.0.0.1", "port": served.port, "token": ANNA}
+        p = FaceProcessor3DI(server=where, debug=True)
+        p.io(clip, tmp_path / "out")
+        p.detect_faces()
+    said = capsys.readouterr()
+    assert "http://127.0.0.1" in said.out and ANNA not in said.out + said.err
+    assert all(ANNA not in path.read_text() for path in (tmp_path / "out").glob("*.json"))
+
+
 def test_what_a_server_sends_is_looked_at(
     server: Served, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

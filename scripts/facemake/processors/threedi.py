@@ -35,6 +35,9 @@ from facemake.processors.citations import citation
 from facemake.processors.dicts import Table
 from facemake.provenance import file_sha256
 
+_State = tuple[int, int]
+"""Time of the last change, and size."""
+
 _WIDEST = 180.0
 """Degrees: a pinhole camera sees less."""
 
@@ -104,7 +107,8 @@ class FaceProcessor3DI(BaseProcessor):
         self._noise_table = noise
         self._time_limit = time_limit
         self._made: dict[str, int] = {}
-        self._read: dict[Path, tuple[tuple[int, int], bool]] = {}
+        self._read: dict[Path, tuple[_State, bool]] = {}
+        self._seen_before: tuple[_State, NDArray[np.bool_]] | None = None
         self._runtime: Runtime | None = None
         self._identity: str | None = None
         self._checked = False
@@ -114,7 +118,7 @@ class FaceProcessor3DI(BaseProcessor):
             if self._server is None:
                 self._install = find_install(self._engine, runtime)
         if debug:
-            print(f"Engine: {self._install or self._server}", flush=True)
+            print(f"Engine: {self._install or self._session().url}", flush=True)
 
     def io(self, input_file: str | Path, output_dir: str | Path) -> None:
         """Say what to work on; with a calibrated camera the video is undistorted at once.
@@ -130,7 +134,7 @@ class FaceProcessor3DI(BaseProcessor):
             ValueError: see `BaseProcessor.io`; or the undistortion failed.
         """
         super().io(input_file, output_dir)
-        self._made, self._read = {}, {}
+        self._made, self._read, self._seen_before = {}, {}, None
         if self._options.undistorts and self._server is None:
             self.preprocess(undistort=True)
 
@@ -315,6 +319,11 @@ class FaceProcessor3DI(BaseProcessor):
         }
         arguments: dict[str, Any] = {}
         if method == "localized_expressions":
+            if not options.normalize and not self._session().check():
+                raise ProcessorError(
+                    f"{self._session().url} is a server of bitbox, which normalises localized "
+                    "expressions always: take them so (normalize=True)"
+                )
             arguments = {"normalize": options.normalize}
         elif method == "preprocess":
             arguments = {"undistort": True}
@@ -382,9 +391,8 @@ class FaceProcessor3DI(BaseProcessor):
 
     def _is_whole(self, path: Path, kind: str) -> bool:
         """Whether a file is what the engine writes of this recording; looked at once."""
-        stat = path.stat()
-        state = (stat.st_mtime_ns, stat.st_size)
-        if self._read.get(path, (None, False))[0] != state:
+        state = _state(path)
+        if self._read.get(path, ((0, 0), False))[0] != state:
             self._read[path] = state, self._has_rows(path, kind)
         return self._read[path][1]
 
@@ -438,9 +446,17 @@ class FaceProcessor3DI(BaseProcessor):
         return self._runtime
 
     def _seen(self) -> NDArray[np.bool_]:
-        """(n,) the frames with landmarks."""
+        """(n,) the frames with landmarks.
+
+        Raises:
+            RawFileError: there is no file of landmarks, or it is damaged.
+        """
         path = Path(self._file("landmarks"))
-        return rawfiles.seen_in(rawfiles.read(path, "landmarks", self._engine))
+        state = _state(path)
+        if self._seen_before is None or self._seen_before[0] != state:
+            seen = rawfiles.seen_in(rawfiles.read(path, "landmarks", self._engine))
+            self._seen_before = state, seen
+        return self._seen_before[1]
 
     def _seen_for(self, kind: str) -> NDArray[np.bool_] | None:
         """(n,) the frames with landmarks, where a kind of file is to be judged by them."""
@@ -539,6 +555,15 @@ _STEPS: Mapping[Engine, Mapping[str, tuple[str, ...]]] = {
     Engine.LITE: {**_SAME_STEPS, "fit": ("fit", "canonical")},
 }
 """Method -> the programs that it runs, in order."""
+
+
+def _state(path: Path) -> _State:
+    """What tells that a file is still the one that was looked at; 0 where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
 
 
 def _camera(value: int | float | str | Path) -> int | float | str:
