@@ -41,7 +41,7 @@ SIOCGIFFLAGS, IFF_UP = 0x8913, 1  # of Linux
 LITE_MODEL = "BFMmm-23660"
 MODES = {
     "exit": "says that it failed, exit code 1",
-    "nothing": "writes nothing, exit code 0",
+    "nothing": "writes nothing, and ends as if all were well",
     "empty": "writes empty files",
     "half": "writes files that are cut in the middle of a number",
     "nan": "writes one NaN where a number should be",
@@ -489,7 +489,8 @@ def fit(video, landmarks, config, camera, shape, texture, expression, pose, illu
     numbers(texture, 1, n_vertices)
     person = Person(seen)
     rows = {expression: [], pose: [], illumination: []}
-    for t in range(len(seen) - 1):  # it compares neighbouring frames: there is none for the last
+    with_face = [t for t, row in enumerate(points) if any(row)]
+    for t in range(max(with_face, default=0)):  # it leaves out the last frame that it fitted
         fitted = any(points[t])
         pitch, yaw, roll = person.angles(t)
         turn = rotation_vector(rotation(pitch, yaw, roll))
@@ -519,8 +520,10 @@ def fit_lite(video, landmarks, expression, pose, shape_coeff, texture_coeff, ill
         rows[expression].append(row_e)
         rows[pose].append(row_p)
         rows[illumination].append(["48.06574", "9.913327", "798.2065", "0.005"])
-    rows[shape_coeff] = [[f"{v:.6f}"] for v in person.alpha]
-    rows[texture_coeff] = [[f"{v:.6f}"] for v in person.beta]
+    # a mean over frames, of which the first ones may be NaN
+    known = any(points[0])
+    rows[shape_coeff] = [[f"{v:.6f}" if known else "nan"] for v in person.alpha]
+    rows[texture_coeff] = [[f"{v:.6f}" if known else "nan"] for v in person.beta]
     return rows
 
 
@@ -530,20 +533,24 @@ def smooth_expression(expression, smooth, model):
 
 
 def smooth_pose(pose, smooth):
-    return {smooth: _smoothed(numbers(pose, 9))}
+    table = numbers(pose, 9)
+    rows = _smoothed([row[:6] for row in table])
+    # the angles stay as they are, NaN where they are NaN
+    return {smooth: [row + [f"{v:.6f}" for v in old[6:]] for row, old in zip(rows, table)]}
+
+
+def filled_in(table):
+    """Rows of NaN become the mean of the others."""
+    known = [row for row in table if not any(math.isnan(v) for v in row)]
+    if not known:
+        raise ProgramError("no frame was fitted")
+    mean = [sum(column) / len(known) for column in zip(*known)]
+    return [mean if any(math.isnan(v) for v in row) else row for row in table]
 
 
 def _smoothed(table):
-    """A mean of three rows, after rows of NaN were taken from their neighbours."""
-    known = [t for t, row in enumerate(table) if not any(math.isnan(v) for v in row)]
-    if not known:
-        raise ProgramError("no frame was fitted")
-    whole = list(table)
-    for t in set(range(len(table))).difference(known):
-        before = max((k for k in known if k < t), default=known[0])
-        after = min((k for k in known if k > t), default=known[-1])
-        whole[t] = [(a + b) / 2 for a, b in zip(table[before], table[after])]
-    out = []
+    """A mean of three rows, after rows of NaN were filled in."""
+    whole, out = filled_in(table), []
     for t in range(len(whole)):
         near = whole[max(t - 1, 0) : t + 2]
         out.append([f"{sum(column) / len(near):.6f}" for column in zip(*near)])
@@ -572,20 +579,21 @@ def localized(expression, out, model, basis, normalize):
     if not re.fullmatch(r"[\w.\-]+", basis):
         raise ProgramError(f"no basis {basis}")
     vertices_of(model)
-    return {out: _localized(expression, REGIONS, normalize)}
+    return {out: _localized(numbers(expression, N_EXPRESSIONS), REGIONS, normalize)}
 
 
 def localized_lite(expression, out, normalize):
     vertices_of(LITE_MODEL)
-    return {out: _localized(expression, REGIONS_LITE, normalize)}
+    table = filled_in(numbers(expression, N_EXPRESSIONS))
+    return {out: _localized(table, REGIONS_LITE, normalize)}
 
 
-def _localized(expression, regions, normalize):
+def _localized(table, regions, normalize):
     """For each coefficient of a region: how far its points go one way, mm, never negative."""
     if normalize not in ("0", "1"):
         raise ProgramError(f"{normalize} is neither 0 nor 1")
     rows = []
-    for e in numbers(expression, N_EXPRESSIONS):
+    for e in table:
         moved, row = deformation(e), []
         for points, count in regions:
             for j in range(count):
@@ -618,6 +626,9 @@ PROGRAMS = {
     "compute_local_exp_coefficients.py": (localized_lite, ("out",)),
 }
 """Path in the install folder -> what it does, and which arguments are files that it writes."""
+
+ENDS_WITH_ONE = ("video_undistort", "video_detect_landmarks", "video_learn_identity")
+"""Programs whose exit code is 1 when all went well, as in the public source of the real ones."""
 
 
 # --- what goes out -------------------------------------------------------------------------------
@@ -694,7 +705,7 @@ def mode_of(folders, name):
 
 
 def run(executable, arguments):
-    """Play one program. Raises ProgramError."""
+    """Play one program; its exit code. Raises ProgramError."""
     here = executable.parent
     root = here.parent if here.name == "scripts" else here
     name = executable.relative_to(root).as_posix()
@@ -730,11 +741,12 @@ def run(executable, arguments):
     if mode != "nothing":
         write(made, mode)
     print("Done.")
+    return int(name in ENDS_WITH_ONE)
 
 
 if __name__ == "__main__":
     try:
-        run(Path(sys.argv[0]).absolute(), sys.argv[1:])
+        sys.exit(run(Path(sys.argv[0]).absolute(), sys.argv[1:]))
     except ProgramError as error:
         print(f"{SAYS}: {error}", file=sys.stderr)
         sys.exit(error.code)
