@@ -166,6 +166,7 @@ def test_tokens_and_servers_that_are_not_there(tmp_path: Path, clip: Path, insta
         FaceProcessor3DI(server=where, verbose=False)
 
 
+@pytest.mark.slow
 def test_the_native_engine_on_a_server(server: Served, bundled: Path, tmp_path: Path):
     clip = Path(shutil.copy(bundled / "moving_portrait.mp4", tmp_path / "clip.mp4"))
     theirs = remote(FaceProcessor, server, clip, tmp_path / "theirs").run_all()
