@@ -1,11 +1,11 @@
 """What an engine is given to look at: the recording itself where it sees it as we do, else a video.
 
 3DI reads videos by OpenCV, frame by frame. Where that gives just our frames, upright, it gets the
-recording as it is. A time range, a turned phone video, a recording of which OpenCV sees other
-frames (edit lists, damage) or is told another number of them (3DI believes it), a picture and a
-folder of pictures are offered as a video of exactly our frames: H.264 at a quality of no visible
-loss, frames of several sizes in the upper left of one size, so that pixels keep their coordinates,
-and a frame that cannot be decoded as a black one.
+recording as it is. A time range, a turned or mirrored video, one with several streams of pictures,
+a recording of which OpenCV sees other frames (edit lists, damage) or is told another number of them
+(3DI believes it), a picture and a folder of pictures are offered as a video of exactly our frames:
+H.264 at a quality of no visible loss, frames of several sizes in the upper left of one size, so
+that pixels keep their coordinates, and a frame that cannot be decoded as a black one.
 
 From the fit on, an engine may leave out the last frame. A recording can spare it; a picture cannot,
 nor can a recording of one frame: such a video has its last frame once more (`padding`).
@@ -13,6 +13,7 @@ nor can a recording of one frame: such a video has its last frame once more (`pa
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.archives import Archive
-from facemake.media import Kind, open_media
+from facemake.media import Kind, Orientation, open_media
 from facemake.samples import Sample
 from facemake.status import FrameStatus, SampleStatus
 
@@ -97,6 +98,13 @@ def _why_not(sample: Sample, probe: dict[str, Any]) -> str:
         return "it is damaged, or its frames differ in size"
     if probe["n_frames"] < _FEWEST:
         return "an engine leaves out the last frame, and it has no other"
+    with av.open(str(sample.path)) as container:
+        streams = len(container.streams.video)
+    if streams > 1:  # OpenCV may look at another one than we do
+        return f"it has {streams} streams of pictures"
+    with open_media(sample) as media:
+        if any(frame.orientation != Orientation() for frame in itertools.islice(media, 1)):
+            return "its pixels are stored mirrored"
     seen = as_opencv_sees(sample.path)
     if (seen.frames, seen.width, seen.height) != (
         probe["n_frames"],
@@ -140,7 +148,7 @@ def _prepare(sample: Sample, probe: dict[str, Any], video: Path, why: str) -> Of
     rate = min(max(rate, _SLOWEST), _FASTEST)
     count = 0
     picture = np.zeros((height, width, 3), np.uint8)
-    # to the bit exact: neither the encoder's nor the muxer's version stands in the file
+    # to the bit exact: no date and no version of the muxer stands in the file (x264's own does)
     flags = {"fflags": "+bitexact", "movflags": "+faststart"}
     with av.open(str(video), "w", format="mp4", options=flags) as container:
         stream = container.add_stream("libx264", rate=rate, options=_QUALITY)
