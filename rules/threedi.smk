@@ -183,7 +183,7 @@ rule threedi_files:
     input:
         steps=of_steps(*(s for s in STEPS if s != "undistort")),
     output:
-        listed=f"{OUT}/3di/.files/{{shard}}.json",
+        listed=f"{OUT}/3di/.shards/{{shard}}.json",
     log:
         f"{OUT}/logs/threedi_files/{{shard}}.log",
     conda:

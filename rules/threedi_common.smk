@@ -39,4 +39,4 @@ def raw_files():
     """The lists of 3DI's raw files; the files lie beside them by sample."""
     if ENGINE is None:
         return []
-    return expand(f"{OUT}/3di/.files/{{shard}}.json", shard=PLAN.shards)
+    return expand(f"{OUT}/3di/.shards/{{shard}}.json", shard=PLAN.shards)

@@ -26,8 +26,18 @@ def test_the_kernel_knows_no_backend_and_no_stage(module: str):
     assert not [name for name in _imports(module) if name.startswith(above)]
 
 
+ABOVE_STAGES = ("facemake.processors", "facemake.server", "facemake.cli")
+
+
+def test_no_stage_knows_what_is_built_on_stages():
+    for path in LIBRARY.glob("stages/*.py"):
+        module = ".".join(("facemake", *path.relative_to(LIBRARY).with_suffix("").parts))
+        names = _imports(module.removesuffix(".__init__"))
+        assert not [n for n in names if n.startswith(ABOVE_STAGES)], module
+
+
 def test_no_backend_knows_a_stage():
     for path in LIBRARY.glob("backends/**/*.py"):
         module = ".".join(("facemake", *path.relative_to(LIBRARY).with_suffix("").parts))
         names = _imports(module.removesuffix(".__init__"))
-        assert not [n for n in names if n.startswith(("facemake.stages", "facemake.cli"))], module
+        assert not [n for n in names if n.startswith(("facemake.stages", *ABOVE_STAGES))], module

@@ -1,7 +1,7 @@
-"""What the exports of a run left in its results: kept whole, and rid of what the plan has not.
+"""Files a sample in the results, exported or 3DI's own: kept whole, and rid of what nobody plans.
 
-An export is a file a sample and kind, which no rule declares: a shard's job declares the list of
-its files (`.shards/{shard}.json`), so that there are as many jobs as shards.
+No rule declares such a file: a shard's job declares the list of its files (`.shards/{shard}.json`),
+so that there are as many jobs as shards.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Container
 from pathlib import Path
 
-FOLDERS = ("export/3di",)
+FOLDERS = ("export/3di", "3di")
 """In the results folder."""
 RECEIPTS = ".shards"
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facemake.errors import ConfigError, FacemakeError
+from facemake.exports import drop_broken
+from facemake.exports import set_aside as set_exports_aside
 from facemake.provenance import digest
 from facemake.runtime.atomic import write_text
 from facemake.samples import (
@@ -289,6 +291,7 @@ def set_orphans_aside(plan: Plan) -> list[Path]:
     for path in sorted((out / RAW_FILES).glob("[!.]*")):
         if path.name not in samples or plan.config["engine"] == "native":
             moved.append(_set_aside(out, RAW_FILES, path))
+    moved += set_exports_aside(out, known, samples)
     for folder in (*STAGE_FOLDERS, *_of_3di(out)):
         for path in sorted((out / folder).glob("[!.]*")):
             name = path.name if path.is_dir() else path.stem
@@ -309,11 +312,11 @@ def _set_aside(out: Path, folder: str, path: Path) -> Path:
 def _of_3di(out: Path) -> list[str]:
     """3DI's folders with a file a shard, those that are there."""
     steps = sorted((out / RAW_FILES / ".steps").glob("*/"))
-    return [f"{RAW_FILES}/.files", *(f"{RAW_FILES}/.steps/{step.name}" for step in steps)]
+    return [f"{RAW_FILES}/.shards", *(f"{RAW_FILES}/.steps/{step.name}" for step in steps)]
 
 
 def drop_dangling_links(out: Path) -> None:
-    """Remove results that are links to nothing, so that they are made again.
+    """Remove results that are links to nothing, and lists of files that are gone: for a new try.
 
     Results from the artifact cache are links into its store; Snakemake stops at one whose file was
     deleted there, and pandas reads a folder of such links as an empty table.
@@ -322,6 +325,7 @@ def drop_dangling_links(out: Path) -> None:
         for path in (out / folder).glob("[!.]*"):
             if path.is_symlink() and not path.exists():
                 path.unlink()
+    drop_broken(out)
 
 
 _OPTIONAL = {"embeddings": "embed", "smooth": "smooth"}

@@ -165,6 +165,13 @@ def test_lite_has_turns_and_expressions_and_no_places(tmp_path: Path, installs: 
     assert np.isfinite(ok[["rx", "ry", "rz"]]).all().all()
     assert ok[["rx", "ry", "rz"]].abs().max().max() < 0.8
     assert {len(e) for e in ok.expression} == {79} and {len(c) for c in ok.canonical} == {153}
+    # the stand-in's head turns alike in both engines
+    full = bench(tmp_path / "f", installs, "3di", sheet)
+    full.all()
+    theirs = full.table("fit")
+    angles = ["rx", "ry", "rz"]
+    assert theirs[angles].abs().max().max() > 0.1
+    assert np.allclose(fit.loc[:6, angles], theirs.loc[:6, angles], atol=0.01)
     identity = made.table("identity")
     assert identity.status.tolist() == ["ok"] and len(identity.identity[0]) == 199
     assert identity.neutral.isna().all()

@@ -22,7 +22,7 @@ def threedi_files(plan: Path, steps: Sequence[Path], results: Path, output: Path
         plan: the shard's plan file.
         steps: archives of the steps (`facemake.stages.threedi_step`).
         results: the folder `3di`.
-        output: a list of the files with their SHA-256, by sample.
+        output: a list of the files with their SHA-256, by sample (`facemake.exports`).
     """
     samples = [sample.sample for sample in read_shard(plan)]
     listed: dict[str, dict[str, str]] = {name: {} for name in samples}
@@ -37,9 +37,9 @@ def threedi_files(plan: Path, steps: Sequence[Path], results: Path, output: Path
                 if not target.is_file() or file_sha256(target) != sha256:
                     with replacing(target) as beside:
                         archive.copy(name, beside)
-                listed[sample][name] = sha256
+                listed[sample][f"{sample}/{name}"] = sha256
     for name in samples:
         for stale in (results / name).glob("*_failed_*.txt"):
-            if stale.name not in listed[name]:
+            if f"{name}/{stale.name}" not in listed[name]:
                 stale.unlink()
-    write_text(output, json.dumps(listed, indent=1, sort_keys=True) + "\n")
+    write_text(output, json.dumps({"files": listed}, indent=1, sort_keys=True) + "\n")

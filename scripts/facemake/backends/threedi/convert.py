@@ -24,7 +24,7 @@ from facemake.archives import Archive
 from facemake.backends.fit import linalg, pdm
 from facemake.backends.fit.model import LinearFaceModel
 from facemake.backends.threedi import Engine, rawfiles
-from facemake.backends.threedi.lite_pose import lite_angles
+from facemake.backends.threedi.lite_pose import lite_angles, rotations
 from facemake.backends.threedi.offer import Offer
 from facemake.calibration import Calibration, Lens, MisfitError
 from facemake.geometry import Camera
@@ -83,7 +83,10 @@ def poses(pose: Array, landmarks: Array, engine: Engine) -> Poses:
         engine: whose file it is.
     """
     if engine is Engine.LITE:
-        return Poses(np.full((len(pose), 3), np.nan), lite_angles(pose[:, 3:6], landmarks))
+        euler = geometry.euler_from_rotation(rotations(pose[:, 3:6], landmarks))
+        # beyond its limits 3DI-lite is not believed; they are of angles in its own order
+        euler[np.isnan(lite_angles(pose[:, 3:6], landmarks)).any(axis=1)] = np.nan
+        return Poses(np.full((len(pose), 3), np.nan), euler)
     return Poses(pose[:, :3], pose[:, [7, 6, 8]])
 
 
