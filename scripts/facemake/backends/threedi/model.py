@@ -20,8 +20,8 @@ from facemake.backends.fit.model import LinearFaceModel, make_model
 from facemake.backends.threedi import CITATIONS, LICENCE, Engine, Options, rawfiles
 from facemake.backends.threedi.install import Install
 from facemake.backends.threedi.programs import program
-from facemake.backends.threedi.run import Recording, arguments, failure
-from facemake.backends.threedi.runtimes import Call, Runtime
+from facemake.backends.threedi.run import Recording, run_program
+from facemake.backends.threedi.runtimes import Runtime
 from facemake.errors import ModelError
 
 Array = NDArray[np.float64]
@@ -126,10 +126,10 @@ def learn(
     )
     rawfiles.write(asked.file("expression_smooth", options), questions)
     answers = _ask("canonical", "landmarks_canonicalized", asked, runtime, install, options, limit)
-    if len(answers) != len(questions):
-        raise ModelError(f"{install} gives {len(answers)} canonical faces for {len(questions)}")
     shapes = answers.reshape(len(answers), -1, 3) * [1.0, -1.0, 1.0]
     mean, expression = shapes[0], (shapes[1:] - shapes[0]) / _STEP
+    if not expression.any():
+        raise ModelError(f"{install}: its canonical landmarks are the same whatever the expression")
     vertices = np.zeros(0, np.int64)
     if options.engine is Engine.FULL:
         zeros = np.zeros((rawfiles.N_IDENTITY, 1))
@@ -151,10 +151,11 @@ def _ask(
     limit: float | None,
 ) -> Array:
     one = program(options.engine, step)
-    ended = runtime.run(Call(one.executable, arguments(one, asked, options), asked.folder, limit))
-    if ended.code != 0:
-        raise failure(one, install, ended)
-    return rawfiles.read(asked.file(kind, options), kind, options.engine)
+    _, files = run_program(one, asked, options, runtime, install, limit)
+    values = rawfiles.read(files[kind], kind, options.engine)
+    if not np.isfinite(values).all():
+        raise ModelError(f"{install}: {one.executable} gives numbers that are none")
+    return values
 
 
 def _nearest(mesh: Array, mean: Array, install: Install) -> NDArray[np.int64]:
