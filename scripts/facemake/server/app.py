@@ -96,7 +96,7 @@ class JobState(BaseModel):
     progress: str = Field(description="what it says last")
     fraction: float | None = Field(description="how much is done, 0 to 1, where it is known")
     error: str | None = Field(description="why it failed")
-    status: int = Field(description="what GET /jobs/{job_id}/result answers in that case")
+    status: int = Field(description="of HTTP, that GET /jobs/{job_id}/result answers with")
     provenance: dict[str, dict[str, Any]] = Field(
         description="of a job that is done: each file of the result and how it was made"
     )
@@ -343,7 +343,7 @@ def _state(queue: Queue, identifier: str, job: Job) -> JobState:
         progress=progress,
         fraction=fraction,
         error=job.error,
-        status=job.status,
+        status=409 if job.state in states.WAITING else job.status,
         provenance=job.provenance if job.state == states.DONE else {},
     )
 
