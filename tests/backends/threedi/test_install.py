@@ -272,9 +272,13 @@ def test_what_is_missing_is_named(engine: Engine, form: Form, tmp_path: Path) ->
     said = refused()
     assert f"has no face model {options.morphable_model} (models/MMs)" in said
     assert "https://faces.dmi.unibas.ch/bfm/" in said and "01_MorphableModel.mat" in said
-    (root / "models" / "raw" / "01_MorphableModel.mat").touch()
+    raw, script = (
+        (root / "models", root / "models") if engine is Engine.FULL else (root / "data", root)
+    )
+    (raw / "raw").mkdir(parents=True, exist_ok=True)
+    (raw / "raw" / "01_MorphableModel.mat").touch()
     said = refused()
-    assert f"01_MorphableModel.mat is there: run prepare_BFM.py in {root / 'models'}" in said
+    assert said.endswith(f"01_MorphableModel.mat is there: run prepare_BFM.py in {script}")
     assert "unibas" not in said
     (root / options.config_file).unlink()
     assert options.config_file in refused()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 
 from facemake.backends.threedi import FACTS, Engine, Options
 from facemake.errors import FacemakeError
@@ -19,9 +20,14 @@ from facemake.errors import FacemakeError
 RUNTIME_VARIABLE = "FACEMAKE_3DI_RUNTIME"
 """Where the workflow's config puts `threedi.runtime` for its jobs."""
 
-BFM = (
-    "Both engines need the Basel Face Model 2009: register at https://faces.dmi.unibas.ch/bfm/, "
-    "put 01_MorphableModel.mat into models/raw of the install and run models/prepare_BFM.py there"
+_REGISTER = "It needs the Basel Face Model 2009: register at https://faces.dmi.unibas.ch/bfm/, put "
+BFM: Mapping[Engine, str] = MappingProxyType(
+    {
+        Engine.FULL: f"{_REGISTER}01_MorphableModel.mat into models/raw of the install and run "
+        "prepare_BFM.py in models",
+        Engine.LITE: f"{_REGISTER}01_MorphableModel.mat into data/raw of the install, run "
+        "prepare_BFM.py there, and have the face model's folder in models/MMs too",
+    }
 )
 """What to do where the face model is missing."""
 
@@ -202,10 +208,11 @@ def check_install(install: Install, options: Options) -> None:
             f"the model {options.morphable_model} (threedi.landmark_model, threedi.morphable_model)"
         )
     if not (folder / "models" / "MMs" / options.morphable_model).is_dir():
-        raw = folder / "models" / "raw" / "01_MorphableModel.mat"
-        cure = (
-            f"{raw} is there: run prepare_BFM.py in {folder / 'models'}" if raw.is_file() else BFM
-        )
+        full = install.engine is Engine.FULL
+        raw = folder / ("models" if full else "data") / "raw" / "01_MorphableModel.mat"
+        cure = BFM[install.engine]
+        if raw.is_file():
+            cure = f"{raw} is there: run prepare_BFM.py in {folder / 'models' if full else folder}"
         raise InstallError(
             f"{name} in {folder} has no face model {options.morphable_model} (models/MMs). {cure}"
         )

@@ -32,6 +32,8 @@ N_EXPRESSIONS = 79
 N_IDENTITY = 199
 """Coefficients of the Basel Face Model's identity and texture."""
 N_LANDMARKS = 51
+MOST_FRAMES = 50_000
+"""After so many frames 3DI stops (`MAX_VID_FRAMES_TO_PROCESS` of its `config.cu`)."""
 
 ROWS_AT_ONCE = 512
 """Rows that are held at a time: memory does not grow with a recording's length."""
@@ -342,6 +344,11 @@ def _check_rows(
     elif rows == "vertices":
         allowed = {vertices(options.morphable_model) or n}
     if n not in allowed:
+        if n < n_frames and n in (MOST_FRAMES, MOST_FRAMES - 1):
+            raise RawFileError(
+                f"{path} has {n} rows for {n_frames} frames: 3DI looks at {MOST_FRAMES} frames of "
+                "a recording and no more; make several samples of it, by start and end in the sheet"
+            )
         raise RawFileError(
             f"{path} has {n} rows, wanted {' or '.join(map(str, sorted(allowed)))}; the "
             "program stopped before its end or read another video"

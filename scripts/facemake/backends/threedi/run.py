@@ -150,7 +150,7 @@ def failure(program: Program, install: Install, ended: Ended, also: str = "") ->
     """What to say of a program that ended badly; a `SampleError` where the machine is not known to
     be at fault.
     """
-    hint = _hint(ended)
+    hint = _hint(ended, install)
     kind = RunError if hint else SampleError
     return kind(
         f"{program.executable} ended with {_code(ended.code)}{also} ({install}, to {program.does})"
@@ -215,11 +215,11 @@ def _code(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {-code}"
 
 
-def _hint(ended: Ended) -> str:
+def _hint(ended: Ended, install: Install) -> str:
     """What the end of its words tells a person who has seen it before."""
     said = "\n".join(ended.said).lower()
     if "models/mms" in said or "01_morphablemodel" in said:
-        return f": it lacks its face model. {BFM}"
+        return f": it lacks its face model. {BFM[install.engine]}"
     if "out of memory" in said or "memory allocation" in said:
         return ": the GPU has no memory left; run fewer at once"
     if "no cuda" in said or "cuda driver" in said or "cuda-capable" in said:
