@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 import makemedia
-from facemake.backends.threedi import Engine
+from facemake.backends.threedi import Engine, Options, rawfiles
+from facemake.backends.threedi.install import find_install
+from facemake.backends.threedi.programs import programs
+from facemake.backends.threedi.run import Recording, run_program
+from facemake.backends.threedi.runtimes import runtime
 from standin3di import build as standin
 
 CLIP = 10
@@ -48,3 +52,21 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in DARK:
         frames[i] = np.zeros_like(frames[i])
     return makemedia.write_video(tmp_path_factory.mktemp("clip") / "-a b;$'c.mp4", frames)
+
+
+@pytest.fixture(scope="session")
+def raw_files(
+    installs: dict[Engine, Path], clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Engine, Path]:
+    """A folder of each engine with all raw files of the clip, by the name of `v`."""
+    folders = {}
+    for engine in Engine:
+        folders[engine] = tmp_path_factory.mktemp("raw")
+        install, options = find_install(engine, installs[engine], {}), Options(engine=engine)
+        started, recording = runtime(install), Recording(clip, "v", folders[engine], CLIP)
+        for one in programs(engine, False):
+            seen = None
+            if one.step not in ("detect", "landmarks"):
+                seen = rawfiles.seen(recording.file("landmarks", options), engine)
+            run_program(one, recording, options, started, install, 60, seen)
+    return folders

@@ -56,12 +56,6 @@ class Bench:
         )
         return ended, dict(files)
 
-    def run_all(self) -> dict[str, Path]:
-        made: dict[str, Path] = {}
-        for one in programs(self.options.engine, self.options.undistorts):
-            made |= self.run(one.step)[1]
-        return made
-
     def numbers(self, kind: str) -> np.ndarray:
         return rawfiles.read(self.recording.file(kind, self.options), kind, self.options.engine)
 
@@ -71,14 +65,10 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def ran(
-    installs: dict[Engine, Path], clip: Path, tmp_path_factory: pytest.TempPathFactory
+    installs: dict[Engine, Path], clip: Path, raw_files: dict[Engine, Path]
 ) -> dict[Engine, Bench]:
     """All programs of each engine have run."""
-    made = {}
-    for engine in Engine:
-        made[engine] = Bench(engine, installs[engine], clip, tmp_path_factory.mktemp("out"))
-        made[engine].run_all()
-    return made
+    return {e: Bench(e, installs[e], clip, raw_files[e]) for e in Engine}
 
 
 @pytest.fixture

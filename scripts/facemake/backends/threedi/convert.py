@@ -53,14 +53,6 @@ def there(rects: Array) -> NDArray[np.bool_]:
     return np.asarray((rects[:, 2] > _LEAST_WIDTH) & (rects[:, 3] > 0))
 
 
-def padded(values: Array, n_frames: int) -> Array:
-    """(n_frames, K): a row a frame; NaN where the engine gave none, what is beyond is left out."""
-    out = np.full((n_frames, values.shape[1]), np.nan)
-    n = min(n_frames, len(values))
-    out[:n] = values[:n]
-    return out
-
-
 @dataclass(frozen=True, eq=False)
 class Poses:
     """Where heads are, a row a frame; NaN where that is not known.
@@ -177,7 +169,10 @@ class View:
         return self.lens.distort(np.stack([x, y], axis=-1))
 
     def boxes(self, rects: Array) -> Array:
-        """(n, 4) rectangles x, y, w, h as boxes around them in the recording."""
+        """(n, 4) rectangles x, y, w, h as boxes around them in the recording.
+
+        Around what of them the lens shows: NaN where that is nothing.
+        """
         if self.lens is None:
             return rects
         x, y, w, h = rects.T
@@ -186,7 +181,7 @@ class View:
         seen = self.to_picture(
             np.stack([np.stack([x + a * w, y + b * h], axis=-1) for a, b in along], axis=1)
         )
-        low, high = seen.min(axis=1), seen.max(axis=1)
+        low, high = np.fmin.reduce(seen, axis=1), np.fmax.reduce(seen, axis=1)
         return np.concatenate([low, high - low], axis=1)
 
 
