@@ -13,6 +13,7 @@ from facemake import recipes, settings
 from facemake.backends.fit import builtin
 from facemake.backends.fit.fitter import Fitter
 from facemake.calibration import LENGTHS, Calibration, MisfitError, load_calibration
+from facemake.engines.native import NATIVE
 from facemake.errors import ConfigError
 from facemake.geometry import rotate, rotation_from_euler, rotation_from_euler_xyz
 from makefaces import proportions
@@ -358,7 +359,7 @@ def test_the_recipe_carries_the_numbers_and_no_path(tmp_path: Path) -> None:
     assert recipes.recipe("fit", moved) == made
     default = settings.filled({})
     assert recipes.recipe("fit", default).settings == {"model": "builtin", "fov": 30.0}
-    for stage in recipes.NATIVE:
+    for stage in NATIVE:
         if stage != "fit":
             assert recipes.recipe(stage, known) == recipes.recipe(stage, default)
 

@@ -113,6 +113,7 @@ def test_every_stage_has_its_environment_and_container():
 def test_each_conda_environment_has_what_its_stages_import():
     """Third-party modules that a stage's library code imports, against its stack's file."""
     from facemake import provenance, recipes, settings
+    from facemake.engines import stages
 
     modules = {
         "cv2": "opencv-contrib-python-headless",
@@ -127,7 +128,7 @@ def test_each_conda_environment_has_what_its_stages_import():
     rows = [
         (config, stage, row)
         for config in (settings.filled({"engine": e}) for e in ("native", "3di", "3dilite"))
-        for stage, row in recipes.stages(config).items()
+        for stage, row in stages(config).items()
     ]
     for config, stage, row in rows:
         chosen = row.backend(config)

@@ -7,7 +7,7 @@ import pytest
 from facemake.provenance import LIBRARY, _imports
 
 # They know what can be chosen: the registries of the backends.
-PLANNING = {"engine3di", "plan", "recipes", "settings", "estimate", "summary", "__main__"}
+PLANNING = {"plan", "recipes", "settings", "estimate", "summary", "__main__"}
 KERNEL = sorted(
     f"facemake.{path.stem}"
     for path in LIBRARY.glob("*.py")

@@ -157,6 +157,7 @@ def make(config: Mapping[str, Any], files: Sequence[Path] = (), work: Path = WOR
 def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
     # a job of a cluster parses the Snakefile too, and needs none of these
     from facemake import recipes, settings
+    from facemake.engines import stages
     from facemake.hashes import open_memo
     from facemake.sheet import read_samples
 
@@ -197,10 +198,10 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
         people={shard: _people(members) for shard, members in packs.items()},
         recipes={
             stage: recipes.recipe(stage, full).to_dict()
-            for stage in recipes.stages(full)
+            for stage in stages(full)
             if recipes.enabled(stage, full)
         },
-        stacks={stage: recipes.stack(stage, full) for stage in recipes.stages(full)},
+        stacks={stage: recipes.stack(stage, full) for stage in stages(full)},
         containers=containers,
         samples=len(samples),
         packs=packs,

@@ -25,17 +25,10 @@ from facemake.backends.threedi.install import (
 from facemake.backends.threedi.programs import PROGRAMS, Program
 from facemake.backends.threedi.runtimes import runtime
 from facemake.calibration import load_calibration, load_undistorted
+from facemake.engines.native import EXPRESSION_NOISE, FACE_MODEL, NATIVE, noise_settings
+from facemake.engines.stage import Config, Models, Stage
 from facemake.hashes import FileState, open_memo, private_folder
 from facemake.models import model
-from facemake.recipes import (
-    EXPRESSION_NOISE,
-    FACE_MODEL,
-    NATIVE,
-    Config,
-    Models,
-    Stage,
-    noise_settings,
-)
 from facemake.samples import WORK
 
 STACK = "threedi"

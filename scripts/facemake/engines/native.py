@@ -1,0 +1,139 @@
+"""The stages of a run with facemake's own fit, and what of the config each obeys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from facemake.backends import Backend
+from facemake.backends.aus import AU_ESTIMATORS
+from facemake.backends.detect import DETECTORS
+from facemake.backends.embed import EMBEDDERS
+from facemake.backends.landmarks import LANDMARKERS
+from facemake.calibration import load_calibration
+from facemake.engines.stage import Config, Models, Stage
+from facemake.facemodels import describe, find, verify_pin
+from facemake.models import model
+from facemake.provenance import LIBRARY
+
+
+def _detect_settings(config: Config) -> dict[str, Any]:
+    detect = config["detect"]
+    row = DETECTORS[detect["backend"]]
+    return {
+        "min_score": row.min_score if detect["min_score"] is None else detect["min_score"],
+        "start_score": row.start_score if detect["start_score"] is None else detect["start_score"],
+        "track": dict(config["track"]),
+    }
+
+
+def _chosen(
+    section: str, rows: Mapping[str, Backend]
+) -> Callable[[Config], tuple[str, Backend] | None]:
+    """The row that the config names; None where it says `off`."""
+
+    def choose(config: Config) -> tuple[str, Backend] | None:
+        name = config[section]["backend"]
+        return None if name == "off" else (name, rows[name])
+
+    return choose
+
+
+def _section(*names: str) -> Callable[[Config], dict[str, Any]]:
+    """Whole sections of the config, without the keys that choose a backend."""
+
+    def settings(config: Config) -> dict[str, Any]:
+        return {k: v for name in names for k, v in config[name].items() if k != "backend"}
+
+    return settings
+
+
+def _fit_settings(config: Config) -> dict[str, Any]:
+    """A calibration by its numbers, which take the place of the field of view, not by its path."""
+    settings = {**_section("camera")(config), "model": config["fit"]["model"]}
+    path = settings.pop("calibration")
+    if path is None:
+        return settings
+    del settings["fov"]
+    return {**settings, "calibration": load_calibration(Path(path).expanduser()).to_dict()}
+
+
+FACE_MODEL = "facemake_face_model_1"
+"""The built-in face model's name in the registry; `fit.model` calls it `builtin`."""
+
+EXPRESSION_NOISE = "facemake_expression_noise_1"
+"""The measured noise of its expressions in the registry."""
+
+_BASIS = {
+    "licence": "of the user's own 3DI install",
+    "citation": "Sariyanidi et al., Beyond FACS: Data-driven Facial Expression Dictionaries, with "
+    "Application to Predicting Autism, FG (2025), https://doi.org/10.1109/FG61629.2025.11099288",
+}
+"""What tables say of 3DI's localized basis."""
+
+
+def _face_model(config: Config) -> Models:
+    """The face model of the fit: the registry's, or the file that the user built."""
+    name = config["fit"]["model"]
+    if name != "builtin":
+        return (find(name, config["models_dir"]).provenance,)
+    row = model(FACE_MODEL)
+    return ({**row.provenance, "pdm": describe(LIBRARY / str(row.file))["pdm"]},)
+
+
+def noise_settings(config: Config) -> dict[str, Any]:
+    """How much counts as noise of expressions, only where that is asked for."""
+    wanted = config["expressions"]
+    return {"normalize": True, "k": wanted["k"]} if wanted["normalize"] else {}
+
+
+def _expressions_settings(config: Config) -> dict[str, Any]:
+    """The basis is among the models."""
+    return {**_section("fit")(config), **noise_settings(config)}
+
+
+def _localizing_models(config: Config) -> Models:
+    """The face model of the fit; where that is another, the built-in one; and what else is used."""
+    chosen = _face_model(config)
+    basis = model(FACE_MODEL).provenance
+    if chosen[0]["name"] != basis["name"]:
+        chosen = (*chosen, basis)
+    wanted = config["expressions"]
+    if wanted["normalize"]:
+        chosen = (*chosen, model(EXPRESSION_NOISE).provenance)
+    if wanted["basis"]:
+        path = Path(wanted["basis"]).expanduser()
+        chosen = (
+            *chosen,
+            {"name": f"3DI localized basis {path.stem}", "sha256": verify_pin(path), **_BASIS},
+        )
+    return chosen
+
+
+NATIVE: dict[str, Stage] = {
+    "probe": Stage(),
+    "detect": Stage(settings=_detect_settings, backend=_chosen("detect", DETECTORS)),
+    "landmarks": Stage(settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)),
+    "fit": Stage(settings=_fit_settings, models=_face_model),
+    "smooth": Stage(
+        settings=_section("fit"),
+        models=_face_model,
+        wanted=lambda config: bool(config["fit"]["smoothing"] > 0),
+    ),
+    "expressions": Stage(settings=_expressions_settings, models=_localizing_models),
+    "aus": Stage(backend=_chosen("aus", AU_ESTIMATORS)),
+    "embed": Stage(
+        settings=_section("embed"),
+        backend=_chosen("embed", EMBEDDERS),
+        wanted=lambda config: bool(config["embed"]["backend"] != "off"),
+    ),
+    "dataset": Stage(
+        settings=lambda config: {k: v for k, v in config["dataset"].items() if k != "keep_crops"}
+    ),
+    "merge_dataset": Stage(),
+    "manifest": Stage(),
+    "report": Stage(),
+    "export_3di": Stage(models=_face_model),
+}
+"""By name, in order."""
