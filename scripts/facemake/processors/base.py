@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -111,7 +112,7 @@ class Lock:
             self._file = None
 
 
-class BaseProcessor:
+class BaseProcessor(ABC):
     """The recording, the output folder, and what is said.
 
     Attributes:
@@ -185,6 +186,47 @@ class BaseProcessor:
         self.output_dir = str(folder)
         self._lock = Lock(self._private / "lock", self._say)
         self._offer = None
+
+    @abstractmethod
+    def detect_faces(self) -> Table | str | None:
+        """Find the face in every frame."""
+
+    @abstractmethod
+    def detect_landmarks(self) -> Table | str | None:
+        """Find the 51 landmarks of the face in every frame."""
+
+    @abstractmethod
+    def fit(self, normalize: bool = False, k: float = 1) -> Tables | Files | None:
+        """Fit the face model."""
+
+    @abstractmethod
+    def localized_expressions(self, normalize: bool = True) -> Table | str | None:
+        """Expression coefficients that each move one region."""
+
+    @abstractmethod
+    def _noise(self, wanted: bool, k: float) -> object:
+        """What expressions are normalised by, where that is wanted; refuses what cannot be."""
+
+    def run_all(self, normalize: bool = True, k: float = 1) -> Tables | Files | None:
+        """All of it: detect_faces, detect_landmarks, fit and localized_expressions.
+
+        Args:
+            normalize: of `fit`.
+            k: of `fit`.
+
+        Returns:
+            The tables of rectangles, landmarks, expressions, pose, canonical landmarks and
+            localized expressions; or all paths, flat, in that order of methods; or None.
+        """
+        with self._at_work():
+            self._noise(normalize, k)  # before hours of work: where it is missing, say so now
+            results = (
+                self.detect_faces(),
+                self.detect_landmarks(),
+                *(self.fit(normalize=normalize, k=k) or ()),
+                self.localized_expressions(normalize=True),
+            )
+            return results if self.return_output else None
 
     @property
     def _input(self) -> Input:

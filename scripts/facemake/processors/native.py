@@ -208,27 +208,6 @@ class FaceProcessor(BaseProcessor):
             self._make("localized_expressions", ("expression_localized",), normalize)
             return self._give("expression_localized")
 
-    def run_all(self, normalize: bool = True, k: float = 1) -> Tables | Files | None:
-        """All of it: detect_faces, detect_landmarks, fit and localized_expressions.
-
-        Args:
-            normalize: of `fit`.
-            k: of `fit`.
-
-        Returns:
-            The tables of rectangles, landmarks, expressions, pose, canonical landmarks and
-            localized expressions; or all paths, flat, in that order of methods; or None.
-        """
-        with self._at_work():
-            self._noise(normalize, k)
-            results = (
-                self.detect_faces(),
-                self.detect_landmarks(),
-                *(self.fit(normalize=normalize, k=k) or ()),
-                self.localized_expressions(normalize=True),
-            )
-            return results if self.return_output else None
-
     def citation(self) -> None:
         """Print what to cite, and how to say what was done."""
         model = load(self._config["fit"]["model"])
