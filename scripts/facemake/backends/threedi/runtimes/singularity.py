@@ -103,8 +103,9 @@ def _mount(source: Path, target: str, read_only: bool) -> str:
     """A bind mount as `--mount` wants it: a row of CSV, so that any path can be said."""
     fields = ["type=bind", f"source={source}", f"destination={target}"]
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow([*fields, "ro"] if read_only else fields)
-    return text.getvalue()
+    # it quotes what is in its own end of a line, too
+    csv.writer(text, lineterminator="\r\n").writerow([*fields, "ro"] if read_only else fields)
+    return text.getvalue().removesuffix("\r\n")
 
 
 def create(install: Install) -> SingularityRuntime:
