@@ -128,6 +128,7 @@ class DockerRuntime:
         return Ended([*command, *arguments], code, list(listener.last))
 
     def _to_the_end(self, container: Any, call: Call, listener: Listener) -> int:
+        from docker.errors import APIError
         from requests.exceptions import RequestException
 
         until = None if call.limit is None else time.monotonic() + call.limit
@@ -143,6 +144,8 @@ class DockerRuntime:
                 try:
                     answer = container.wait(timeout=min(max(left, 0.1), _SECONDS_TO_ANSWER))
                     break
+                except APIError:  # is a RequestException, too: the container is gone, say
+                    raise
                 except RequestException:  # it has not ended yet, or the engine is gone
                     container.client.ping()
                     if until is not None and time.monotonic() >= until:
