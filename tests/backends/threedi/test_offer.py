@@ -99,7 +99,7 @@ def frames(n: int = N, width: int = 96, height: int = 64) -> list[np.ndarray]:
 
 
 def test_an_ordinary_recording_is_given_as_it_is(tmp_path: Path) -> None:
-    path = makemedia.write_video(tmp_path / "-a b;$c.mp4", frames())
+    path = makemedia.write_video(tmp_path / "-a b;$c%02d: d.mp4", frames())
     made = check_as_it_is(sample_of(path), tmp_path)
     assert (made.n_frames, made.width, made.height, made.why) == (N, 96, 64, "")
 

@@ -250,6 +250,16 @@ def test_a_row_for_each_frame(look: Callable[..., int], kind: str, engine: Engin
         refused(look, text, kind, engine, f"has {rows} rows, wanted {T};")
 
 
+def test_recordings_that_are_too_long_for_3di(
+    look: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rawfiles, "MOST_FRAMES", 5)
+    words = r"7 frames: 3DI looks at 5 frames of a recording and no more; make several samples"
+    for kind, rows in (("rects", 5), ("landmarks", 4)):
+        refused(look, python_text(values(kind, FULL, rows)), kind, FULL, words)
+    refused(look, python_text(values("rects", FULL, 3)), "rects", FULL, "has 3 rows, wanted 7;")
+
+
 @pytest.mark.parametrize(("kind", "engine"), FITTED)
 def test_a_row_for_each_fitted_frame(look: Callable[..., int], kind: str, engine: Engine) -> None:
     for rows in (T - 1, T):

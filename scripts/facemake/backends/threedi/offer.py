@@ -130,7 +130,8 @@ class Seen(NamedTuple):
 
 def as_opencv_sees(path: Path) -> Seen:
     """Look at a video as the engines do; one that cannot be opened has no frames."""
-    capture = cv2.VideoCapture(str(path))
+    # a job has one core, and a name with a percent sign is no row of pictures
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, (cv2.CAP_PROP_N_THREADS, 1))
     try:
         about = (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         promised, width, height = (round(capture.get(what)) for what in about)

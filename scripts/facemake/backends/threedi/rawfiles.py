@@ -157,7 +157,9 @@ def blocks(lines: Iterable[str], name: str, kind: str, engine: Engine) -> Iterat
             continue
         number += 1
         try:
-            row = [_number(word) for word in words]
+            if "_" in line:  # Python reads 1_000
+                raise ValueError(line)
+            row = [float(word) for word in words]
         except ValueError:
             raise RawFileError(
                 f"{name}, row {number}: {line.strip()[:60]!r} are not numbers; the file is damaged "
@@ -178,12 +180,6 @@ def blocks(lines: Iterable[str], name: str, kind: str, engine: Engine) -> Iterat
             rows = []
     if rows:
         yield np.array(rows)
-
-
-def _number(word: str) -> float:
-    if "_" in word:  # Python reads 1_000
-        raise ValueError(word)
-    return float(word)
 
 
 @contextmanager
