@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,13 @@ def bundled() -> Path:
     if not (folder / "moving_portrait.mp4").is_file():
         pytest.fail("the bundled sample is missing: `make test` makes it")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def quiet_logger() -> Iterator[None]:
+    """What a test makes the library's logger say, and to whom, ends with the test."""
+    logger = logging.getLogger("facemake")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers

@@ -31,5 +31,8 @@ class SampleStatus(StrEnum):
 ENGINE_FAILED = "3DI failed"
 """What the reason of a sample begins with that 3DI could not do (`threedi.failures: mark`)."""
 
+FAILED = "failed_"
+"""What follows a sample's name, and a `_`, in the name of the file that says why."""
+
 DECODABLE = frozenset({SampleStatus.OK, SampleStatus.NO_FACE, SampleStatus.TRUNCATED})
 """A sample of one of these statuses has frames: the later stages decode it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -370,3 +371,52 @@ def test_provenance_of_raw_files_and_archives(
         raw.with_name("a_rects.3DI.json").unlink()
         assert main(["provenance", str(raw)]) == 2
         assert "a_rects.3DI.json" in capsys.readouterr().err
+
+
+def test_names_that_meet_and_settings_that_a_step_does_not_know(tmp_path: Path, installs: Path):
+    """`a_pose_smooth.3DI` is of `a`, though there is a sample `a_pose`."""
+    sheet: list[dict[str, object]] = [
+        {"sample": n, "path": clip(tmp_path / f"{n}.mp4", 4)} for n in ("a", "a_pose")
+    ]
+    made = bench(
+        tmp_path / "s",
+        installs,
+        "3di",
+        sheet,
+        threedi={"fast": True, "basis": "other"},
+        camera={"fov": 40.0},
+    )
+    made.all()
+    steps = [made.step_file(p.step) for p in programs(made.engine, False)]
+    with inside(made.study.folder):
+        plan = made.study.plan_file(made.shard)
+        threedi_files(plan, steps, Path("raw"), Path("raw/listed.json"))
+        for name in ("a", "a_pose"):
+            there = {p.name for p in (Path("raw") / name).iterdir()}
+            expected = {rawfiles.file_name(name, k, Engine.FULL) for k in rawfiles.KINDS}
+            assert there == expected | {f"{file}.json" for file in expected}
+        listed = json.loads(Path("raw/listed.json").read_text())["files"]
+        assert len(listed["a"]) == len(listed["a_pose"]) == 2 * len(rawfiles.KINDS)
+        for path in Path("raw").glob("*/*.json"):
+            word = json.loads(path.read_text())
+            said = (word["fast"], word["camera"], word["local_bases"], word["landmark"])
+            assert said == (True, 40.0, "other", "global4"), path
+        before = {p: p.stat().st_mtime_ns for p in Path("raw").rglob("*.*")}
+        threedi_files(plan, steps, Path("raw"), Path("raw/listed.json"))
+        assert before == {p: p.stat().st_mtime_ns for p in Path("raw").rglob("*.*")}
+
+
+@pytest.mark.parametrize("engine", ["3di", "3dilite"])
+def test_a_face_in_one_frame_alone(tmp_path: Path, installs: Path, engine: str):
+    """3DI compares neighbouring frames and makes nothing of one; nor does the run stop."""
+    dark = np.full((240, 320, 3), 90, np.uint8)
+    video = write_video(tmp_path / "v.mp4", [dark, pattern(1, 320, 240), dark, dark, dark])
+    made = bench(tmp_path / "s", installs, engine, [{"sample": "a", "path": video}])
+    made.all()
+    assert made.table("detections").status.tolist() == ["no_face", "ok", *["no_face"] * 3]
+    fitted = "not_converged" if engine == "3di" else "ok"
+    assert made.table("fit").status.tolist() == ["no_face", fitted, *["no_face"] * 3]
+    identity = made.table("identity")
+    assert identity.status.tolist() == [fitted]
+    # of 3DI-lite too: its coefficients are none where the first frame has no face
+    assert identity.identity.isna().all()

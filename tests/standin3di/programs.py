@@ -279,10 +279,10 @@ def crop_roll(landmarks):
     """By how much the similarity from the template to a frame's landmarks turns, radians."""
     points = list(zip(landmarks[::2], landmarks[1::2]))
 
-    def centre(group):
-        return tuple(sum(points[i][axis] for i in group) / len(group) for axis in (0, 1))
+    def middle(one, other):
+        return tuple((points[one][axis] + points[other][axis]) / 2 for axis in (0, 1))
 
-    seen = [centre(range(19, 25)), centre(range(25, 31)), points[13], points[31], points[37]]
+    seen = [middle(19, 22), middle(25, 28), points[13], points[31], points[37]]
     ours = [(1.5 * x + 25, 1.5 * y + 25) for x, y in TEMPLATE]
     means = [[sum(p[axis] for p in five) / 5 for axis in (0, 1)] for five in (ours, seen)]
     along = across = 0.0

@@ -226,7 +226,7 @@ def test_lite_gives_its_pose_back_by_the_rule_of_its_readers(ran: Chain, ran_lit
         if t in DARK:
             continue
         points = ran_lite["landmarks"][t].reshape(51, 2)
-        eyes = points[19:25].mean(axis=0), points[25:31].mean(axis=0)
+        eyes = points[[19, 22]].mean(axis=0), points[[25, 28]].mean(axis=0)
         five = np.array([*eyes, points[13], points[31], points[37]])
         a, b = template - template.mean(axis=0), five - five.mean(axis=0)
         u, _, vt = np.linalg.svd(b.T @ a)  # Umeyama's rotation

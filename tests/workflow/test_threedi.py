@@ -16,6 +16,8 @@ import yaml
 
 from facemake.backends.threedi import rawfiles
 from facemake.backends.threedi.programs import FULL
+from facemake.backends.threedi.turns import rotation_from_vector
+from facemake.geometry import rotation_from_euler
 from makemedia import pattern, write_video
 from runworkflow import Run, bytes_of, run, study
 
@@ -135,9 +137,15 @@ def test_raw_files_are_kept_and_are_what_the_tables_say(finished: Run):
         values = np.loadtxt(folder / f"clip_{kind}.3DI")[:, pick]
         table = np.stack(smooth[column][ok].to_list())
         assert np.allclose(values[smooth.frame[ok]], table, rtol=1e-5, atol=1e-4), kind
+    # 3DI copies the angles and smooths the rotation vector: the table has what is smoothed
     pose = np.loadtxt(folder / "clip_pose_smooth.3DI")[smooth.frame[ok]]
-    ours = smooth.loc[ok, ["tx", "ty", "tz", "ry", "rx", "rz"]]
-    assert np.allclose(pose[:, [0, 1, 2, 6, 7, 8]], ours, rtol=1e-5, atol=1e-5)
+    assert np.allclose(pose[:, :3], smooth.loc[ok, ["tx", "ty", "tz"]], rtol=1e-5, atol=1e-5)
+    turned = rotation_from_euler(smooth.loc[ok, ["rx", "ry", "rz"]].to_numpy())
+    assert np.allclose(turned, rotation_from_vector(pose[:, 3:6]), atol=1e-5)
+    fit = main_rows(finished, "fit", "clip")
+    raw = np.loadtxt(folder / "clip_pose.3DI")[fit.frame[ok]]
+    assert np.allclose(raw[:, [7, 6, 8]], fit.loc[ok, ["rx", "ry", "rz"]], atol=1e-5)
+    assert not np.allclose(raw[:, [7, 6, 8]], smooth.loc[ok, ["rx", "ry", "rz"]], atol=1e-5)
     local = np.loadtxt(folder / "clip_expression_localized.3DI")
     rows = main_rows(finished, "expressions", "clip")
     names = rawfiles.local_names(rawfiles.Engine.FULL, 32)

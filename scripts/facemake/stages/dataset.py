@@ -29,7 +29,7 @@ from facemake.rows import Source, equals, lists, numbers, side_by_side
 from facemake.samples import Sample
 from facemake.schemes import IBUG51, IBUG68, N_POINTS, as_ibug68, ibug, subset
 from facemake.shards import Part, ShardRun
-from facemake.status import DECODABLE, ENGINE_FAILED, FrameStatus, SampleStatus
+from facemake.status import DECODABLE, ENGINE_FAILED, FAILED, FrameStatus, SampleStatus
 from facemake.tables import REJECTIONS, TableReader
 
 _CROPS_AT_ONCE = 64
@@ -123,7 +123,7 @@ def _failures(raw: Sequence[Path]) -> dict[str, str]:
     for path in raw:
         with Archive(path) as archive:
             for name in archive.names:
-                sample, mark, _ = name.rpartition("_failed_")
+                sample, mark, _ = name.rpartition(f"_{FAILED}")
                 if mark and name.endswith(".txt"):
                     said = archive.read(name).decode("utf-8", "replace")
                     what = f"{ENGINE_FAILED}: {said.splitlines()[0]} (3di/{sample}/{name})"

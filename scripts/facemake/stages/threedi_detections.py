@@ -88,6 +88,7 @@ def _write_detections(
     rects = np.nan_to_num(stream.take(n), nan=0.0)
     found = convert.there(rects) & ~broken
     boxes = rects if view is None else view.boxes(rects)
+    found &= np.isfinite(boxes).all(axis=1)  # the lens may show nothing of it
     at = np.flatnonzero(found)
     frame = np.arange(n)
     inside = (frame > at[0]) & (frame < at[-1]) if len(at) else np.zeros(n, bool)

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from facemake.archives import Archive
+from facemake.backends.threedi import Engine, rawfiles, sidecar
 from facemake.provenance import file_sha256
 from facemake.runtime.atomic import replacing, write_text
 from facemake.samples import read_shard
+from facemake.status import FAILED
+
+# Whose step obeys a setting, the first that there is: the word beside another file has its default.
+_SAID_BY = {
+    "camera": ("pose", "pose_smooth"),
+    "landmark": ("landmarks",),
+    "fast": ("landmarks",),
+    "local_bases": ("expression_localized",),
+}
 
 
 def threedi_files(plan: Path, steps: Sequence[Path], results: Path, output: Path) -> None:
     """Put each sample's raw files and their sidecars into `3di/{sample}/`.
 
     A file that is there with the same content is left alone; the word of a failure that was made
-    good goes.
+    good goes. Sidecars have the settings of the whole run, as bitbox writes them: a step knows
+    those alone that it obeys.
 
     Args:
         plan: the shard's plan file.
@@ -24,22 +37,52 @@ def threedi_files(plan: Path, steps: Sequence[Path], results: Path, output: Path
         results: the folder `3di`.
         output: a list of the files with their SHA-256, by sample (`facemake.exports`).
     """
-    samples = [sample.sample for sample in read_shard(plan)]
-    listed: dict[str, dict[str, str]] = {name: {} for name in samples}
-    # a longer name first: `a_pose` is a sample too, and its files are not those of `a`
-    longest = sorted(samples, key=len, reverse=True)
-    for path in steps:
-        with Archive(path) as archive:
-            for name in archive.names:
-                sample = next(s for s in longest if name.startswith(f"{s}_"))
+    listed: dict[str, dict[str, str]] = {}
+    with ExitStack() as stack:
+        archives = [stack.enter_context(Archive(path)) for path in steps]
+        engine = Engine(archives[0].metadata["recipe"]["backend"])
+        for sample in (s.sample for s in read_shard(plan)):
+            found = dict(_files(sample, archives, engine))
+            settings = _settings(sample, found, engine)
+            mine = listed[sample] = {}
+            for name, archive in found.items():
                 target = results / sample / name
-                sha256 = archive.sha256(name)
-                if not target.is_file() or file_sha256(target) != sha256:
+                if name.endswith(".json"):
+                    word = {**json.loads(archive.read(name)), **settings}
+                    write_text(target, json.dumps(word, indent=4))
+                elif not target.is_file() or file_sha256(target) != archive.sha256(name):
                     with replacing(target) as beside:
                         archive.copy(name, beside)
-                listed[sample][f"{sample}/{name}"] = sha256
-    for name in samples:
-        for stale in (results / name).glob("*_failed_*.txt"):
-            if f"{name}/{stale.name}" not in listed[name]:
-                stale.unlink()
+                mine[f"{sample}/{name}"] = file_sha256(target)
+            for stale in (results / sample).glob(f"*_{FAILED}*.txt"):
+                if stale.name not in found:
+                    stale.unlink()
     write_text(output, json.dumps({"files": listed}, indent=1, sort_keys=True) + "\n")
+
+
+def _files(
+    sample: str, archives: Sequence[Archive], engine: Engine
+) -> Iterator[tuple[str, Archive]]:
+    """The files of a sample, each with the archive that has it.
+
+    By what a name says after the sample's: `a_pose_smooth.3DI` is of `a`, also where there is a
+    sample `a_pose`.
+    """
+    kinds = {rawfiles.file_name(sample, kind, engine) for kind in rawfiles.KINDS}
+    kinds |= {sidecar.sidecar_of(Path(name)).name for name in kinds}
+    for archive in archives:
+        step = archive.metadata["recipe"]["stage"].removeprefix("threedi_")
+        for name in sorted(kinds | {f"{sample}_{FAILED}{step}.txt"}):
+            if name in archive:
+                yield name, archive
+
+
+def _settings(sample: str, found: Mapping[str, Archive], engine: Engine) -> dict[str, Any]:
+    """What the words beside a sample's files say in common."""
+    known = {}
+    for key, kinds in _SAID_BY.items():
+        names = [f"{rawfiles.file_name(sample, kind, engine)}.json" for kind in kinds]
+        said = next((name for name in names if name in found), None)
+        if said is not None:
+            known[key] = json.loads(found[said].read(said))[key]
+    return known

@@ -157,10 +157,10 @@ class _SampleFit:
             points = rows.lists(table, "points", _INNER).astype(np.float64).reshape(n, -1, 2)
             seen = rows.equals(table, "status", FrameStatus.OK)
             marks, theirs = landmarks.take(n), canonical.take(n)
-            e = expression.take(n)
+            e, p = expression.take(n), pose.take(n)
             found = _Fitted(
                 e,
-                convert.poses(pose.take(n), marks, self._engine),
+                convert.poses(p, marks, self._engine),
                 theirs if lite else self._faces.canonical(e),
             )
             ok = seen & found.there
@@ -174,7 +174,7 @@ class _SampleFit:
             if smoothed is not None and late_expression is not None and late_pose is not None:
                 late = _Fitted(
                     late_expression.take(n),
-                    convert.poses(late_pose.take(n), marks, self._engine),
+                    convert.smoothed_poses(late_pose.take(n), p, marks, self._engine),
                     theirs,
                 )
                 held = ok & late.there
@@ -212,8 +212,10 @@ class _SampleFit:
         if not tally.seen:
             status = FrameStatus.NO_FACE
         row: dict[str, Any] = {"status": str(status)}
-        if tally.fitted and person.there:
-            row["identity"] = person.all().ravel().astype(np.float32)
+        coefficients = person.all().ravel().astype(np.float32)
+        # 3DI-lite's are none where the first frame has no face
+        if tally.fitted and len(coefficients) and np.isfinite(coefficients).all():
+            row["identity"] = coefficients
         if tally.fitted and self._neutral is not None:
             row["neutral"] = self._neutral.ravel().astype(np.float32)
             row["error_px"] = float(np.sqrt(tally.squares / tally.fitted))

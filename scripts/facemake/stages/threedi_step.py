@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ from facemake.backends.threedi.install import (
 )
 from facemake.backends.threedi.offer import SUFFIX, Offer
 from facemake.backends.threedi.programs import Program, program
-from facemake.backends.threedi.run import UNDISTORTED, Recording, run_program
+from facemake.backends.threedi.run import Recording, run_program
 from facemake.backends.threedi.runtimes import Runtime, SampleError, runtime
 from facemake.calibration import MisfitError
 from facemake.errors import FacemakeError
 from facemake.provenance import Recipe
 from facemake.samples import WORK, Sample
 from facemake.shards import ShardRun, decodable_samples
+from facemake.status import FAILED
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +100,7 @@ def threedi_step(
                         raise
                     logger.error("%s is marked and passed over: %s", sample.sample, error)
                     said = f"{one.executable} could not {one.does}\n{error}\n"
-                    files = {f"{sample.sample}_failed_{one.step}.txt": said.encode()}
+                    files = {f"{sample.sample}_{FAILED}{one.step}.txt": said.encode()}
                 run.progress.frame(row["n_frames"])
             part.archive("raw", files)
         shutil.rmtree(folder, ignore_errors=True)
@@ -118,6 +120,8 @@ class _Step:
         self._program, self._recipe = one, recipe
         self._install, self._runtime, self._limit = install, started, time_limit()
         self._calibration = calibration
+        # 3DI compares neighbouring frames: of a single one it makes nothing
+        self._least = 2 if Engine(str(recipe.backend)) is Engine.FULL else 1
 
     def run(
         self,
@@ -140,8 +144,8 @@ class _Step:
             if not _extract(recording.file(kind, options).name, archives, folder):
                 return {}
         seen = self._seen(recording, options, archives, folder)
-        if seen is not None and not seen.any():
-            logger.info("%s has no face in any frame: it is passed over", sample.sample)
+        if seen is not None and seen.sum() < self._least:
+            logger.info("%s has too few frames with a face: it is passed over", sample.sample)
             return {}
         ended, made = run_program(
             self._program, recording, options, self._runtime, self._install, self._limit, seen
@@ -187,10 +191,11 @@ class _Step:
             (path,) = videos.extract([f"{sample.sample}{SUFFIX}"], given)
         out = folder / "output"
         out.mkdir()
-        undistorted = out / f"{sample.sample}{UNDISTORTED}{path.suffix}"
+        recording = Recording(path, sample.sample, out, offered.n_frames)
+        undistorted = recording.undistorted
         if self._program.step != "undistort" and _extract(undistorted.name, archives, folder):
-            path = undistorted
-        return Recording(path, sample.sample, out, offered.n_frames)
+            return replace(recording, video=undistorted)
+        return recording
 
     def _seen(
         self, recording: Recording, options: Options, archives: Sequence[Archive], folder: Path

@@ -116,7 +116,7 @@ def wanted(word: str, options: Options, recording: Recording) -> Argument:
         return Input(Path(options.camera)) if isinstance(options.camera, str) else "30"
     suffix = ".3DI" if options.engine is FULL else ".3DIl"
     words: dict[str, Argument] = {
-        "PREP": Output("v_preprocessed.mkv"),
+        "PREP": Output("v_preprocessed.avi"),
         "CONFIG": Own(f"configs/{options.morphable_model}.cfg1.global4.txt"),
         "MODEL": "BFMmm-19830" if options.engine is FULL else "BFMmm-23660",
         "BASIS": "0.0.1.F591-cd-K32d",
@@ -140,7 +140,7 @@ def test_arguments_by_position(row: tuple[str, ...], camera: int | str, tmp_path
     prepared = Recording(recording.undistorted, "v", tmp_path, 10)
     if step != "undistort":
         changed = [
-            Output("v_preprocessed.mkv") if word == "VIDEO" else wanted(word, options, prepared)
+            Output("v_preprocessed.avi") if word == "VIDEO" else wanted(word, options, prepared)
             for word in words
         ]
         assert arguments(one, prepared, options) == changed

@@ -26,6 +26,7 @@ from facemake.backends.fit.model import LinearFaceModel
 from facemake.backends.threedi import Engine, rawfiles
 from facemake.backends.threedi.lite_pose import lite_angles, rotations
 from facemake.backends.threedi.offer import Offer
+from facemake.backends.threedi.turns import rotation_from_vector
 from facemake.calibration import Calibration, Lens, MisfitError
 from facemake.geometry import Camera
 
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 _LEAST_WIDTH = 10.0
 """px: of a narrower rectangle the engines look for no landmarks (`input_data.cu`)."""
+
+_SAME_TURN = 1e-3
+"""Largest difference of the entries of two rotation matrices that are one, as files round them."""
 
 _RIDGE = 1e-3
 """mm^2 on the diagonal: settles what 51 points cannot tell of modes that move the jaw alone."""
@@ -80,6 +84,31 @@ def poses(pose: Array, landmarks: Array, engine: Engine) -> Poses:
         euler[np.isnan(lite_angles(pose[:, 3:6], landmarks)).any(axis=1)] = np.nan
         return Poses(np.full((len(pose), 3), np.nan), euler)
     return Poses(pose[:, :3], pose[:, [7, 6, 8]])
+
+
+def smoothed_poses(smooth: Array, raw: Array, landmarks: Array, engine: Engine) -> Poses:
+    """What a file of smoothed poses says of the frames of the raw one.
+
+    3DI smooths the rotation vector and copies the angles as they were (its public
+    `total_variance_rec_pose.py`): the turn is then that of the vector. Where the raw vector is not
+    the turn of the raw angles, this install's numbers are others, and its angles are taken.
+
+    Args:
+        smooth: (n, 9) of 3DI's smoothing.
+        raw: (n, 9) that it was made of.
+        landmarks: (n, 102) px.
+        engine: whose files they are.
+    """
+    found = poses(smooth, landmarks, engine)
+    if engine is Engine.LITE:
+        return found
+    known = np.isfinite(raw).all(axis=1)
+    angles = geometry.rotation_from_euler(poses(raw, landmarks, engine).euler[known])
+    vectors = rotation_from_vector(raw[known, 3:6])
+    if not known.any() or np.abs(angles - vectors).max() > _SAME_TURN:
+        return found
+    turned = geometry.euler_from_rotation(rotation_from_vector(smooth[:, 3:6]))
+    return Poses(found.translation, turned)
 
 
 class PdmOf51:

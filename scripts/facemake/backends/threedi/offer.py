@@ -105,6 +105,8 @@ def _why_not(sample: Sample, probe: dict[str, Any]) -> str:
     with open_media(sample) as media:
         if any(frame.orientation != Orientation() for frame in itertools.islice(media, 1)):
             return "its pixels are stored mirrored"
+    if FrameStatus.DECODE_ERROR in probe["reason"]:
+        return "some of its frames are damaged"
     seen = as_opencv_sees(sample.path)
     if (seen.frames, seen.width, seen.height) != (
         probe["n_frames"],

@@ -32,8 +32,8 @@ N_EXPRESSIONS = 79
 N_IDENTITY = 199
 """Coefficients of the Basel Face Model's identity and texture."""
 N_LANDMARKS = 51
-MOST_FRAMES = 50_000
-"""After so many frames 3DI stops (`MAX_VID_FRAMES_TO_PROCESS` of its `config.cu`)."""
+MOST_FRAMES = 32_767
+"""Rows that 3DI's programs read of a file (its `funcs.h`); of a video they take 50,000 frames."""
 
 ROWS_AT_ONCE = 512
 """Rows that are held at a time: memory does not grow with a recording's length."""
@@ -340,15 +340,20 @@ def _check_rows(
     elif rows == "vertices":
         allowed = {vertices(options.morphable_model) or n}
     if n not in allowed:
-        if n < n_frames and n in (MOST_FRAMES, MOST_FRAMES - 1):
-            raise RawFileError(
-                f"{path} has {n} rows for {n_frames} frames: 3DI looks at {MOST_FRAMES} frames of "
-                "a recording and no more; make several samples of it, by start and end in the sheet"
-            )
         raise RawFileError(
             f"{path} has {n} rows, wanted {' or '.join(map(str, sorted(allowed)))}; the "
-            "program stopped before its end or read another video"
+            f"program stopped before its end or read another video{too_long(n_frames)}"
         )
+
+
+def too_long(n_frames: int) -> str:
+    """What to add to a failure of a recording that is longer than 3DI is made for; '' of others."""
+    if n_frames <= MOST_FRAMES:
+        return ""
+    return (
+        f". It has {n_frames} frames, and 3DI's programs read {MOST_FRAMES}: make several samples "
+        "of it, by start and end in the sheet"
+    )
 
 
 def count(path: Path) -> int:

@@ -30,6 +30,8 @@ from facemake.backends.threedi.runtimes import (
     SampleError,
 )
 
+_HOLDS_XVID = (".mp4", ".avi", ".mpeg")
+
 UNDISTORTED = "_preprocessed"
 """What an undistorted recording's name ends in, before its suffix."""
 
@@ -56,8 +58,9 @@ class Recording:
 
     @property
     def undistorted(self) -> Path:
-        """Where the undistorted recording goes."""
-        return self.folder / f"{self.base}{UNDISTORTED}{self.video.suffix}"
+        """Where the undistorted recording goes: under a suffix that holds what 3DI writes, XVID."""
+        suffix = self.video.suffix if self.video.suffix.lower() in _HOLDS_XVID else ".avi"
+        return self.folder / f"{self.base}{UNDISTORTED}{suffix}"
 
 
 def arguments(program: Program, recording: Recording, options: Options) -> list[Argument]:
@@ -129,7 +132,7 @@ def run_program(
     try:
         ended = runtime.run(call)
         if ended.code not in program.codes:
-            raise failure(program, install, ended)
+            raise failure(program, install, ended, rawfiles.too_long(recording.n_frames))
         try:
             _look(program, files, options, recording, seen)
         except RawFileError as error:
