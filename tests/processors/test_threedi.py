@@ -439,7 +439,7 @@ def test_no_face_in_any_frame(tmp_path: Path, runs: list[str]):
     p = processor(clip, tmp_path / "out")
     assert (p.detect_faces()["data"] == 0).all(axis=None)
     assert (p.detect_landmarks()["data"] == 0).all(axis=None)
-    with pytest.raises(NoFaceError, match=r"no face in any frame of .*clip\.mp4") as error:
+    with pytest.raises(NoFaceError, match=r"face in no frame of .*clip\.mp4") as error:
         p.fit()
     assert isinstance(error.value, ValueError) and runs == ["detect", "landmarks"]
     lite = processor(clip, tmp_path / "out", FaceProcessor3DIlite)

@@ -196,14 +196,18 @@ class FaceProcessor3DI(BaseProcessor):
 
         Raises:
             NotReadyError: landmarks were not detected yet.
-            NoFaceError: no frame has any.
+            NoFaceError: too few frames have any: 3DI needs two, 3DI-lite one.
         """
         with self._at_work():
             noise = self._noise(normalize, k)
             self._must_have("landmarks", "detect_landmarks", "fit")
-            if not self._seen().any():
+            seen = int(self._seen().sum())
+            # 3DI smooths from one frame to the next: it ends without an answer on a single one.
+            needed = 2 if self._engine is Engine.FULL else 1
+            if seen < needed:
+                found = "in only one frame" if seen else "in no frame"
                 raise NoFaceError(
-                    f"there is no face in any frame of {self._input.path}: there is nothing to fit"
+                    f"there is a face {found} of {self._input.path}: the fit needs {needed}"
                 )
             for step in _STEPS[self._engine]["fit"]:
                 self._step(step, "fit")
