@@ -557,6 +557,50 @@ def test_pictures_are_offered_as_a_video(tmp_path: Path):
     assert [t["frame count"] for t in single] == [1] * 6
 
 
+@pytest.mark.parametrize("at", ["while it is written", "before it is noted"])
+def test_an_interrupt_leaves_no_video_of_another_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+):
+    from PIL import Image
+
+    from facemake.backends.threedi import offer
+    from facemake.processors import base
+
+    for number, who in enumerate(("anna", "bert")):
+        (tmp_path / who / "pictures").mkdir(parents=True)
+        for i in range(3):
+            picture = makemedia.pattern(i + 7 * number)
+            Image.fromarray(picture).save(tmp_path / who / "pictures" / f"{i}.png")
+
+    def of(who: str) -> Any:
+        return processor(tmp_path / who / "pictures", tmp_path / "out")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    annas = of("anna")
+    annas.detect_faces()
+    seen = annas._prepared.read_bytes()
+    with monkeypatch.context() as patch:
+        if at == "while it is written":
+            patch.setattr(offer, "_encode", interrupt)
+        else:
+            patch.setattr(base, "write_text", interrupt)
+        berts = of("bert")
+        with pytest.raises(KeyboardInterrupt):
+            berts.detect_faces()
+    assert berts._prepared.is_file() == (at == "before it is noted")
+    (tmp_path / "out" / "pictures_rects.3DI").unlink()
+    again = of("anna")
+    again.detect_faces()
+    assert again._prepared.read_bytes() == seen
+    # one that was told of its video before another recording's took the place
+    of("bert").detect_faces()
+    again.detect_faces()
+    assert again._prepared.read_bytes() == seen
+    assert len(list(again._private.glob("*prepared*"))) == 1
+
+
 def test_a_turned_video_is_seen_upright(tmp_path: Path):
     clip = makemedia.write_video(tmp_path / "clip.mp4", 6, rotation=90)
     tables = processor(clip, tmp_path / "out").run_all(normalize=False)

@@ -265,11 +265,14 @@ class BaseProcessor(ABC):
 
     def _offered(self) -> Offer:
         """What an engine is given of the recording; frames are counted by decoding, once."""
-        if self._offer is None:
+        # whoever works on another recording of this name takes its video away
+        if self._offer is None or (self._offer.prepared and not self._prepared.is_file()):
             given = self._input
             note = self._private / "frames.json"
             known = _noted(note, given.sha256)
             if known is None or (known.prepared and not self._prepared.is_file()):
+                for old in self._private.glob(f"prepared*{SUFFIX}"):
+                    old.unlink(missing_ok=True)
                 self._say("Counting frames...", end="")
                 known = _look(given, self._prepared)
                 self._say(f" {known.n_frames - known.padding}")
@@ -329,8 +332,11 @@ class BaseProcessor(ABC):
 
     @property
     def _prepared(self) -> Path:
-        """Where a video is that was made for an engine."""
-        return self._private / f"prepared{SUFFIX}"
+        """Where a video is that was made for an engine.
+
+        The name says of which recording: another one of the same name is never taken for it.
+        """
+        return self._private / f"prepared-{self._input.sha256[:16]}{SUFFIX}"
 
     @property
     def _n_frames(self) -> int:

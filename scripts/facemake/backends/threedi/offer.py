@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from facemake.archives import Archive
 from facemake.media import Kind, Orientation, open_media
+from facemake.runtime.atomic import replacing
 from facemake.samples import Sample
 from facemake.status import FrameStatus, SampleStatus
 
@@ -153,7 +154,10 @@ def _prepare(sample: Sample, probe: dict[str, Any], video: Path, why: str) -> Of
     picture = np.zeros((height, width, 3), np.uint8)
     # to the bit exact: no date and no version of the muxer stands in the file (x264's own does)
     flags = {"fflags": "+bitexact", "movflags": "+faststart"}
-    with av.open(str(video), "w", format="mp4", options=flags) as container:
+    with (
+        replacing(video) as beside,
+        av.open(str(beside), "w", format="mp4", options=flags) as container,
+    ):
         stream = container.add_stream("libx264", rate=rate, options=_QUALITY)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         with open_media(sample) as media:
