@@ -257,6 +257,18 @@ def test_a_stage_that_fails_says_why(short: Path, tmp_path: Path, monkeypatch):
     assert len(p.fit()) == 3
 
 
+def test_modules_of_the_output_folder_are_not_ours(
+    short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It is the working directory of the stages, and others write there."""
+    monkeypatch.setenv("PYTHONPATH", ".")
+    p = processor(short, tmp_path)
+    p._folder.mkdir(parents=True, exist_ok=True)
+    for name in ("json", "h5py", "pyarrow", "facemake"):
+        (p._folder / f"{name}.py").write_text("raise SystemExit('somebody else')\n")
+    assert p.detect_faces()["frame count"] == N
+
+
 def test_what_is_said(short: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     p = FaceProcessor()
     p.io(short, tmp_path)

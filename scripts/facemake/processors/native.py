@@ -255,11 +255,14 @@ class FaceProcessor(BaseProcessor):
         }
         write_text(folder / "spec.json", json.dumps(spec))
         paths = [str(LIBRARY.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        # a relative one is of our working directory, not of the child's
+        found = [os.path.abspath(path) for path in paths if path]  # noqa: PTH100
         ended = run_child(
-            [sys.executable, "-m", job.__name__, "spec.json"],
+            # -P: no module is looked for in its working directory, where others may write
+            [sys.executable, "-P", "-m", job.__name__, "spec.json"],
             name=self.engine,
             folder=folder,
-            environment={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)},
+            environment={**os.environ, "PYTHONPATH": os.pathsep.join(found)},
             limit=None,
         )
         if ended.code:
