@@ -685,6 +685,19 @@ def test_who_waits_says_so(clip: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert (tmp_path / "clip_rects.3DI").is_file()
 
 
+def test_engines_wait_for_each_other(clip: Path, tmp_path: Path):
+    """They share the undistorted video, and a program of one must not read what another writes."""
+    full = processor(clip, tmp_path)
+    lite = processor(clip, tmp_path, FaceProcessor3DIlite)
+    thread = threading.Thread(target=lite.detect_faces)
+    with full._at_work():
+        thread.start()
+        time.sleep(0.5)
+        assert thread.is_alive() and not (tmp_path / "clip_rects.3DIl").exists()
+    thread.join(30)
+    assert (tmp_path / "clip_rects.3DIl").is_file()
+
+
 # --- words ---------------------------------------------------------------------------------------
 
 

@@ -184,7 +184,8 @@ class BaseProcessor(ABC):
             raise InputError(f"{folder} cannot be written to: check its permissions")
         self._given = Input(path, base, folder, sha256)
         self.output_dir = str(folder)
-        self._lock = Lock(self._private / "lock", self._say)
+        # of the recording, not of the engine: engines share the undistorted video
+        self._lock = Lock(self._private.parent / "lock", self._say)
         self._offer = None
 
     @abstractmethod
