@@ -78,7 +78,7 @@ class Double(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.code, self.seconds = 0, 0.0
         self.said: list[tuple[int, bytes]] = [(1, b"hello\n")]
         self.break_at: dict[str, int | str] = {}
-        self.images = {IMAGE}
+        self.images = {IMAGE: ID}
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def add(self, labels: dict[str, str]) -> str:
@@ -147,10 +147,12 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, {"ApiVersion": "1.43", "Version": "double"})
         elif words[0] == "images":
             name = "/".join(words[1:-1])
-            there = name in engine.images
-            self._answer(200 if there else 404, {"Id": f"sha256:{ID}", "message": "No such image"})
+            found = engine.images.get(name)
+            answer = {"Id": f"sha256:{found}", "message": "No such image"}
+            self._answer(200 if found else 404, answer)
         elif words == ["containers", "create"]:
-            if document["Image"] not in engine.images:
+            known = {*engine.images, *(f"sha256:{one}" for one in engine.images.values())}
+            if document["Image"] not in known:
                 self._answer(404, {"message": f"No such image: {document['Image']}"})
                 return
             name = engine.add(document.get("Labels") or {})
@@ -249,7 +251,7 @@ def test_the_whole_container(engine: Double, tmp_path: Path) -> None:
     ended = image().run(call(tmp_path))
     assert (ended.code, ended.said) == (0, ["hello", "on standard error"])
     (made,) = engine.made
-    assert made["Image"] == IMAGE
+    assert made["Image"] == f"sha256:{ID}"
     assert made["Entrypoint"] == ["/app/3DI/video_detect_face"]
     assert made["Cmd"] == [
         "/app/input/a b.mp4",
@@ -568,6 +570,17 @@ def test_the_container_goes_with_the_run(engine: Double, tmp_path: Path) -> None
 
 def test_identity(engine: Double) -> None:
     assert image().identity() == ID
+
+
+def test_what_is_checked_is_what_runs(engine: Double, tmp_path: Path) -> None:
+    """Somebody builds the image again while a run goes on: the tag is then another image's."""
+    one = image()
+    assert one.identity() == ID
+    engine.images = {IMAGE: "d0" * 32, "the-old-one": ID}
+    one.run(call(tmp_path))
+    assert one.identity() == ID
+    assert [made["Image"] for made in engine.made] == [f"sha256:{ID}"]
+    assert image().identity() == "d0" * 32
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ class DockerRuntime:
             )
         self._install = install
         self._client: Any = None
+        self._id: str | None = None
 
     def _docker(self) -> Any:
         """A client of an engine that answers."""
@@ -77,7 +78,7 @@ class DockerRuntime:
         from docker.errors import ImageNotFound
         from docker.types import DeviceRequest, Mount
 
-        client, root = self._docker(), self._install.root
+        client, root, image = self._docker(), self._install.root, self._image()
         seen = call.inputs()
         arguments = [call.inside(a, root) for a in call.arguments]
         mounts = [
@@ -96,7 +97,7 @@ class DockerRuntime:
             environment["CUDA_VISIBLE_DEVICES"] = devices
         try:
             container = client.containers.create(
-                self._install.location,
+                image,  # a tag may have moved since it was looked at
                 entrypoint=[f"{root}/{call.executable}"],
                 command=arguments,
                 working_dir=root,
@@ -164,11 +165,17 @@ class DockerRuntime:
 
     def identity(self) -> str:
         """See `Runtime`: the image's id, which is the SHA-256 of its configuration and layers."""
+        return self._image().removeprefix("sha256:")
+
+    def _image(self) -> str:
+        """The id of the image, looked up once: what is checked is what runs."""
         from docker.errors import ImageNotFound
 
         client = self._docker()
         try:
-            return str(client.images.get(self._install.location).id).removeprefix("sha256:")
+            if self._id is None:
+                self._id = str(client.images.get(self._install.location).id)
+            return self._id
         except ImageNotFound:
             raise self._no_image() from None
         except _errors() as error:
