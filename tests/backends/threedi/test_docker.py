@@ -482,13 +482,21 @@ def test_an_interrupt_removes_the_container(
 
 
 def label(
-    host: str | None = None, pid: int | None = None, began: float | None = None
+    host: str | None = None,
+    pid: int | None = None,
+    began: str | None = None,
+    user: int | None = None,
+    namespace: str | None = None,
 ) -> dict[str, str]:
-    process = psutil.Process(pid)
+    pid = os.getpid() if pid is None else pid
+    if began is None:
+        began = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     words = [
         host or socket.gethostname(),
-        str(process.pid),
-        f"{process.create_time() if began is None else began:.2f}",
+        str(os.getuid() if user is None else user),
+        namespace or str(Path("/proc/self/ns/pid").readlink()),
+        str(pid),
+        began,
     ]
     return {"facemake.owner": " ".join(words)}
 
@@ -501,12 +509,17 @@ def test_orphans_go_and_others_stay(engine: Double, tmp_path: Path) -> None:
     try:
         orphans = [
             engine.add(was),
-            engine.add(label(began=1.0)),  # our number belonged to another one then
+            engine.add(label(began="1")),  # our number belonged to another one then
         ]
         kept = [
             engine.add(label()),
             engine.add(label(pid=other.pid)),
-            engine.add(label(host="another-machine", began=1.0)),
+            engine.add(label(host="another-machine", began="1")),
+            # what is no process of ours here may be one there
+            engine.add(label(user=os.getuid() + 1, began="1")),
+            engine.add(label(namespace="pid:[1]", began="1")),
+            # without a word of user and namespace nothing is known
+            engine.add({"facemake.owner": f"{socket.gethostname()} 1 1.00"}),
             engine.add({}),
             engine.add({"facemake.owner": ""}),
             engine.add({"facemake.owner": "nonsense"}),
@@ -520,9 +533,46 @@ def test_orphans_go_and_others_stay(engine: Double, tmp_path: Path) -> None:
         other.wait()
 
 
+def test_a_process_that_cannot_be_looked_at_is_no_dead_one(
+    engine: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.add(label())
+
+    def refused(pid: int) -> str:
+        raise PermissionError
+
+    owner = docker._owner()
+    monkeypatch.setattr(docker, "_began", refused)
+    monkeypatch.setattr(docker, "_owner", lambda: owner)
+    image().run(call(tmp_path))
+    assert len(engine.containers) == 1
+
+
+def test_a_clock_that_is_set_makes_no_orphan(
+    engine: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What psutil says of a start is by the clock, whose steps move it."""
+    ours = label()
+    engine.add(ours)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: 1e9)
+    image().run(call(tmp_path))
+    assert [c.labels for c in engine.containers.values()] == [ours]
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(5.0, True), (500.0, False)])
+def test_where_only_the_clock_tells_a_start(
+    engine: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, kept: bool
+) -> None:
+    monkeypatch.setattr(docker.sys, "platform", "darwin")
+    was = psutil.Process().create_time()
+    engine.add(label(began=f"{was + seconds:.2f}"))
+    image().run(call(tmp_path))
+    assert bool(engine.containers) == kept
+
+
 def test_an_orphan_that_goes_by_itself_hides_no_other(engine: Double, tmp_path: Path) -> None:
-    engine.add({**label(began=1.0), "gone": "while it is listed"})
-    orphan = engine.add(label(began=1.0))
+    engine.add({**label(began="1"), "gone": "while it is listed"})
+    orphan = engine.add(label(began="1"))
     image().run(call(tmp_path))
     assert orphan in engine.removed
 

@@ -7,10 +7,12 @@ import itertools
 import os
 import shlex
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -31,6 +33,8 @@ from facemake.runtime.parent import at_end
 _OWNER = "facemake.owner"
 _SECONDS_TO_ANSWER = 30.0
 _SECONDS_TO_LISTEN = 10.0
+_CLOCK_STEP = 60.0
+"""Seconds by which the start of a process may move where only the clock tells it."""
 _NO_DEVICE = frozenset({"", "-1", "NoDevFiles"})
 """What ends the list of CUDA_VISIBLE_DEVICES, as CUDA and SLURM have it."""
 
@@ -207,26 +211,62 @@ def _user() -> str:
 
 
 def _owner() -> str:
-    """Who started a container: host, process and when that began, as `_remove_orphans` reads it."""
-    process = psutil.Process()
-    return f"{socket.gethostname()} {process.pid} {process.create_time():.2f}"
+    """Who started a container, as `_remove_orphans` reads it: `_whose`, process, when it began."""
+    pid = os.getpid()
+    return " ".join([*_whose(), str(pid), _began(pid) or "unknown"])
+
+
+def _whose() -> list[str]:
+    """Host, user and PID namespace: within these, a process that is not seen is not there."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # not Linux
+        namespace = "none"
+    return [socket.gethostname(), str(os.getuid()), namespace]
 
 
 def _remove_orphans(client: Any) -> None:
-    """Remove the containers of processes of this host that were killed."""
+    """Remove the containers of our own processes that were killed.
+
+    Of other users, hosts and PID namespaces nothing is known: a process that cannot be seen may be
+    hidden, or have another number here.
+    """
     labelled = {"label": _OWNER}
     with contextlib.suppress(*_errors()):
         for container in client.containers.list(all=True, filters=labelled, ignore_removed=True):
             words = container.labels[_OWNER].split()
-            if len(words) == 3 and words[0] == socket.gethostname() and not _alive(*words[1:]):
+            if len(words) == 5 and words[:3] == _whose() and not _alive(*words[3:]):
                 _remove(container)
 
 
-def _alive(pid: str, created: str) -> bool:
+def _began(pid: int) -> str | None:
+    """When a process began, as no clock moves it; None where there is no such process.
+
+    Raises:
+        OSError, psutil.Error: it cannot be said.
+    """
+    if sys.platform == "linux":
+        try:
+            # ticks since the start of the machine, the 22nd field; the second one may have anything
+            return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
     try:
-        return bool(abs(psutil.Process(int(pid)).create_time() - float(created)) < 1)
-    except (psutil.Error, ValueError):
-        return False
+        return f"{psutil.Process(pid).create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _alive(pid: str, began: str) -> bool:
+    """Whether a process still is; also where that cannot be said."""
+    try:
+        found = _began(int(pid))
+        if found is None:
+            return False
+        slack = 0.0 if sys.platform == "linux" else _CLOCK_STEP
+        return abs(float(found) - float(began)) <= slack
+    except (OSError, psutil.Error, ValueError):
+        return True
 
 
 @contextlib.contextmanager
