@@ -233,6 +233,27 @@ def test_the_environment_in_the_image(
         assert found[f"{prefix}PYTHONUNBUFFERED"] == "1"
 
 
+def test_what_is_set_for_other_images_is_not_ours(
+    image: Runtime, double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ("CACHEDIR", "TMPDIR", "CONFIGDIR")
+    left_out = ("BIND", "BINDPATH", "MOUNT", "OVERLAY", "OVERLAYIMAGE", "WRITABLE_TMPFS", "HOME")
+    for tool in ("APPTAINER", "SINGULARITY"):
+        for name in (*kept, *left_out):
+            monkeypatch.setenv(f"{tool}_{name}", str(tmp_path))
+        monkeypatch.setenv(f"{tool}ENV_LD_PRELOAD", "/x.so")
+        monkeypatch.setenv(f"{tool}ENV_PREPEND_PATH", "/x")
+    image.run(call(tmp_path))
+    found = double.started()["environment"]
+    ours = {k for k in found if k.startswith(("APPTAINER", "SINGULARITY"))}
+    inside = ("MPLCONFIGDIR", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+    assert ours == {
+        name
+        for tool in ("APPTAINER", "SINGULARITY")
+        for name in (*(f"{tool}_{n}" for n in kept), *(f"{tool}ENV_{n}" for n in inside))
+    }
+
+
 def test_apptainer_by_its_own_name(
     tmp_path: Path, double: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -29,6 +30,14 @@ from facemake.backends.threedi.runtimes.identity import folder_identity
 from facemake.backends.threedi.runtimes.process import run_child
 from facemake.provenance import LIBRARY, file_sha256
 
+# Each option has a variable: what a user has set for other images (mounts, overlays, variables)
+# would have programs see other files than those that an image's identity is of.
+_ITS_OWN = re.compile("APPTAINER|SINGULARITY")
+_KEPT = frozenset(
+    f"{prefix}_{name}"
+    for prefix in ("APPTAINER", "SINGULARITY")
+    for name in ("CACHEDIR", "LOCALCACHEDIR", "TMPDIR", "CONFIGDIR")
+)
 CHILD = "facemake.backends.threedi.runtimes.singularity_child"
 
 
@@ -79,9 +88,11 @@ class SingularityRuntime:
         return ended
 
     def _environment(self) -> dict[str, str]:
-        env = dict(os.environ)
+        env = {k: v for k, v in os.environ.items() if not _ITS_OWN.match(k) or k in _KEPT}
         paths = [str(LIBRARY.parent), *env.get("PYTHONPATH", "").split(os.pathsep)]
-        env["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
+        # a relative one is of our working directory, not of the child's
+        found = [os.path.abspath(path) for path in paths if path]  # noqa: PTH100
+        env["PYTHONPATH"] = os.pathsep.join(found)
         inside = {"MPLCONFIGDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
         inside["PYTHONUNBUFFERED"] = "1"
         devices = visible_devices()
