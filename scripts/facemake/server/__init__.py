@@ -1,6 +1,6 @@
 """The engines over a network: `facemake serve` and the client that the processors use.
 
 `wire` has the words of the protocol, which both sides check; `settings` what a server is told;
-`store` its sessions, which are folders; `queue` runs their jobs, each in a process of its own
+`store` its sessions, which are folders; `jobs` runs their jobs, each in a process of its own
 (`worker`); `app` answers requests; `client` asks. Only `app` and `upload` need the extra `serve`.
 """
