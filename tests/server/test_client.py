@@ -459,6 +459,10 @@ def link() -> bytes:
         zipped(**{"input_file_rects.3DI": "1", "evil.sh": "2"}),
         zipped(**{"input_file_..\\evil.3DI": "1"}),
         zipped(**{".bashrc": "1"}),
+        zipped(**{"input_file.mp4": "1"}),
+        zipped(**{"input_file_rects.mp4": "1"}),
+        zipped(**{"input_file_rects.3DI": "1", "input_file_settings.json": "2"}),
+        zipped(**{"input_file_preprocessed.sh": "1"}),
         zipped(**{"input_file_a\n.3DI": "1"}),
         zipped(**{"input_file_A.3DI": "1", "input_file_a.3DI": "1"}),
         zipped(**{f"input_file_{i}.3DI": "1" for i in range(65)}),
@@ -479,6 +483,20 @@ def test_archives_that_are_refused(video: Path, tmp_path: Path, archive: bytes):
         assert [path.name for path in (tmp_path / "o").iterdir()] == ["my clip_rects.3DI"]
         assert (tmp_path / "o" / "my clip_rects.3DI").read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([video.name, "o"])
+
+
+@pytest.mark.parametrize("member", ["input_file.mp4", "input_file_preprocessed.mp4"])
+def test_the_video_that_was_sent_is_never_replaced(tmp_path: Path, member: str):
+    video = tmp_path / member.replace("input_file", "clip")
+    video.write_bytes(VIDEO)
+    archive = zipped(**{member: "evil", "input_file_rects.3DI": "1"})
+    with answering(WrapperServerStandin(archive)) as server:
+        session = RemoteSession(server)
+        session.prepare(video, sha256(VIDEO))
+        with pytest.raises(RemoteError, match="refused"):
+            session.execute("FaceProcessor3DI", "preprocess", {}, {}, tmp_path, "clip")
+    assert video.read_bytes() == VIDEO
+    assert list(tmp_path.iterdir()) == [video]
 
 
 def test_results_that_are_too_large_are_refused(

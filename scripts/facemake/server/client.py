@@ -52,7 +52,16 @@ _MOST_FILES = 64
 _LEAST_RESULT = 2 * 10**9
 """Bytes that a result may have, whatever the video; a video in it may be 20 times the sent one."""
 _MOST_RATIO = 1100.0  # tables of zeros compress as far as deflate can
-_RESULT = re.compile(rf"{BASE}(_[A-Za-z0-9._-]*)?(\.[A-Za-z0-9]+)+")
+_KINDS = (
+    *("rects", "landmarks", "shape", "shape_coeff", "texture", "texture_coeff", "illumination"),
+    *("expression", "pose", "expression_smooth", "pose_smooth", "landmarks_canonicalized"),
+    "expression_localized",
+)
+# what the methods make, and nothing else: a member `input_file.mp4` would be the user's own video
+_RESULT = re.compile(
+    rf"{BASE}_(({'|'.join(_KINDS)})\.(3DI|3DIl|fmk)"
+    rf"|preprocessed({'|'.join(map(re.escape, SUFFIXES))}))(\.json)?"
+)
 _LINUX_KEEPALIVE = ("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 10)
 
 
@@ -392,9 +401,18 @@ class RemoteSession:
             for name, said in self.provenance.items()
             if name in named and isinstance(said, dict)
         }
+        for name in named.values():
+            # a recording may itself be called as a result is, `clip_preprocessed.mp4`
+            if any(_is_same(output_dir / name, sent) for sent in self._sent()):
+                raise RemoteError(f"the result of {self.url} is refused: {name} is what was sent")
         for path in files:
             path.replace(output_dir / named[path.name])
         return [output_dir / named[path.name] for path in files]
+
+    def _sent(self) -> list[Path]:
+        assert self._upload is not None
+        video, _, camera = self._upload
+        return [video] if camera is None else [video, camera]
 
     def _most_bytes(self) -> int:
         assert self._upload is not None
@@ -500,6 +518,14 @@ def _unless_away() -> Iterator[None]:
         yield
     except RemoteError as error:
         logger.info("%s", error)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two paths are one file, by whatever names."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return path.resolve() == other.resolve()
 
 
 def _body(answer: requests.Response, most: int) -> bytes:
