@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from facemake.backends.threedi.install import (
     find_install,
     use_settings,
 )
+from facemake.backends.threedi.runtimes import RunError, identity
+from facemake.backends.threedi.runtimes import runtime as runtime_of
 from facemake.backends.threedi.runtimes.identity import folder_identity
+from facemake.provenance import file_sha256
 from standin3di import build as standin
 
 FULL, LITE = Engine.FULL, Engine.LITE
@@ -328,18 +332,105 @@ def test_what_a_link_leads_to_counts(tmp_path: Path) -> None:
     folder_identity(root, FULL)
 
 
-def test_large_files_count_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from facemake.backends.threedi.runtimes import identity
+@pytest.fixture
+def memo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where hashes are remembered; those of small installs, and of new files, too."""
+    monkeypatch.setattr(identity, "_AT_ONCE", -1)
+    monkeypatch.setattr(identity, "_SECONDS_TO_SETTLE", -60.0)
+    folder = tmp_path / "memo"
+    monkeypatch.setattr(identity, "_memo_folder", lambda: folder)
+    return folder
 
-    monkeypatch.setattr(identity, "_HASHED", 10)
+
+def test_networks_and_programs_count_by_content(tmp_path: Path) -> None:
+    """Of the same name and size, as other weights of one network are."""
+    root = standin.build(tmp_path / "install", "3dilite")
+    seen = {folder_identity(root, LITE)}
+    names = ("checkpoints/resnet.pth", "video_detect_face", "models/basis.mat", "data/mean.npy")
+    for name in (*names, "env/bin/python3", "liblocal.so.1"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for byte in (b"a", b"b"):
+            path.write_bytes(byte * ((16 << 20) + 1))
+            seen.add(folder_identity(root, LITE))
+        path.write_bytes(b"b")
+    assert len(seen) == 1 + 2 * 6
+
+
+def test_what_programs_write_does_not_count(tmp_path: Path) -> None:
     root = standin.build(tmp_path / "install", "3di")
-    table = root / "models" / "MMs" / "IX.dat"
-    table.write_text("0123456789a")
     first = folder_identity(root, FULL)
-    table.write_text("0123456789b")
-    assert folder_identity(root, FULL) == first
-    table.write_text("0123456789ab")
+    for name in (
+        *("logs/1.txt", "cache/x", "tmp/x", ".cache/x", ".git/HEAD", "scripts/x.log", "said.txt"),
+        *("env/lib/__pycache__/x.bin", "data/raw/01_MorphableModel.mat", "README.md"),
+    ):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+        assert folder_identity(root, FULL) == first, name
+
+
+def test_each_file_is_hashed_once(
+    tmp_path: Path, memo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from facemake import hashes
+
+    hashed: list[str] = []
+
+    def counted(path: Path) -> str:
+        hashed.append(path.name)
+        return file_sha256(path)
+
+    monkeypatch.setattr(hashes, "file_sha256", counted)
+    monkeypatch.setattr(identity, "file_sha256", counted)
+    root = standin.build(tmp_path / "install", "3di")
+    first = folder_identity(root, FULL)
+    assert len(hashed) > 10
+    hashed.clear()
+    assert folder_identity(root, FULL) == first and hashed == []
+    (root / "configs" / "x.txt").write_text("x")
+    assert folder_identity(root, FULL) != first and hashed == ["x.txt"]
+    # it is the same without a memo, and where none can be
+    monkeypatch.setattr(identity, "_memo_folder", lambda: root / "configs" / "x.txt")
+    second = folder_identity(root, FULL)
+    monkeypatch.setattr(identity, "_AT_ONCE", 1 << 30)
+    assert folder_identity(root, FULL) == second
+
+
+def test_a_file_that_has_just_changed_is_read(
+    tmp_path: Path, memo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within one tick of the clock, size and time of change may be the same."""
+    monkeypatch.setattr(identity, "_SECONDS_TO_SETTLE", 60.0)
+    root = standin.build(tmp_path / "install", "3di")
+    network = root / "models" / "net.dat"
+    network.write_text("a")
+    found = network.stat()
+    first = folder_identity(root, FULL)
+    network.write_text("b")
+    os.utime(network, ns=(found.st_atime_ns, found.st_mtime_ns))
     assert folder_identity(root, FULL) != first
+
+
+def test_the_python_that_runs_an_install_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = standin.build(tmp_path / "install", "3di")
+    one = runtime_of(find_install(FULL, root, {}))
+    python = tmp_path / "bin" / "python3"
+    python.parent.mkdir()
+    monkeypatch.setenv("PATH", f"{python.parent}{os.pathsep}{os.environ['PATH']}")
+    seen = [one.identity()]
+    for version in ("3.9.1", "3.9.2"):
+        python.write_text(f"#!/bin/sh\necho {version}\n")
+        python.chmod(0o755)
+        seen.append(one.identity())
+    assert len(set(seen)) == 3 and one.identity() == seen[-1]
+    python.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(RunError, match="does not say its version"):
+        one.identity()
+    (root / "env" / "bin").mkdir(parents=True)
+    assert one.identity() == folder_identity(root, FULL)
 
 
 # --- options -------------------------------------------------------------------------------------
