@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import psutil
 import pytest
 import requests
 
+from facemake.server.store import RefusedError
 from serving import ANNA, BOB, SMALL, TESTS, VIDEO, Served, serving, settings, sha256
 from standin_processors import FITTED
 
@@ -387,6 +389,22 @@ def test_a_session_that_is_removed_ends_its_jobs(tmp_path: Path):
         assert not list((tmp_path / "sessions").iterdir())
         assert not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie"
         assert server.queue.length() == (0, 0)
+
+
+def test_a_session_that_is_being_removed_takes_no_jobs(tmp_path: Path):
+    with serving(settings(tmp_path)) as server:
+        session = server.session()
+        server.until(server.job(session, landmark_model="spawn"), "running")
+        thread = threading.Thread(target=server.ask, args=("DELETE", f"sessions/{session}"))
+        with server.queue.store.lock:  # the worker cannot say yet that its job has ended
+            thread.start()
+            time.sleep(0.3)
+            server.queue._changed.wait(0.3)  # what `drop` waits in
+            with pytest.raises(RefusedError, match="no such session"):
+                server.queue.submit(session, "", "FaceProcessor3DI", "fit", {}, {})
+        thread.join()
+        assert server.queue.length() == (0, 0)
+        server.until(server.job(server.session()), "done")
 
 
 def test_sessions_expire_when_nobody_uses_them_and_nothing_runs(tmp_path: Path):

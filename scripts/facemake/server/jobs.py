@@ -156,6 +156,8 @@ class Queue:
     def drop(self, session: Session) -> None:
         """End a session's jobs and remove it."""
         with self._changed:
+            # the lock is let go below, and a job that came then would be nobody's
+            self.store.leave(session)
             for job in list(self.store.jobs.values()):
                 if job.session == session.key:
                     self.cancel(job)
@@ -163,6 +165,12 @@ class Queue:
                 lambda: all(job.session != session.key for job in self._running.values()),
                 timeout=_SECONDS_TO_END + 5,
             )
+            self._remove(session)
+
+    def _remove(self, session: Session) -> None:
+        """Remove a session and what waits of it."""
+        with self._changed:
+            self._waiting = [job for job in self._waiting if job.session != session.key]
             self.store.remove(session)
 
     # What threads do
@@ -177,8 +185,8 @@ class Queue:
                 self._waiting.remove(job)
                 self._running[job.key] = job
                 job.state, job.started = states.RUNNING, time.time()
-                session = self.store.sessions[job.session]
             try:
+                session = self.store.sessions[job.session]
                 self.store.write_job(job)
                 self._run(session, job)
             except Exception:
@@ -283,7 +291,7 @@ class Queue:
             with self._changed:
                 for session in self.store.expired():
                     logger.info("session %s has expired", session.key)
-                    self.store.remove(session)
+                    self._remove(session)
                 self._changed.wait_for(lambda: self.stopping, timeout=pause)
 
     def _said(self, text: str) -> str:

@@ -159,6 +159,7 @@ class Store:
         self.sessions: dict[str, Session] = {}
         self.jobs: dict[str, Job] = {}
         self._uploads: set[Upload] = set()
+        self._going: set[str] = set()
         self._file: IO[bytes] | None = None
         self._root = settings.folder / "sessions"
 
@@ -287,6 +288,7 @@ class Store:
                 session
                 for session in self.sessions.values()
                 if (session.owner, session.sha256, session.suffix, session.camera_sha256) == wanted
+                and session.key not in self._going
             ]
             if not found:
                 return None
@@ -304,7 +306,7 @@ class Store:
             session = None
             if len(identifier) <= _LONGEST_ID:
                 session = self.sessions.get(key_of(identifier))
-            if session is None or session.owner != owner:
+            if session is None or session.owner != owner or session.key in self._going:
                 raise RefusedError(
                     404, "there is no such session, or it has expired: send the video"
                 )
@@ -318,10 +320,16 @@ class Store:
         if session.used - before > seconds:
             self._write_session(session)
 
+    def leave(self, session: Session) -> None:
+        """Let nobody into a session any more, which is removed once its jobs have ended."""
+        with self.lock:
+            self._going.add(session.key)
+
     def remove(self, session: Session) -> None:
         """Remove a session, none of whose jobs runs."""
         with self.lock:
             self.sessions.pop(session.key, None)
+            self._going.discard(session.key)
             for key in [key for key, job in self.jobs.items() if job.session == session.key]:
                 del self.jobs[key]
         folder = self.folder(session)
