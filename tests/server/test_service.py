@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -353,6 +354,28 @@ def test_a_job_that_fills_the_disk_is_ended(tmp_path: Path):
         assert server.prepare().status_code == 507
         assert server.ask("DELETE", f"sessions/{session}").status_code == 204
         assert server.prepare().status_code == 200
+
+
+def test_a_full_disk_ends_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with serving(settings(tmp_path, session_seconds=2)) as server:
+        store = server.queue.store
+        write, expired = store.write_job, store.expired
+
+        def full(*of: Any) -> Any:
+            if not of or of[0].state != "queued":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(*of)
+
+        session = server.session()
+        monkeypatch.setattr(store, "write_job", full)
+        monkeypatch.setattr(store, "expired", full)
+        state = server.until(server.job(session), "failed")
+        assert (state["status"], state["error"]) == (507, "the server's disk is full")
+        time.sleep(0.7)  # sessions that have expired are looked for
+        monkeypatch.setattr(store, "write_job", write)
+        monkeypatch.setattr(store, "expired", expired)
+        assert all(thread.is_alive() for thread in server.queue._threads)
+        server.until(server.job(session), "done")
 
 
 # Sessions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ _SECONDS_BETWEEN_LOOKS = 0.05
 _SECONDS_BETWEEN_MEASURES = 2.0
 _SECONDS_TO_END = 10.0
 """Within which an engine ends by itself (it stops a container) before it is killed."""
+_SECONDS_AFTER_A_FAULT = 1.0
 _RETRY_AFTER = 30
 
 
@@ -114,7 +117,8 @@ class Queue:
                 )
             if job is None:
                 job = Job(key, session.key, processor_class, method, options, arguments)
-            job.state, job.created, job.tries = states.QUEUED, time.time(), job.tries + 1
+            # a copy: what cannot be written does not wait
+            job = replace(job, state=states.QUEUED, created=time.time(), tries=job.tries + 1)
             job.started = job.finished = job.error = None
             self._cancelled.discard(key)
             self.store.write_job(job)
@@ -176,27 +180,42 @@ class Queue:
     # What threads do
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self.stopping or self._next() is not None)
-                job = self._next()
-                if self.stopping or job is None:
-                    return
-                self._waiting.remove(job)
-                self._running[job.key] = job
-                job.state, job.started = states.RUNNING, time.time()
+        while not self.stopping:
             try:
-                session = self.store.sessions[job.session]
-                self.store.write_job(job)
-                self._run(session, job)
-            except Exception:
-                logger.exception("job %s", job.key)
-                self._finish(job, states.FAILED, "a fault of the server; its log has more", 500)
-            finally:
-                with self._changed:
-                    self._running.pop(job.key, None)
-                    self._cancelled.discard(job.key)
-                    self._changed.notify_all()
+                self._work_once()
+            except Exception:  # a thread that ends is never started again
+                logger.exception("the queue")
+                self._pause(_SECONDS_AFTER_A_FAULT)
+
+    def _work_once(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopping or self._next() is not None)
+            job = self._next()
+            if self.stopping or job is None:
+                return
+            self._waiting.remove(job)
+            self._running[job.key] = job
+            job.state, job.started = states.RUNNING, time.time()
+        try:
+            session = self.store.sessions[job.session]
+            self.store.write_job(job)
+            self._run(session, job)
+        except Exception as error:
+            logger.exception("job %s", job.key)
+            said, status = "a fault of the server; its log has more", 500
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                said, status = "the server's disk is full", 507
+            self._finish(job, states.FAILED, said, status)
+        finally:
+            with self._changed:
+                self._running.pop(job.key, None)
+                self._cancelled.discard(job.key)
+                self._changed.notify_all()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but not when the server is being stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopping, timeout=seconds)
 
     def _next(self) -> Job | None:
         """The first waiting job whose session has none that runs: they share files."""
@@ -282,17 +301,20 @@ class Queue:
     def _finish(self, job: Job, state: str, error: str, status: int) -> None:
         with self._changed:
             job.state, job.error, job.status, job.finished = state, error, status, time.time()
-            self.store.write_job(job)
+            self.store.keep_job(job)
 
     def _tidy(self) -> None:
         """Remove sessions that have expired."""
         pause = max(0.05, min(60.0, self._limits.session_seconds / 4))
         while not self.stopping:
-            with self._changed:
-                for session in self.store.expired():
-                    logger.info("session %s has expired", session.key)
-                    self._remove(session)
-                self._changed.wait_for(lambda: self.stopping, timeout=pause)
+            try:
+                with self._changed:
+                    for session in self.store.expired():
+                        logger.info("session %s has expired", session.key)
+                        self._remove(session)
+            except Exception:  # as in `_work`
+                logger.exception("sessions that have expired")
+            self._pause(pause)
 
     def _said(self, text: str) -> str:
         return words.without_paths(text, self._folders())

@@ -207,7 +207,7 @@ class Store:
             if job.state == RUNNING and not self.take_result(job):
                 job.state, job.error = INTERRUPTED, "the server was stopped while the job ran"
                 job.status = 503
-                self.write_job(job)
+                self.keep_job(job)
         self.measure(session)
 
     # Sessions
@@ -420,6 +420,13 @@ class Store:
             folder.mkdir(exist_ok=True, mode=0o700)
             write_text(folder / "state.json", json.dumps(asdict(job), indent=1))
 
+    def keep_job(self, job: Job) -> None:
+        """Keep a job's state where the disk takes it: what ended has ended all the same."""
+        try:
+            self.write_job(job)
+        except OSError as error:
+            logger.error("job %s is %s, which cannot be written: %s", job.key, job.state, error)
+
     def take_result(self, job: Job) -> bool:
         """Take over what a worker left: True where it finished; the job is then done or failed."""
         try:
@@ -434,7 +441,7 @@ class Store:
         else:
             return False
         job.finished = time.time()
-        self.write_job(job)
+        self.keep_job(job)
         return True
 
     def _write_session(self, session: Session) -> None:
