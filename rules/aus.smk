@@ -7,7 +7,7 @@ rule aus:
         aus=f"{OUT}/aus/{{shard}}.parquet",
     log:
         f"{OUT}/logs/aus/{{shard}}.log",
-    cache: CACHE
+    cache: CACHE_STEPS
     conda:
         conda_file("aus")
     container:

@@ -9,7 +9,7 @@ rule embed:
         embeddings=f"{OUT}/embeddings/{{shard}}.parquet",
     log:
         f"{OUT}/logs/embed/{{shard}}.log",
-    cache: CACHE
+    cache: CACHE_STEPS
     conda:
         conda_file("embed")
     container:

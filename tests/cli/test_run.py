@@ -62,3 +62,30 @@ def test_the_lock_of_a_live_run_is_refused_in_words(
     assert main(["run", "-d", str(tmp_path)]) == 2
     assert f"process {os.getpid()} runs the workflow" in capsys.readouterr().err
     assert list((tmp_path / ".snakemake" / "locks").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "limited"),
+    [
+        ([], True),
+        (["--restart-times", "3"], True),
+        (["--resources", "gpu=2"], False),
+        (["--res=gpu=2"], False),
+        (["--profile", "slurm"], False),
+        (["--executor=slurm"], False),
+    ],
+)
+def test_one_job_at_a_time_uses_a_gpu_unless_somebody_says_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], limited: bool
+):
+    called: list[list[str]] = []
+
+    def started(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        called.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", started)
+    assert main(["run", "-d", str(tmp_path), *words]) == 0
+    (command,) = called
+    assert (command[-2:] == ["--resources", "gpu=1"]) == limited
+    assert [word for word in command if word in words] == words

@@ -420,3 +420,74 @@ def test_a_face_in_one_frame_alone(tmp_path: Path, installs: Path, engine: str):
     assert identity.status.tolist() == [fitted]
     # of 3DI-lite too: its coefficients are none where the first frame has no face
     assert identity.identity.isna().all()
+
+
+def test_what_a_marked_failure_says_and_what_is_left_of_an_earlier_run(
+    tmp_path: Path, installs: Path
+):
+    own = tmp_path / "install"
+    shutil.copytree(installs / "3di", own)
+    sheet = [{"sample": "a", "path": clip(tmp_path / "a.mp4", 4)}]
+    threedi = {"runtime": str(own), "failures": "mark"}
+    made = bench(tmp_path / "s", installs, "3di", sheet, threedi=threedi)
+    made.all()
+    steps = [made.step_file(p.step) for p in programs(made.engine, False)]
+    raw, plan = Path("results/3di"), made.study.plan_file(made.shard)
+    with inside(made.study.folder):
+        threedi_files(plan, steps, raw, raw / "listed.json")
+        (raw / "a" / rawfiles.file_name("a", "rects", Engine.LITE)).write_text("1 2 3 4\n")
+        (raw / "a" / "notes.txt").write_text("mine")
+    first = {p.name for p in (made.study.folder / raw / "a").iterdir()}
+    for name, landmarked in (("video_detect_landmarks", False), ("video_learn_identity", True)):
+        (own / "standin.json").write_text(json.dumps({name: "exit"}))
+        again = bench(made.study.folder, installs, "3di", sheet, threedi=threedi)
+        for path in steps:
+            path.unlink()
+        again.all()
+        for table in ("landmarks", "fit", "smooth"):
+            found = set(again.table(table).status)
+            expected = "ok" if landmarked and table == "landmarks" else "not_converged"
+            assert found == {expected}, (name, table)
+        assert again.table("identity").status.tolist() == ["not_converged"], name
+    with inside(made.study.folder):
+        threedi_files(plan, steps, raw, raw / "listed.json")
+        there = {p.name for p in (raw / "a").iterdir()}
+        aside = {p.name for p in Path("results/.orphans/3di/a").iterdir()}
+    kept = {rawfiles.file_name("a", k, Engine.FULL) for k in ("rects", "landmarks")}
+    kept |= {f"{name}.json" for name in kept}
+    assert there == kept | {"notes.txt", "a_failed_identity.txt"}
+    assert aside == first - kept - {"notes.txt"}
+
+
+def test_a_basis_of_another_size_has_its_columns_where_there_is_no_face(
+    tmp_path: Path, installs: Path
+):
+    from facemake.stages.expressions import OfEngine, expressions
+
+    own = tmp_path / "install"
+    shutil.copytree(installs / "3di", own)
+    program_file = own / "scripts" / "compute_local_exp_coefficients.py"
+    text = program_file.read_text()
+    assert text.count("(4, 4, 4, 4, 4, 5, 7)") == 1
+    program_file.write_text(text.replace("(4, 4, 4, 4, 4, 5, 7)", "(4, 4, 4, 4, 4, 5, 15)"))
+    grey = [np.full((96, 128, 3), 40, np.uint8)] * 3
+    columns = {}
+    for name, video in (
+        ("face", clip(tmp_path / "face.mp4", 3)),
+        ("nothing", write_video(tmp_path / "nothing.mp4", grey)),
+    ):
+        sheet = [{"sample": name, "path": video}]
+        threedi = {"runtime": str(own), "basis": "other"}
+        made = bench(tmp_path / name, installs, "3di", sheet, threedi=threedi)
+        made.all()
+        with inside(made.study.folder):
+            expressions(
+                plan=made.study.plan_file(made.shard),
+                fit=made.study.table("fit", made.shard),
+                output=made.study.table("expressions", made.shard),
+                recipe=made.study.recipe("expressions"),
+                engine=OfEngine(made.study.folder / "model.npz", made.step_file("localized")),
+            )
+        columns[name] = list(made.table("expressions").columns)
+    assert columns["face"] == columns["nothing"]
+    assert [c for c in columns["face"] if c.startswith("local")] == [f"local{i}" for i in range(40)]

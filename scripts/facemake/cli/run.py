@@ -16,6 +16,10 @@ from facemake.errors import FacemakeError
 from facemake.provenance import LIBRARY
 from facemake.samples import WORK
 
+_ONE_GPU = ["--resources", "gpu=1"]
+_SAYS_HOW_MANY = ("--resources", "--res", "--profile", "--executor", "-e", "--slurm")
+"""Options of snakemake that say, or whose executor says, how many jobs a GPU has."""
+
 SNAKEFILE = LIBRARY.parent.parent / "Snakefile"
 
 
@@ -48,8 +52,8 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
                 "snakemake --unlock"
             )
         subprocess.run([*snakemake, "--unlock", "--quiet", "all"], check=True)  # noqa: S603
-    # programs that share a GPU run out of its memory together
-    limits = [] if any(word.startswith("--res") for word in rest) else ["--resources", "gpu=1"]
+    # programs that share a GPU run out of its memory together; a cluster gives each job its own
+    limits = [] if any(word.split("=")[0] in _SAYS_HOW_MANY for word in rest) else _ONE_GPU
     command = [*snakemake, "--cores", options.cores, *rest, *limits]
     return subprocess.run(command).returncode  # noqa: S603
 

@@ -12,9 +12,6 @@ from facemake.backends.threedi import sidecar
 NORMALIZED = "normalized"
 """Key of the word beside localized expressions: whether 3DI normalised them. bitbox has no such."""
 
-CAMERA_FILE = "camera_sha256"
-"""Key of a sidecar: SHA-256 of the calibration file, whose path alone bitbox has."""
-
 
 class Cache:
     """How long files of an output folder are used again.
@@ -79,8 +76,8 @@ def _same_camera(word: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     theirs, ours = word.get("camera"), wanted.get("camera")
     if not isinstance(theirs, str) or not isinstance(ours, str):
         return False
-    if CAMERA_FILE in word:
-        return bool(word[CAMERA_FILE] == wanted.get(CAMERA_FILE))
+    if sidecar.CAMERA_FILE in word:
+        return bool(word[sidecar.CAMERA_FILE] == wanted.get(sidecar.CAMERA_FILE))
     return str(Path(theirs).expanduser().absolute()) == ours
 
 

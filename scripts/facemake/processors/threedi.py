@@ -30,7 +30,7 @@ from facemake.processors.base import (
     Tables,
     as_value_errors,
 )
-from facemake.processors.cache import CAMERA_FILE, NORMALIZED
+from facemake.processors.cache import NORMALIZED
 from facemake.processors.citations import citation
 from facemake.processors.dicts import Table
 from facemake.provenance import file_sha256
@@ -362,7 +362,9 @@ class FaceProcessor3DI(BaseProcessor):
 
     def _is_there(self, one: Program, options: Options, recording: Recording) -> bool:
         """Whether all that a program writes is there, and nothing that it reads is newer."""
-        newest = max((self._made.get(kind, 0) for kind in one.reads), default=0)
+        # the video that a program sees is one of its files where it was undistorted
+        reads = (*one.reads, "undistorted") if "video" in one.arguments else one.reads
+        newest = max((self._made.get(kind, 0) for kind in reads), default=0)
         if newest > min((self._made.get(kind, 0) for kind in one.writes), default=0):
             return False
         metadata = self._metadata(one.step, options)
@@ -407,7 +409,7 @@ class FaceProcessor3DI(BaseProcessor):
         """What must be the same for a file of a step to be the same, but the install."""
         metadata = sidecar.base_metadata(options, self._input.sha256)
         if self._camera_hash:
-            metadata[CAMERA_FILE] = self._camera_hash
+            metadata[sidecar.CAMERA_FILE] = self._camera_hash
         if step == "localized":
             metadata[NORMALIZED] = options.normalize
         return metadata

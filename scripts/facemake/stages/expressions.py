@@ -158,13 +158,16 @@ class _Theirs:
         self.units = (unit,) * len(self.names)
 
     def _count(self) -> int:
-        """Coefficients in a row; where no sample has any, those of the engine's own basis."""
+        """Coefficients in a row; where no sample has any, those of the basis all the same."""
         assert self._archive is not None
         ending = rawfiles.file_name("", "expression_localized", self._engine)
         for name in self._archive.names:
             if name.endswith(ending):
                 sample = name.removesuffix(ending)
                 return Stream(self._archive, sample, "expression_localized", self._engine).columns
+        for name in self._archive.names:
+            if name.endswith(rawfiles.COLUMNS):
+                return int(self._archive.read(name))
         return FACTS[self._engine].n_local
 
     def of(self, sample: str) -> Stream | None:

@@ -105,8 +105,8 @@ def _landmark_sample(
                     box = np.array([row[k] for k in "xywh"], np.float32)
                     points5 = np.array(row["keypoints5"], np.float32).reshape(5, 2)
                     found = find(frame, box, points5)
-                    if found is None:
-                        writer.append(**base, scheme=scheme, status=FrameStatus.LOW_CONFIDENCE)
+                    if isinstance(found, FrameStatus):
+                        writer.append(**base, scheme=scheme, status=found)
                         continue
                     sure = found.confidence is None or found.confidence >= least
                     writer.append(

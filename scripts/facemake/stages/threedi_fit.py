@@ -151,6 +151,7 @@ class _SampleFit:
         late_expression = self._stream("expression_smooth") if smooth else None
         late_pose = self._stream("pose_smooth") if smooth else None
         canonical, landmarks = self._stream("landmarks_canonicalized"), self._stream("landmarks")
+        by_vector = smooth and self._vectors_are_turns()
         tally = _Tally()
         for table in reader.groups(self._sample, ["frame", "track", "status", "points"]):
             n = table.num_rows
@@ -174,7 +175,7 @@ class _SampleFit:
             if smoothed is not None and late_expression is not None and late_pose is not None:
                 late = _Fitted(
                     late_expression.take(n),
-                    convert.smoothed_poses(late_pose.take(n), p, marks, self._engine),
+                    convert.smoothed_poses(late_pose.take(n), self._engine, marks, by_vector),
                     theirs,
                 )
                 held = ok & late.there
@@ -182,6 +183,14 @@ class _SampleFit:
                 columns = {**key, **_columns(late, held), "status": status.tolist()}
                 smoothed.append_columns(self._sample, columns)
         self._write_identity(identities, tally)
+
+    def _vectors_are_turns(self) -> bool:
+        """Whether rotation vectors and angles say the same, of all frames: see `smoothed_poses`."""
+        stream = self._stream("pose")
+        while len(some := stream.some()):
+            if not convert.vectors_are_turns(some):
+                return False
+        return stream.there
 
     def _shaped(
         self, found: _Fitted, points: Array, ok: NDArray[np.bool_]
@@ -209,7 +218,7 @@ class _SampleFit:
     def _write_identity(self, table: TableWriter, tally: _Tally) -> None:
         person = self._stream("shape_coeff")
         status = FrameStatus.OK if tally.fitted else FrameStatus.NOT_CONVERGED
-        if not tally.seen:
+        if not tally.seen and self._stream("landmarks").there:
             status = FrameStatus.NO_FACE
         row: dict[str, Any] = {"status": str(status)}
         coefficients = person.all().ravel().astype(np.float32)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from facemake.backends.threedi.install import find_install, time_limit
 from facemake.backends.threedi.model import learn
@@ -27,10 +27,8 @@ def threedi_model(output: Path, recipe: Recipe) -> None:
     """
     options = options_of(recipe.settings, str(recipe.backend), 30.0)
     install = find_install(options.engine)
-    folder = WORK / "3di" / "model"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    found = learn(runtime(install), install, options, folder, time_limit())
+    (WORK / "3di").mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="model.", dir=WORK / "3di") as folder:
+        found = learn(runtime(install), install, options, Path(folder), time_limit())
     with replacing(output) as beside:
         found.save(beside)
-    shutil.rmtree(folder, ignore_errors=True)

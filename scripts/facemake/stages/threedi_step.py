@@ -29,7 +29,7 @@ from facemake.backends.threedi.run import Recording, run_program
 from facemake.backends.threedi.runtimes import Runtime, SampleError, runtime
 from facemake.calibration import MisfitError
 from facemake.errors import FacemakeError
-from facemake.provenance import Recipe
+from facemake.provenance import Recipe, file_sha256
 from facemake.samples import WORK, Sample
 from facemake.shards import ShardRun, decodable_samples
 from facemake.status import FAILED
@@ -86,6 +86,7 @@ def threedi_step(
         videos = open_.enter_context(Archive(video))
         archives = [open_.enter_context(Archive(path)) for path in before]
         folder = WORK / "3di" / f"{one.step}.{run.shard}"
+        n_local: int | None = None
         for sample, part in run.pending():
             row = known.get(sample.sample)
             files: dict[str, Path | bytes] = {}
@@ -102,6 +103,11 @@ def threedi_step(
                     said = f"{one.executable} could not {one.does}\n{error}\n"
                     files = {f"{sample.sample}_{FAILED}{one.step}.txt": said.encode()}
                 run.progress.frame(row["n_frames"])
+            if not files and one.step == "localized" and recipe.settings.get("basis"):
+                if n_local is None:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    n_local = _Step(one, recipe, install, started, calibration).columns(folder)
+                files = {f"{sample.sample}{rawfiles.COLUMNS}": str(n_local).encode()}
             part.archive("raw", files)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -153,6 +159,8 @@ class _Step:
         metadata = sidecar.base_metadata(
             options, sample.sha256 or "", self._recipe.models[0]["sha256"]
         )
+        if isinstance(options.camera, str):
+            metadata[sidecar.CAMERA_FILE] = file_sha256(Path(options.camera))
         files: dict[str, Path | bytes] = {}
         for path in made.values():
             sidecar.write(
@@ -165,6 +173,18 @@ class _Step:
             files[path.name] = path
             files[sidecar.sidecar_of(path).name] = sidecar.sidecar_of(path)
         return files
+
+    def columns(self, folder: Path) -> int:
+        """How many localized coefficients there are, by asking the program about a face at rest."""
+        asked = Recording(folder / "none.mp4", "ask", folder, 2)
+        options = options_of(self._recipe.settings, str(self._recipe.backend), 30.0)
+        at_rest = np.zeros((2, rawfiles.N_EXPRESSIONS))
+        rawfiles.write(asked.file("expression_smooth", options), at_rest)
+        _, made = run_program(
+            self._program, asked, options, self._runtime, self._install, self._limit
+        )
+        (answer,) = made.values()
+        return rawfiles.read(answer, "expression_localized", options.engine).shape[1]
 
     def _options(self, probe: Mapping[str, Any], offered: Offer) -> Options:
         settings = self._recipe.settings

@@ -336,6 +336,7 @@ def test_recordings_of_another_camera(calibrated: dict[str, Any], tmp_path: Path
         ({**PROBE, "width": 1280, "height": 720}, OFFER, "another aspect"),
         ({**PROBE, "width": 720, "height": 540}, OFFER, "calibrated size only"),
         ({**PROBE, "width": None, "height": None}, OFFER, "calibrated size only"),
+        (PROBE, Offer(True, 10, 0, OFFER.width + 1, OFFER.height, "odd"), "were padded to"),
     ):
         with pytest.raises(MisfitError, match=words):
             View.of(settings, probe, offered)
@@ -414,3 +415,26 @@ def test_reprojection_is_a_root_mean_square() -> None:
     one[0, 7] = [51, 0]
     found = convert.reprojection(MEAN[None], where, points + one, view)[0]
     assert found == pytest.approx(math.sqrt(51))
+
+
+def test_a_recording_has_one_source_of_its_smoothed_turns() -> None:
+    """3DI smooths vectors and copies angles; where they never said the same, angles are taken."""
+    angles = RNG.uniform(-0.5, 0.5, (6, 3))
+    raw = np.zeros((6, 9))
+    raw[:, [7, 6, 8]] = angles
+    raw[:, 3:6] = [cv2.Rodrigues(turn(*a))[0].ravel() for a in angles]
+    assert convert.vectors_are_turns(raw)
+    raw[2] = np.nan  # a frame that was not fitted says nothing
+    assert convert.vectors_are_turns(raw) and convert.vectors_are_turns(raw[2:3])
+    smooth = np.nan_to_num(raw)
+    smooth[:, 3:6] *= 0.5
+    marks = np.zeros((6, 102))
+    known = [0, 1, 3, 4, 5]
+    by_vector = convert.smoothed_poses(smooth, FULL, marks, True).euler
+    expected = [cv2.Rodrigues(v)[0] for v in smooth[known, 3:6]]
+    assert np.allclose([turn(*e) for e in by_vector[known]], expected)
+    assert np.array_equal(
+        convert.smoothed_poses(smooth, FULL, marks, False).euler[known], angles[known]
+    )
+    raw[4, 3] += 0.1
+    assert not convert.vectors_are_turns(raw)

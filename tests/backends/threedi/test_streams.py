@@ -11,12 +11,14 @@ import pytest
 
 from facemake import archives
 from facemake.archives import Archive
+from facemake.backends.landmarks import Landmarks
 from facemake.backends.threedi import Engine, landmarks, rawfiles
 from facemake.backends.threedi.offer import Offer
 from facemake.backends.threedi.rawfiles import RawFileError
 from facemake.backends.threedi.streams import Stream
 from facemake.errors import TableError
 from facemake.media import Frame
+from facemake.status import FrameStatus
 
 FULL, LITE = Engine.FULL, Engine.LITE
 N = 1300
@@ -168,17 +170,29 @@ def test_landmarks_of_each_frame(tmp_path: Path) -> None:
     for index in (0, 1, 511, 512, 600, 601, 1299):  # frames without a box are not asked for
         found = find(frame(index), *BOX)
         if index in (0, 600):
-            assert found is None
+            assert found is FrameStatus.LOW_CONFIDENCE
             continue
-        assert found is not None and found.depth is None and found.confidence is None
+        assert isinstance(found, Landmarks) and found.depth is None and found.confidence is None
         assert found.points.dtype == np.float32
         assert np.array_equal(found.points.ravel(), values[index].astype(np.float32))
-    assert find(frame(N + 5), *BOX) is None
+    assert find(frame(N + 5), *BOX) is FrameStatus.LOW_CONFIDENCE
     source.close()
 
 
 def test_landmarks_of_a_sample_that_has_none(tmp_path: Path) -> None:
     source = found_landmarks(tmp_path, None)
     find = source.sample({"sample": "v", "rotation": 0}, {"fov": 30.0})
-    assert find(frame(0), *BOX) is None and find(frame(5000), *BOX) is None
+    for index in (0, 5000):  # the program failed: that is not a face that nobody is sure of
+        assert find(frame(index), *BOX) is FrameStatus.NOT_CONVERGED
     source.close()
+
+
+def test_pieces_that_are_at_hand(stream: Callable[..., Stream]) -> None:
+    values = numbers(4)
+    found = stream(values)
+    first = found.take(5)
+    pieces = []
+    while len(piece := found.some()):
+        pieces.append(piece)
+    assert np.array_equal(np.concatenate([first, *pieces]), values)
+    assert not len(stream(None).some())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from facemake.backends import Backend
 from facemake.media import Frame
+from facemake.status import FrameStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ class Finder(Protocol):
 
     def __call__(
         self, frame: Frame, bbox: NDArray[np.float32], keypoints5: NDArray[np.float32]
-    ) -> Landmarks | None:
-        """Landmarks of the face at `bbox` in a frame; None where there are none."""
+    ) -> Landmarks | FrameStatus:
+        """Landmarks of the face at `bbox` in a frame; where there are none, what to say of it."""
         ...
 
 
@@ -84,7 +85,14 @@ class PerFrame:
 
     def sample(self, probe: Mapping[str, Any], settings: Mapping[str, Any]) -> Finder:
         """See `LandmarkSource`."""
-        return lambda frame, bbox, keypoints5: self._network(frame.rgb, bbox, keypoints5)
+
+        def find(
+            frame: Frame, bbox: NDArray[np.float32], keypoints5: NDArray[np.float32]
+        ) -> Landmarks | FrameStatus:
+            found = self._network(frame.rgb, bbox, keypoints5)
+            return FrameStatus.LOW_CONFIDENCE if found is None else found
+
+        return find
 
     def close(self) -> None:
         """Free the model."""

@@ -34,6 +34,9 @@ Array = NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
 
+_ANGLES = [7, 6, 8]
+"""Columns of a pose file of 3DI: pitch, yaw and roll, rad."""
+
 _LEAST_WIDTH = 10.0
 """px: of a narrower rectangle the engines look for no landmarks (`input_data.cu`)."""
 
@@ -83,29 +86,35 @@ def poses(pose: Array, landmarks: Array, engine: Engine) -> Poses:
         # beyond its limits 3DI-lite is not believed; they are of angles in its own order
         euler[np.isnan(lite_angles(pose[:, 3:6], landmarks)).any(axis=1)] = np.nan
         return Poses(np.full((len(pose), 3), np.nan), euler)
-    return Poses(pose[:, :3], pose[:, [7, 6, 8]])
+    return Poses(pose[:, :3], pose[:, _ANGLES])
 
 
-def smoothed_poses(smooth: Array, raw: Array, landmarks: Array, engine: Engine) -> Poses:
-    """What a file of smoothed poses says of the frames of the raw one.
+def vectors_are_turns(raw: Array) -> bool:
+    """Whether the rotation vectors of 3DI's raw poses (n, 9) are the turns of their angles."""
+    known = raw[np.isfinite(raw).all(axis=1)]
+    if not len(known):
+        return True
+    angles = geometry.rotation_from_euler(known[:, _ANGLES])
+    return bool(np.abs(angles - rotation_from_vector(known[:, 3:6])).max() <= _SAME_TURN)
+
+
+def smoothed_poses(smooth: Array, engine: Engine, landmarks: Array, by_vector: bool) -> Poses:
+    """What a file of smoothed poses says.
 
     3DI smooths the rotation vector and copies the angles as they were (its public
-    `total_variance_rec_pose.py`): the turn is then that of the vector. Where the raw vector is not
-    the turn of the raw angles, this install's numbers are others, and its angles are taken.
+    `total_variance_rec_pose.py`): the turn is then that of the vector. Where the raw vectors of a
+    recording are not the turns of its raw angles, this install's numbers are others, and its angles
+    are taken.
 
     Args:
         smooth: (n, 9) of 3DI's smoothing.
-        raw: (n, 9) that it was made of.
+        engine: whose file it is.
         landmarks: (n, 102) px.
-        engine: whose files they are.
+        by_vector: whether the raw vectors are turns (`vectors_are_turns`), of the whole recording:
+            a table does not change its source from one frame to the next.
     """
     found = poses(smooth, landmarks, engine)
-    if engine is Engine.LITE:
-        return found
-    known = np.isfinite(raw).all(axis=1)
-    angles = geometry.rotation_from_euler(poses(raw, landmarks, engine).euler[known])
-    vectors = rotation_from_vector(raw[known, 3:6])
-    if not known.any() or np.abs(angles - vectors).max() > _SAME_TURN:
+    if engine is Engine.LITE or not by_vector:
         return found
     turned = geometry.euler_from_rotation(rotation_from_vector(smooth[:, 3:6]))
     return Poses(found.translation, turned)
@@ -177,12 +186,18 @@ class View:
                 "its pixels are stored turned, and 3DI's calibration is of a camera that is not: "
                 "turn the recording first"
             )
-        lens = Calibration.from_dict(calibration).lens((probe["width"] or 0, probe["height"] or 0))
+        shown = (probe["width"] or 0, probe["height"] or 0)
+        lens = Calibration.from_dict(calibration).lens(shown)
         size = (int(calibration["width"]), int(calibration["height"]))
         if (lens.width, lens.height) != size:
             raise MisfitError(
                 f"its frames are {lens.width}x{lens.height} and the calibration is of "
                 f"{size[0]}x{size[1]}: 3DI undistorts recordings of the calibrated size only"
+            )
+        if offered.prepared and (offered.width, offered.height) != size:
+            raise MisfitError(
+                f"its frames are {size[0]}x{size[1]} and were padded to {offered.width}x"
+                f"{offered.height}, since videos have even sides: 3DI cannot undistort them"
             )
         fx, fy, cx, cy = settings["undistorted"]
         return cls(lens.camera, lens, (fx, fy, cx, cy))

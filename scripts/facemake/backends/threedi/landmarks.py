@@ -17,6 +17,7 @@ from facemake.backends.threedi.convert import view_of
 from facemake.backends.threedi.rawfiles import ROWS_AT_ONCE
 from facemake.backends.threedi.streams import Stream
 from facemake.media import Frame
+from facemake.status import FrameStatus
 
 
 class FoundLandmarks:
@@ -43,15 +44,17 @@ class FoundLandmarks:
 
         def find(
             frame: Frame, bbox: NDArray[np.float32], keypoints5: NDArray[np.float32]
-        ) -> Landmarks | None:
+        ) -> Landmarks | FrameStatus:
             nonlocal held, first
+            if not stream.there:
+                return FrameStatus.NOT_CONVERGED  # the program failed on this sample
             while frame.index >= first + len(held):
                 first += len(held)
                 points = convert.landmark_points(stream.take(ROWS_AT_ONCE))
                 held = points if view is None else view.to_picture(points)
             mine = held[frame.index - first]
             if not np.isfinite(mine).all():
-                return None
+                return FrameStatus.LOW_CONFIDENCE
             return Landmarks(mine.astype(np.float32), None, None)
 
         return find

@@ -104,6 +104,10 @@ _NOT_FILLED_IN = MappingProxyType({("pose_smooth", Engine.FULL): slice(6, 9)})
 """Columns that may be NaN by themselves: 3DI smooths position and rotation vector and fills them in
 where a frame was not fitted; the angles stay as they were (its `total_variance_rec_pose.py`)."""
 
+COLUMNS = "_columns.txt"
+"""What follows a sample's name where it has no localized expressions: how many there would be, of a
+basis that is not the engine's own; its tables have these columns also where there is no face."""
+
 LOCAL_GROUPS: Mapping[Engine, Mapping[str, int]] = MappingProxyType(
     {
         Engine.FULL: {"lb": 4, "rb": 4, "no": 4, "le": 4, "re": 4, "ul": 5, "ll": 7},

@@ -1,7 +1,8 @@
 """The word beside each raw file: `FILE.json`, which says what it was made by, from what, and when.
 
 Its keys are bitbox's (FileCache), so that a folder that bitbox filled is used, and it reads ours;
-`runtime_identity` is ours beside them: the SHA-256 of what made the file.
+`runtime_identity` and `camera_sha256` are ours beside them: the SHA-256 of what made the file, and
+of the calibration file.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ TIME = "%Y-%m-%d %H:%M:%S"
 """Local time, as bitbox writes it."""
 
 IDENTITY = "runtime_identity"
+CAMERA_FILE = "camera_sha256"
+"""Key: SHA-256 of the calibration file, whose path alone bitbox has."""
 DEFAULT_RETENTION = "6 months"
 
 _UNITS = {

@@ -53,6 +53,11 @@ class Stream:
             wanted -= len(piece)
         return np.concatenate(parts) if parts else np.empty((0, self.columns))
 
+    def some(self) -> Array:
+        """The next rows that are at hand, (n, columns); none at the end of the file."""
+        piece, self._held = self._held, np.empty((0, self.columns))
+        return piece if len(piece) else self._next()
+
     def all(self) -> Array:
         """All rows that are left."""
         parts = [self._held, *self._blocks]
