@@ -80,12 +80,16 @@ def test_one_job_at_a_time_uses_a_gpu_unless_somebody_says_how_many(
 ):
     called: list[list[str]] = []
 
-    def started(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        called.append(command)
-        return subprocess.CompletedProcess(command, 0)
+    class Replaced(BaseException):
+        pass
 
-    monkeypatch.setattr(subprocess, "run", started)
-    assert main(["run", "-d", str(tmp_path), *words]) == 0
+    def started(program: str, command: list[str]) -> None:
+        called.append(command)
+        raise Replaced
+
+    monkeypatch.setattr(os, "execv", started)
+    with pytest.raises(Replaced):
+        main(["run", "-d", str(tmp_path), *words])
     (command,) = called
     assert (command[-2:] == ["--resources", "gpu=1"]) == limited
     assert [word for word in command if word in words] == words

@@ -50,6 +50,11 @@ def _export_3di(options: argparse.Namespace, rest: list[str]) -> int:
     results: Path = options.results
     folder = options.output or results / "export" / "3di"
     shards = _shards(results, options.samples)
+    for sample in shards:
+        if (raw := results / "3di" / sample).is_dir():
+            raise FacemakeError(
+                f"{results} is a run with 3DI, whose own files are in {raw}: they need no export"
+            )
     for sample, shard in shards.items():
         tables = {name: results / name / f"{shard}.parquet" for name in _TABLES}
         if not tables["smooth"].is_file():

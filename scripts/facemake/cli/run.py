@@ -55,7 +55,9 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     # programs that share a GPU run out of its memory together; a cluster gives each job its own
     limits = [] if any(word.split("=")[0] in _SAYS_HOW_MANY for word in rest) else _ONE_GPU
     command = [*snakemake, "--cores", options.cores, *rest, *limits]
-    return subprocess.run(command).returncode  # noqa: S603
+    # in the place of this process: whoever ends it ends the run
+    sys.stdout.flush()
+    os.execv(sys.executable, command)  # noqa: S606
 
 
 def live_owner(folder: Path) -> str | None:

@@ -126,7 +126,8 @@ def _serve(options: argparse.Namespace, rest: list[str]) -> int:
     missing = [name for module, name in _PACKAGES.items() if find_spec(module) is None]
     if missing:
         raise FacemakeError(
-            f"facemake serve needs {', '.join(missing)}: pip install 'facemake[serve]'"
+            f"facemake serve needs {', '.join(missing)}: in facemake's own folder, "
+            "pip install -e '.[serve]'"
         )
     settings = settings_of(options)
     if (options.certificate is None) != (options.key is None):

@@ -19,8 +19,7 @@ from facemake.backends.threedi.install import (
     find_install,
     use_settings,
 )
-from facemake.backends.threedi.runtimes import RunError, identity
-from facemake.backends.threedi.runtimes import runtime as runtime_of
+from facemake.backends.threedi.runtimes import identity
 from facemake.backends.threedi.runtimes.identity import folder_identity
 from facemake.provenance import file_sha256
 from standin3di import build as standin
@@ -410,27 +409,6 @@ def test_a_file_that_has_just_changed_is_read(
     network.write_text("b")
     os.utime(network, ns=(found.st_atime_ns, found.st_mtime_ns))
     assert folder_identity(root, FULL) != first
-
-
-def test_the_python_that_runs_an_install_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = standin.build(tmp_path / "install", "3di")
-    one = runtime_of(find_install(FULL, root, {}))
-    python = tmp_path / "bin" / "python3"
-    python.parent.mkdir()
-    monkeypatch.setenv("PATH", f"{python.parent}{os.pathsep}{os.environ['PATH']}")
-    seen = [one.identity()]
-    for version in ("3.9.1", "3.9.2"):
-        python.write_text(f"#!/bin/sh\necho {version}\n")
-        python.chmod(0o755)
-        seen.append(one.identity())
-    assert len(set(seen)) == 3 and one.identity() == seen[-1]
-    python.write_text("#!/bin/sh\nexit 3\n")
-    with pytest.raises(RunError, match="does not say its version"):
-        one.identity()
-    (root / "env" / "bin").mkdir(parents=True)
-    assert one.identity() == folder_identity(root, FULL)
 
 
 # --- options -------------------------------------------------------------------------------------

@@ -53,8 +53,8 @@ class DockerRuntime:
     def __init__(self, install: Install) -> None:
         if find_spec("docker") is None:
             raise RunError(
-                f"{install.location} is run by the Docker SDK, which is not installed: pip install "
-                "'facemake[3di]'"
+                f"{install.location} is run by the Docker SDK, which is not installed: in "
+                "facemake\'s own folder, pip install -e \'.[3di]\'"
             )
         self._install = install
         self._client: Any = None

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from facemake.backends.threedi.install import Install
-from facemake.backends.threedi.runtimes import Argument, Call, Ended, Input, Output, Own, RunError
+from facemake.backends.threedi.runtimes import Argument, Call, Ended, Input, Output, Own
 from facemake.backends.threedi.runtimes.identity import folder_identity
 from facemake.backends.threedi.runtimes.process import run_child
-from facemake.provenance import digest
 
 # What makes another Python out of the one that facemake runs in: 3DI's scripts want their own.
 _OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV")
-_SECONDS_TO_ANSWER = 60.0
 
 
 class FolderRuntime:
@@ -64,40 +60,12 @@ class FolderRuntime:
         return {**env, "PATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
 
     def identity(self) -> str:
-        """See `Runtime`: SHA-256 over the install's programs and models, and their Python.
+        """See `Runtime`: SHA-256 over the install's programs and models, and its `env` if any.
 
-        An install's own `env` is among its files; of another Python the version counts.
+        Another Python, which the install finds in PATH, is not the install's: it differs between
+        the machine that plans a run and the environments and nodes that jobs run in.
         """
-        content = folder_identity(self._root, self._install.engine)
-        if (self._root / "env" / "bin").is_dir():
-            return content
-        return digest([content, self._python()])
-
-    def _python(self) -> str:
-        """Version of the Python that runs the install's scripts; '' where there is none.
-
-        Raises:
-            RunError: it does not say.
-        """
-        environment = self._environment()
-        found = shutil.which("python3", path=environment["PATH"])
-        if found is None:
-            return ""
-        try:
-            said = subprocess.run(  # noqa: S603
-                [found, "-I", "-c", "import sys; print(sys.version)"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=True,
-                timeout=_SECONDS_TO_ANSWER,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            raise RunError(
-                f"{found}, which would run the scripts of {self._root}, does not say its version: "
-                f"{error}"
-            ) from None
-        return said.stdout.decode("utf-8", "replace").strip()
+        return folder_identity(self._root, self._install.engine)
 
 
 def create(install: Install) -> FolderRuntime:

@@ -47,8 +47,8 @@ class SingularityRuntime:
     def __init__(self, install: Install) -> None:
         if find_spec("spython") is None:
             raise RunError(
-                f"{install.location} is run by spython, which is not installed: pip install "
-                "'facemake[3di]'"
+                f"{install.location} is run by spython, which is not installed: in "
+                "facemake\'s own folder, pip install -e \'.[3di]\'"
             )
         if not (shutil.which("singularity") or shutil.which("apptainer")):
             raise RunError(
