@@ -236,7 +236,8 @@ def test_without_the_extra_it_is_named(
 ):
     monkeypatch.setattr(serve, "find_spec", lambda name: None if name == "fastapi" else 1)
     assert main(["serve", "--folder", str(tmp_path)]) == 2
-    assert "needs FastAPI: in facemake's own folder, pip install -e '.[serve]'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "needs FastAPI: in facemake's own folder, pip install -e '.[serve]'" in said
 
 
 def test_the_command_line_and_the_client_do_without_the_extra():

@@ -675,7 +675,7 @@ def test_an_engine_that_is_ill(engine: Double) -> None:
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker, "find_spec", lambda name: None)
     with pytest.raises(
-        RunError, match=r"bitbox:latest is run by the Docker SDK.*'facemake\[3di\]'"
+        RunError, match=r"bitbox:latest is run by the Docker SDK.*pip install -e '\.\[3di\]'"
     ):
         image()
 

@@ -358,7 +358,7 @@ def test_nothing_outlives_a_killed_job(image: Runtime, double: Double, tmp_path:
 def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.sif").touch()
     monkeypatch.setattr(singularity, "find_spec", lambda name: None)
-    with pytest.raises(RunError, match=r"x\.sif is run by spython.*pip install 'facemake\[3di\]'"):
+    with pytest.raises(RunError, match=r"x\.sif is run by spython.*pip install -e '\.\[3di\]'"):
         runtime(find_install(Engine.FULL, tmp_path / "x.sif", {}))
 
 

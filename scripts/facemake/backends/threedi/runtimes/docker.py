@@ -54,7 +54,7 @@ class DockerRuntime:
         if find_spec("docker") is None:
             raise RunError(
                 f"{install.location} is run by the Docker SDK, which is not installed: in "
-                "facemake\'s own folder, pip install -e \'.[3di]\'"
+                "facemake's own folder, pip install -e '.[3di]'"
             )
         self._install = install
         self._client: Any = None

@@ -48,7 +48,7 @@ class SingularityRuntime:
         if find_spec("spython") is None:
             raise RunError(
                 f"{install.location} is run by spython, which is not installed: in "
-                "facemake\'s own folder, pip install -e \'.[3di]\'"
+                "facemake's own folder, pip install -e '.[3di]'"
             )
         if not (shutil.which("singularity") or shutil.which("apptainer")):
             raise RunError(
