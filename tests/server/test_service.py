@@ -356,6 +356,18 @@ def test_a_job_that_fills_the_disk_is_ended(tmp_path: Path):
         assert server.prepare().status_code == 200
 
 
+def test_an_upload_leaves_room_for_the_jobs_that_run(tmp_path: Path):
+    with serving(settings(tmp_path, disk_bytes=20_000_000)) as server:
+        server.session()
+        store = server.queue.store
+        (session,) = store.sessions.values()
+        session.disk = 19_000_000
+        assert server.prepare().status_code == 507
+        store.check_room(0)  # a job goes on
+        session.disk = 17_000_000
+        assert server.prepare().status_code == 200
+
+
 def test_a_full_disk_ends_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with serving(settings(tmp_path, session_seconds=2)) as server:
         store = server.queue.store

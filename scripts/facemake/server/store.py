@@ -45,6 +45,9 @@ WAITING = (QUEUED, RUNNING)
 _KEY = re.compile(r"[0-9a-f]{32}")
 _LONGEST_ID = 128
 _SECONDS_BETWEEN_WRITES = 60.0
+_FOR_UPLOADS = 0.9
+"""Part of the sessions' disk space that uploads may fill; the rest is for what running jobs write,
+so that nobody's upload ends somebody else's job."""
 
 
 class RefusedError(FacemakeError):
@@ -232,7 +235,7 @@ class Store:
             upload = Upload(identifier, owner, self._root / key)
             self._uploads.add(upload)
         try:
-            self.check_room(0)
+            self.check_room(0, upload=True)
             (upload.folder / "input").mkdir(parents=True, mode=0o700)
             upload.folder.chmod(0o700)
             yield upload
@@ -377,8 +380,12 @@ class Store:
         """Look how much of the disk a session takes."""
         session.disk = _bytes_in(self.folder(session))
 
-    def check_room(self, more: int) -> None:
+    def check_room(self, more: int, upload: bool = False) -> None:
         """See that so many bytes more are in the limits.
+
+        Args:
+            more: bytes.
+            upload: whether they are a client's: a part of the room is kept for jobs.
 
         Raises:
             RefusedError: they are not.
@@ -387,7 +394,8 @@ class Store:
         with self.lock:
             taken = sum(session.disk for session in self.sessions.values())
             taken += sum(upload.bytes for upload in self._uploads)
-        if taken + more > limits.disk_bytes:
+        allowed = limits.disk_bytes * (_FOR_UPLOADS if upload else 1)
+        if taken + more > allowed:
             raise RefusedError(507, "the sessions have all the disk space that they may have")
         if shutil.disk_usage(self._root).free - more < limits.free_bytes:
             raise RefusedError(507, "the server's disk is full")

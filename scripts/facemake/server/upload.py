@@ -168,7 +168,7 @@ async def receive(request: Request, upload: Upload, store: Store) -> Received:
     if length.isdecimal():
         if int(length) > limits.upload_bytes + limits.camera_bytes + limits.form_bytes:
             raise RefusedError(413, f"the server takes {limits.upload_bytes} bytes at most")
-        await asyncio.to_thread(store.check_room, int(length))
+        await asyncio.to_thread(store.check_room, int(length), upload=True)
     form = _Form(upload, limits)
     calls = {name: getattr(form, name) for name in dir(form) if name.startswith("on_")}
     unwritten = 0
@@ -192,7 +192,7 @@ async def receive(request: Request, upload: Upload, store: Store) -> Received:
 
 
 def _write(form: _Form, store: Store) -> None:
-    store.check_room(0)
+    store.check_room(0, upload=True)
     for file in form.files.values():
         _check_head(file)
         file.write()
