@@ -7,7 +7,7 @@ rule aus:
         aus=f"{OUT}/aus/{{shard}}.parquet",
     log:
         f"{OUT}/logs/aus/{{shard}}.log",
-    cache: CACHE_STEPS
+    cache: CACHE_RESULTS
     conda:
         conda_file("aus")
     container:

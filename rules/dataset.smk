@@ -13,7 +13,7 @@ rule dataset:
         counts=f"{OUT}/counts/{{shard}}.parquet",
     log:
         f"{OUT}/logs/dataset/{{shard}}.log",
-    cache: CACHE_STEPS
+    cache: CACHE_RESULTS
     conda:
         conda_file("dataset")
     container:
@@ -39,7 +39,7 @@ rule merge_dataset:
         f"{OUT}/dataset/training_data.h5",
     log:
         f"{OUT}/logs/merge_dataset.log",
-    cache: CACHE_STEPS
+    cache: CACHE_RESULTS
     conda:
         conda_file("merge_dataset")
     container:
@@ -65,7 +65,7 @@ rule manifest:
         f"{OUT}/dataset/manifest.parquet",
     log:
         f"{OUT}/logs/manifest.log",
-    cache: CACHE_STEPS
+    cache: CACHE_RESULTS
     conda:
         conda_file("manifest")
     container:

@@ -9,7 +9,7 @@ rule embed:
         embeddings=f"{OUT}/embeddings/{{shard}}.parquet",
     log:
         f"{OUT}/logs/embed/{{shard}}.log",
-    cache: CACHE_STEPS
+    cache: CACHE_RESULTS
     conda:
         conda_file("embed")
     container:

@@ -12,7 +12,7 @@ rule expressions:
         expressions=f"{OUT}/expressions/{{shard}}.parquet",
     log:
         f"{OUT}/logs/expressions/{{shard}}.log",
-    cache: CACHE_STEPS
+    cache: CACHE_RESULTS
     conda:
         conda_file("expressions")
     container:

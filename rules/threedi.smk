@@ -66,7 +66,7 @@ for STEP in STEPS:
             raw=f"{OUT}/3di/.steps/{STEP}/{{shard}}.zip",
         log:
             f"{OUT}/logs/threedi_{STEP}/{{shard}}.log",
-        cache: CACHE_STEPS
+        cache: CACHE_RESULTS
         conda:
             conda_file(f"threedi_{STEP}")
         container:
@@ -94,7 +94,7 @@ rule detect:
         detections=f"{OUT}/detections/{{shard}}.parquet",
     log:
         f"{OUT}/logs/detect/{{shard}}.log",
-    cache: CACHE_STEPS
+    cache: CACHE_RESULTS
     conda:
         conda_file("detect")
     container:
@@ -123,7 +123,7 @@ rule landmarks:
     log:
         f"{OUT}/logs/landmarks/{{shard}}.log",
     # crops that shall go must not stay in the cache either
-    cache: CACHE_STEPS and PLAN.config["dataset"]["keep_crops"]
+    cache: CACHE_RESULTS and PLAN.config["dataset"]["keep_crops"]
     conda:
         conda_file("landmarks")
     container:
@@ -160,7 +160,7 @@ rule fit:
         identity=f"{OUT}/identity/{{shard}}.parquet",
     log:
         f"{OUT}/logs/fit/{{shard}}.log",
-    cache: CACHE_STEPS
+    cache: CACHE_RESULTS
     conda:
         conda_file("fit")
     container:
