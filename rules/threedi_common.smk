@@ -7,7 +7,9 @@ UNDISTORTS = PLAN.config["camera"]["calibration"] is not None
 STEPS = [one.step for one in programs(ENGINE, UNDISTORTS)] if ENGINE else []
 # What a marked failure left is not kept for good, and nothing that is made of it: a cache key says
 # by what a file was made, not whether that failed once. Asked for again, it is tried again.
-CACHE_RESULTS = CACHE and (ENGINE is None or PLAN.config["threedi"]["failures"] == "stop")
+CACHE_RESULTS = CACHE and (
+    ENGINE is None or PLAN.config["threedi"]["failures"] == "stop"
+)
 
 
 def of_steps(*steps):
