@@ -15,3 +15,7 @@ class ModelError(FacemakeError):
 
 class TableError(FacemakeError):
     """A table or HDF5 file is not what its stage writes (damaged, or of another version)."""
+
+
+class BusyError(FacemakeError):
+    """Another process is at work on it: the same job may succeed a little later."""

@@ -26,7 +26,10 @@ PACKAGE = "facemake"
 # They decide what a person sees of a run, not what it gives; the package itself has only names for
 # people who write Python, each of which brings in what it needs.
 _NO_RESULT = frozenset(
-    (PACKAGE, *(f"{PACKAGE}.runtime.{name}" for name in ("job", "parent", "progress")))
+    (
+        PACKAGE,
+        *(f"{PACKAGE}.runtime.{name}" for name in ("failures", "job", "parent", "progress")),
+    )
 )
 
 

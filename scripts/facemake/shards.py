@@ -19,7 +19,7 @@ import h5py
 import pyarrow as pa
 
 from facemake import archives, h5, tables
-from facemake.errors import FacemakeError
+from facemake.errors import BusyError, FacemakeError
 from facemake.provenance import Recipe
 from facemake.runtime.atomic import replacing
 from facemake.runtime.progress import Progress
@@ -80,7 +80,7 @@ class ShardRun:
         work: folder of locks and parts.
 
     Raises:
-        FacemakeError: another process is at work on this shard.
+        BusyError: another process is at work on this shard.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class ShardRun:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise FacemakeError(
+            raise BusyError(
                 f"another process is at work on {self.recipe.stage} of shard {self.shard}; wait "
                 f"for it, or end it (its lock is {self._lock_path})"
             ) from None

@@ -8,11 +8,13 @@ import os
 import resource
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from facemake.errors import FacemakeError
+from facemake.runtime import failures
 from facemake.runtime.parent import end_with_parent
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -24,7 +26,8 @@ def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
 
     Sets the thread variables before any numerical library is imported (import the stage inside the
     block), writes the log of the library and any uncaught exception to `log`, and repeats errors on
-    standard error. A `FacemakeError` is shown as its message alone.
+    standard error. A `FacemakeError` is shown as its message alone. A failure is noted where
+    `facemake status` finds it (`facemake.runtime.failures`).
 
     Args:
         log: the rule's log file; None: standard error only.
@@ -56,18 +59,29 @@ def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
             time.process_time(),
             _peak_memory() / 1e6,
         )
-    except FacemakeError as error:
-        logger.error("%s", "\n".join([str(error), *getattr(error, "__notes__", ())]))
-        sys.exit(1)
+        failures.clear(log)
     except Exception as error:
-        if _disk_is_full(error):
-            notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-            logger.error("the disk is full: make room and run again (%s)%s", error, notes)
-        elif isinstance(error, MemoryError):
-            logger.error("out of memory: give the job more, or run fewer at once (--cores)")
-        else:
+        message = _in_words(error)
+        if message is None:
             logger.exception("this is a bug of facemake, or a fault of the machine")
+            message = "".join(traceback.format_exception_only(error)).strip()
+        else:
+            logger.error("%s", message)
+        failures.write(log, message, curable=failures.is_curable(error))
         sys.exit(1)
+
+
+def _in_words(error: Exception) -> str | None:
+    """What is expected to go wrong, with the sample that it went wrong in; None of a bug."""
+    if isinstance(error, FacemakeError):
+        text = str(error)
+    elif _disk_is_full(error):
+        text = f"the disk is full: make room and run again ({error})"
+    elif isinstance(error, MemoryError):
+        text = "out of memory: give the job more, or run fewer at once (--cores)"
+    else:
+        return None
+    return "\n".join([text, *getattr(error, "__notes__", ())])
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
