@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import stat
 import threading
@@ -21,7 +22,7 @@ import psutil
 import pytest
 
 from facemake.server import client
-from facemake.server.client import RemoteError, RemoteSession
+from facemake.server.client import RemoteError, RemoteSession, RemoteStatusError
 from serving import ANNA, VIDEO, Served, serving, settings, sha256
 from standin_processors import FITTED
 
@@ -156,8 +157,9 @@ def test_a_video_that_is_too_large_is_not_sent(tmp_path: Path, video: Path):
 )
 def test_a_server_that_wants_a_token(tmp_path: Path, video: Path, token: str | None, words: str):
     with serving(settings(tmp_path / "s", tokens=True)) as server:
-        with pytest.raises(RemoteError, match=rf"HTTP 401.*{words}"):
+        with pytest.raises(RemoteStatusError, match=rf"HTTP 401.*{words}") as error:
             connect(server, token=token).check()
+        assert error.value.status == 401
         file = tmp_path / "token"
         file.write_text(f"anna {ANNA}\n")
         session = prepared(server, video, token_file=file)
@@ -193,7 +195,9 @@ def test_a_session_that_has_expired_is_made_again(server: Served, video: Path, t
     assert files and "sent again" in told[0]
 
 
-def test_a_server_that_is_restarted_is_waited_for(tmp_path: Path, video: Path):
+def test_a_server_that_is_restarted_is_waited_for(
+    tmp_path: Path, video: Path, caplog: pytest.LogCaptureFixture
+):
     told: list[str] = []
     what = settings(tmp_path / "s")
     first = Served(what)
@@ -221,6 +225,11 @@ def test_a_server_that_is_restarted_is_waited_for(tmp_path: Path, video: Path):
         thread.join(20)
     assert [path.name for path in result[0]] == ["a_rects.3DI"]
     assert "interrupted, asked for again" in told
+    warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    place = f"127.0.0.1:{first.port}"
+    away, back = (line for line in warned if line.startswith(place))
+    assert re.fullmatch(rf"{place} does not answer, trying again until \d\d:\d\d:\d\d", away)
+    assert back == f"{place} answers again"
 
 
 def test_a_full_queue_is_waited_for(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch):

@@ -69,8 +69,13 @@ class RemoteError(FacemakeError):
     """The server cannot be used, or refused; the message says which, and what to do."""
 
 
-class _AnswerError(RemoteError):
-    """The server answered with an error."""
+class RemoteStatusError(RemoteError):
+    """The server answered with an error.
+
+    Attributes:
+        status: of HTTP.
+        retry_after: seconds after which the server wants to be asked again; None: it says nothing.
+    """
 
     def __init__(self, message: str, status: int, retry_after: float | None) -> None:
         super().__init__(message)
@@ -174,7 +179,7 @@ class RemoteSession:
         if self._version is None:
             try:
                 version = self._json("GET", "version")
-            except _AnswerError as error:
+            except RemoteStatusError as error:
                 if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
                     raise
                 self._request("GET", "").close()
@@ -311,7 +316,7 @@ class RemoteSession:
                 with _unless_away():
                     self._request("DELETE", path).close()
                 raise
-            except _AnswerError as error:
+            except RemoteStatusError as error:
                 if error.status != HTTPStatus.NOT_FOUND or last:
                     raise
                 continue  # its session is gone; `_start` makes another
@@ -333,7 +338,7 @@ class RemoteSession:
             try:
                 data = {"session_id": self._session, **form}
                 answer = self._json("POST", "jobs", patient=True, data=data)
-            except _AnswerError as error:
+            except RemoteStatusError as error:
                 if error.status == HTTPStatus.NOT_FOUND and not sent_again:
                     assert self._upload is not None
                     tell("the session has expired, the video is sent again", None)
@@ -445,7 +450,8 @@ class RemoteSession:
         options.setdefault("timeout", (_CONNECT_SECONDS, read_seconds))
         options["proxies"] = self._proxies
         until = time.monotonic() + _SECONDS_AWAY
-        pause = 0.2
+        pause, place = 0.2, urlsplit(self.url).netloc
+        is_away = False
         while True:
             try:
                 answer = self._http.request(
@@ -455,9 +461,15 @@ class RemoteSession:
             except requests.RequestException as error:
                 if not patient or time.monotonic() > until:
                     raise RemoteError(self._away(error)) from None
-                logger.info("%s is away; asking again", self.url)
+                if not is_away:
+                    left = max(0.0, until - time.monotonic())
+                    clock = time.strftime("%H:%M:%S", time.localtime(time.time() + left))
+                    logger.warning("%s does not answer, trying again until %s", place, clock)
+                    is_away = True
                 time.sleep(pause)
                 pause = min(_SLOWEST_LOOK, pause * 1.5)
+        if is_away:
+            logger.warning("%s answers again", place)
         if answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
             return answer
         with answer:
@@ -478,7 +490,7 @@ class RemoteSession:
             said = f"{said}: {cure} (whoever runs the server has a list of them)"
         retry = answer.headers.get("Retry-After", "")
         after = float(retry) if retry.isdecimal() else None
-        return _AnswerError(f"{where} refused (HTTP {status}): {said}", status, after)
+        return RemoteStatusError(f"{where} refused (HTTP {status}): {said}", status, after)
 
     def _away(self, error: requests.RequestException) -> str:
         if isinstance(error, requests.exceptions.SSLError):
