@@ -19,3 +19,7 @@ class TableError(FacemakeError):
 
 class BusyError(FacemakeError):
     """Another process is at work on it: the same job may succeed a little later."""
+
+
+class InstallError(FacemakeError):
+    """3DI is not where it should be, or not whole; the message says where it was looked for."""

@@ -16,11 +16,12 @@ import pytest
 
 import makemedia
 from facemake.backends.threedi import Engine, Options, rawfiles
-from facemake.backends.threedi.install import Form, Install, InstallError, find_install
+from facemake.backends.threedi.install import Form, Install, find_install
 from facemake.backends.threedi.model import learn
 from facemake.backends.threedi.programs import program, programs
 from facemake.backends.threedi.run import Recording, run_program
 from facemake.backends.threedi.runtimes import RunError, Runtime, TimeLimitError, runtime
+from facemake.errors import InstallError
 from standin3di import programs as standin
 
 pytestmark = pytest.mark.containers

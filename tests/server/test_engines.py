@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -138,11 +139,25 @@ def test_a_video_that_is_none_is_said_in_words(server: Served):
     assert said.startswith("input_file.mp4 cannot be used") and "/" not in said
 
 
-def test_3di_that_is_not_there_is_said(
-    tmp_path: Path, clip: bytes, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("processor_class", "words"),
+    [
+        ("FaceProcessor3DI", "no 3DI that can be used.*`facemake serve --runtime-3di RUNTIME`"),
+        ("FaceProcessor3DIlite", "no 3DI-lite that .*`facemake serve --runtime-3dilite RUNTIME`"),
+    ],
+)
+def test_3di_that_is_not_there_is_the_servers_to_mend(
+    tmp_path: Path,
+    clip: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    processor_class: str,
+    words: str,
 ):
-    for name in ("BITBOX_3DI", "BITBOX_DOCKER"):
+    for name in ("BITBOX_3DI", "BITBOX_3DI_LITE", "BITBOX_DOCKER"):
         monkeypatch.delenv(name, raising=False)
     with serving(replace(settings(tmp_path), factories=FACTORIES, runtimes={})) as server:
-        answer = server.call("execute", server.session(data=clip))
-        assert answer.status_code == 500 and "BITBOX_3DI" in answer.json()["detail"]
+        session = server.session(data=clip)
+        answer = server.call("execute", session, processor_class=processor_class)
+        said = answer.json()["detail"]
+        assert answer.status_code == 500 and re.search(words, said)
+        assert "BITBOX" not in said and "threedi.runtime" not in said

@@ -285,6 +285,7 @@ class Queue:
         if options.get("camera_model") is True:
             options["camera_model"] = str(self.store.camera(session))
         spec = {
+            "processor_class": job.processor_class,
             "factory": self.store.settings.factories[job.processor_class],
             "runtime": self.store.settings.runtimes.get(job.processor_class),
             "options": options,

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import psutil
 
-from facemake.errors import FacemakeError
+from facemake.errors import FacemakeError, InstallError
 from facemake.runtime.atomic import write_text
 from facemake.runtime.job import THREAD_VARIABLES
 from facemake.server import words
@@ -31,6 +31,11 @@ from facemake.zips import write_zip
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_END = 10.0
+_ENGINES = {
+    "FaceProcessor3DI": ("3DI", "--runtime-3di"),
+    "FaceProcessor3DIlite": ("3DI-lite", "--runtime-3dilite"),
+}
+"""Class on the wire -> the engine's name, and the option of `facemake serve` that names it."""
 _PLACES = ("cmd", "input", "output")  # in a sidecar: they say where
 
 
@@ -94,7 +99,15 @@ def run(spec: dict[str, Any]) -> dict[str, Path]:
     options = {key: value for key, value in spec["options"].items() if value is not None}
     if spec["runtime"] is not None:
         options["runtime"] = spec["runtime"]
-    processor: Processor = factory(return_output="file", verbose=True, **options)
+    try:
+        processor: Processor = factory(return_output="file", verbose=True, **options)
+    except InstallError as error:
+        # what it says is for who runs the server: it is in the log there
+        engine, option = _ENGINES[spec["processor_class"]]
+        raise FacemakeError(
+            f"the server has no {engine} that can be used: whoever runs it names the install, by "
+            f"`facemake serve {option} RUNTIME` (a folder, a .sif, a sandbox or a Docker image)"
+        ) from error
     processor.io(spec["input"], spec["output"])
     steps = [*spec["earlier"], spec["method"]]
     returned: object = None

@@ -14,13 +14,13 @@ from facemake.backends.threedi import install as place
 from facemake.backends.threedi.install import (
     Form,
     Install,
-    InstallError,
     check_install,
     find_install,
     use_settings,
 )
 from facemake.backends.threedi.runtimes import identity
 from facemake.backends.threedi.runtimes.identity import folder_identity
+from facemake.errors import InstallError
 from facemake.provenance import file_sha256
 from standin3di import build as standin
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from facemake.backends.threedi import FACTS, Engine, Options
-from facemake.errors import FacemakeError
+from facemake.errors import InstallError
 
 RUNTIME_VARIABLE = "FACEMAKE_3DI_RUNTIME"
 """Where the workflow's config puts `threedi.runtime` for its jobs."""
@@ -49,10 +49,6 @@ def time_limit() -> float | None:
 def failures_are_marked() -> bool:
     """Whether a sample that a program fails on is marked, so that the others go on."""
     return os.environ.get(FAILURES_VARIABLE) == "mark"
-
-
-class InstallError(FacemakeError):
-    """3DI is not where it should be, or not whole; the message says where it was looked for."""
 
 
 class Form(StrEnum):
