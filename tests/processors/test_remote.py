@@ -91,6 +91,13 @@ def test_a_server_of_bitbox_normalises_always(
     assert p.localized_expressions()["schema"] == "3DI-L32"
 
 
+@pytest.mark.parametrize("kind", [FaceProcessor3DI, FaceProcessor3DIlite])
+def test_a_runtime_of_our_own_is_refused_with_a_server(kind: type):
+    # before the server is asked: there is none here
+    with pytest.raises(ValueError, match="runtime is 'bitbox:latest', and a server has its own"):
+        kind(runtime="bitbox:latest", server={"host": "127.0.0.1", "port": 9})
+
+
 def test_no_token_is_printed(
     clip: Path, tmp_path: Path, installs: Any, capsys: pytest.CaptureFixture[str]
 ):

@@ -50,7 +50,8 @@ class FaceProcessor3DI(BaseProcessor):
 
     Args:
         runtime: where 3DI is: an install folder, a `.sif`, a sandbox folder or the name of a Docker
-            image; None: as BITBOX_DOCKER or BITBOX_3DI (3DI-lite: BITBOX_3DI_LITE) say.
+            image; None: as BITBOX_DOCKER or BITBOX_3DI (3DI-lite: BITBOX_3DI_LITE) say. A server
+            has its own: it is refused together with `server`.
         return_output: what methods return: "dict" (tables: see `facemake.processors.dicts`),
             "file" (paths) or None.
         server: run on a server instead: {"host": …, "port": …, "token": …}.
@@ -95,6 +96,11 @@ class FaceProcessor3DI(BaseProcessor):
         noise: str | Path | None = None,
         time_limit: float | None = None,
     ) -> None:
+        if runtime is not None and server is not None:
+            raise ProcessorError(
+                f"runtime is {runtime!r}, and a server has its own: give runtime= to work here, or "
+                "server= to work there"
+            )
         super().__init__(return_output, server, verbose, debug)
         self._options = Options(
             engine=self._engine,
