@@ -128,10 +128,12 @@ class Served:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    def until(self, job: str, *states: str, seconds: float = 20) -> dict[str, Any]:
+    def until(
+        self, job: str, *states: str, token: str | None = None, seconds: float = 20
+    ) -> dict[str, Any]:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            state = self.state(job)
+            state = self.state(job, token)
             if state["state"] in states:
                 return state
             time.sleep(0.03)

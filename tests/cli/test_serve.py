@@ -20,6 +20,7 @@ import requests
 from facemake.cli import main, serve
 from facemake.server.settings import Settings
 from serving import ANNA, VIDEO, sha256
+from standin3di import build
 
 
 @contextmanager
@@ -32,6 +33,8 @@ def running(*arguments: str, **environment: str) -> Iterator[tuple[str, subproce
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, **environment},
+        # a shell starts what runs in the background with it ignored, and that is inherited
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             assert process.stdout is not None
@@ -209,6 +212,46 @@ def test_what_cannot_be_done_is_said(
     assert main(["serve", "--port", "0", "--folder", str(tmp_path / "s"), *arguments]) == 2
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--runtime-3di", "{folder}/none.sif", "there is no such image file"),
+        ("--runtime-3di", "{folder}", "it is no install of 3DI"),
+        ("--runtime-3dilite", "{folder}", "it is no install of 3DI-lite"),
+        ("--runtime-3di", "{bare}", "has no face model"),
+        ("--runtime-3di", "an-image:1", "the Docker engine does not answer"),
+    ],
+)
+def test_an_engine_that_no_job_could_use_is_found_at_the_start(
+    option: str,
+    value: str,
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    bare = build.build(tmp_path / "bare", "3di")
+    for model in (bare / "models" / "MMs").iterdir():
+        shutil.rmtree(model)
+    named = value.format(folder=tmp_path, bare=bare)
+    assert main(["serve", "--port", "0", "--folder", str(tmp_path / "s"), option, named]) == 2
+    said = capsys.readouterr().err
+    assert f"{option} {named}: " in said and words in said and said.count("\n") == 1
+    assert not (tmp_path / "s").exists()
+
+
+def test_the_start_says_which_engines_there_are(tmp_path: Path):
+    install = build.build(tmp_path / "3DI", "3di")
+    bare = dict.fromkeys(("BITBOX_DOCKER", "BITBOX_3DI", "BITBOX_3DI_LITE"), "")
+    given = ("--folder", str(tmp_path / "s"), "--runtime-3di", str(install))
+    with running(*given, **bare) as (_, process):
+        assert process.stdout is not None
+        assert process.stdout.readline().rstrip() == (
+            f"engines: facemake's own; 3DI in the folder {install}; no 3DI-lite (--runtime-3dilite)"
+        )
 
 
 def test_a_port_or_a_folder_that_another_server_has(

@@ -15,7 +15,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import pytest
 import requests
 
 from facemake.server.store import RefusedError
-from serving import ANNA, BOB, SMALL, TESTS, VIDEO, Served, serving, settings, sha256
+from serving import ANNA, BOB, SMALL, TESTS, TOKENS, VIDEO, Served, serving, settings, sha256
 from standin_processors import FITTED
 
 
@@ -363,9 +363,68 @@ def test_an_upload_leaves_room_for_the_jobs_that_run(tmp_path: Path):
         (session,) = store.sessions.values()
         session.disk = 19_000_000
         assert server.prepare().status_code == 507
-        store.check_room(0)  # a job goes on
+        store.check_room(session.owner)  # a job goes on
         session.disk = 17_000_000
         assert server.prepare().status_code == 200
+
+
+def test_one_of_several_owners_has_half_of_the_sessions(tmp_path: Path):
+    with serving(settings(tmp_path, tokens=True, sessions=5)) as server:
+        first, *_ = [server.session(ANNA) for _ in range(3)]
+        refused = server.prepare(ANNA)
+        assert refused.status_code == 503 and refused.headers["Retry-After"].isdecimal()
+        assert "you have 3 sessions, as many as one user may" in refused.json()["detail"]
+        for _ in range(2):
+            server.session(BOB)
+        refused = server.prepare(BOB)  # below his own share: the server is full
+        assert "the server has as many sessions as it takes" in refused.json()["detail"]
+        assert server.ask("DELETE", f"sessions/{first}", ANNA).status_code == 204
+        server.session(ANNA)
+
+
+def test_one_of_several_owners_has_half_of_the_disk(tmp_path: Path):
+    with serving(settings(tmp_path, tokens=True, disk_bytes=20_000_000)) as server:
+        server.session(ANNA)
+        store = server.queue.store
+        (session,) = store.sessions.values()
+        session.disk = 9_500_000  # an upload may fill nine tenths of the half
+        refused = server.prepare(ANNA)
+        assert refused.status_code == 507
+        assert "all the disk space that one user may have" in refused.json()["detail"]
+        server.session(BOB)
+        store.check_room("anna")  # a job goes on
+        with pytest.raises(RefusedError, match="one user"):
+            store.check_room("anna", 600_000)
+        store.check_room("bob", 600_000)
+
+
+def test_owners_take_turns_and_have_half_of_the_queue(tmp_path: Path):
+    with serving(settings(tmp_path, tokens=True, queue=5)) as server:
+        runs = server.job(server.session(ANNA), token=ANNA, landmark_model="sleep-30")
+        server.until(runs, "running", token=ANNA)
+        of_anna = [server.job(server.session(ANNA), token=ANNA) for _ in range(3)]
+        refused = server.call("jobs", server.session(ANNA), token=ANNA)
+        assert refused.status_code == 503 and "3 of your jobs wait" in refused.json()["detail"]
+        of_bob = [server.job(server.session(BOB), token=BOB) for _ in range(2)]
+        # hers runs, so it is his turn, then hers
+        assert [server.state(job, BOB)["position"] for job in of_bob] == [1, 3]
+        assert [server.state(job, ANNA)["position"] for job in of_anna] == [2, 4, 5]
+        assert server.ask("DELETE", f"jobs/{runs}", ANNA).status_code == 204
+        for jobs, token in ((of_anna, ANNA), (of_bob, BOB)):
+            for job in jobs:
+                server.until(job, "done", token=token)
+        store = server.queue.store
+        started = sorted(store.jobs.values(), key=lambda job: job.started or 0)
+        owners = [store.sessions[job.session].owner for job in started]
+        assert owners == ["anna", "bob", "anna", "bob", "anna", "anna"]
+
+
+def test_who_is_alone_has_all_of_it(tmp_path: Path):
+    alone = replace(settings(tmp_path, sessions=2), tokens={"anna": TOKENS["anna"]})
+    with serving(alone) as server:
+        for _ in range(2):
+            server.session(ANNA)
+        assert "the server has as many" in server.prepare(ANNA).json()["detail"]
 
 
 def test_a_full_disk_ends_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -13,6 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facemake.backends.threedi import FACTS, Engine, Options
+from facemake.backends.threedi.install import Form, check_install, find_install
+from facemake.backends.threedi.runtimes import runtime
 from facemake.errors import FacemakeError
 from facemake.server.settings import (
     TOKEN_VARIABLE,
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from facemake.server.jobs import Queue
 
 _PACKAGES = {"fastapi": "FastAPI", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+_CLASSES = {Engine.FULL: "FaceProcessor3DI", Engine.LITE: "FaceProcessor3DIlite"}
 _BACKLOG = 128  # connections that nobody has taken yet
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _TIMES = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -130,9 +134,30 @@ def _serve(options: argparse.Namespace, rest: list[str]) -> int:
             "pip install -e '.[serve]'"
         )
     settings = settings_of(options)
+    engines = [find_engine(engine, settings) for engine in Engine]
     if (options.certificate is None) != (options.key is None):
         raise FacemakeError("HTTPS needs both --certificate and --key")
-    return _run(options, settings)
+    return _run(options, settings, engines)
+
+
+def find_engine(engine: Engine, settings: Settings) -> str:
+    """Where the server's 3DI or 3DI-lite is, in words; also where there is none.
+
+    Raises:
+        FacemakeError: one was named, and no job could use it. Found here, not by the first job.
+    """
+    name, given = FACTS[engine].name, settings.runtimes.get(_CLASSES[engine])
+    try:
+        install = find_install(engine, given)
+        check_install(install, Options(engine=engine))
+        started = runtime(install)
+        if install.form is Form.DOCKER:
+            started.identity()  # the engine answers, and has the image
+    except FacemakeError as error:
+        if given is not None:
+            raise FacemakeError(f"--runtime-{engine} {given}: {error}") from None
+        return f"no {name} (--runtime-{engine})"
+    return str(install)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -156,8 +181,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
     if loopback:
         hosts |= {"localhost", "127.0.0.1", "::1", options.host.strip("[]")}
     given = {
-        "FaceProcessor3DI": options.runtime_3di,
-        "FaceProcessor3DIlite": options.runtime_3dilite,
+        _CLASSES[Engine.FULL]: options.runtime_3di,
+        _CLASSES[Engine.LITE]: options.runtime_3dilite,
     }
     return Settings(
         folder=options.folder.expanduser().absolute(),
@@ -183,7 +208,7 @@ def _runtime(value: str) -> str:
     return str(Path(value).absolute()) if Path(value).exists() else value
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> int:
+def _run(options: argparse.Namespace, settings: Settings, engines: list[str]) -> int:
     import uvicorn
 
     from facemake.server.app import create_app
@@ -210,6 +235,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     shown = f"[{host}]" if ":" in host else host
     who = ", ".join(settings.tokens) or "everybody on this machine"
     print(f"facemake {__version__} listens on {scheme}://{shown}:{port} for {who}")
+    print(f"engines: facemake's own; {'; '.join(engines)}")
     print(f"sessions are kept in {settings.folder}", flush=True)
     if scheme == "http" and not is_loopback(options.host):
         print("HTTP is not encrypted: videos and tokens can be read on their way", file=sys.stderr)

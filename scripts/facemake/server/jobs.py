@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import psutil
 
 from facemake.server import store as states
 from facemake.server import words
-from facemake.server.settings import TOKEN_VARIABLE
+from facemake.server.settings import ANONYMOUS, TOKEN_VARIABLE
 from facemake.server.store import Job, RefusedError, Session, Store, key_of
 from facemake.server.wire import EARLIER, request_digest
 
@@ -48,6 +49,7 @@ class Queue:
         self._waiting: list[Job] = []
         self._running: dict[str, Job] = {}
         self._cancelled: set[str] = set()
+        self._last_turn: dict[str, float] = {}
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -115,6 +117,11 @@ class Queue:
                 raise RefusedError(
                     503, f"the queue is full ({len(self._waiting)} jobs wait)", _RETRY_AFTER
                 )
+            own = sum(self._owner(waiting) == owner for waiting in self._waiting)
+            if own >= self.store.settings.share(self._limits.queue):
+                raise RefusedError(
+                    503, f"{own} of your jobs wait, as many as one user's may", _RETRY_AFTER
+                )
             if job is None:
                 job = Job(key, session.key, processor_class, method, options, arguments)
             # a copy: what cannot be written does not wait
@@ -135,7 +142,7 @@ class Queue:
     def position(self, job: Job) -> int:
         """How many are started before it, itself counted; 0 for a job that does not wait."""
         with self._changed:
-            return self._waiting.index(job) + 1 if job in self._waiting else 0
+            return self._order().index(job) + 1 if job in self._waiting else 0
 
     def progress(self, job: Job) -> tuple[str, float | None]:
         """What a job says last, and how much is done (0 to 1) where it says that."""
@@ -196,6 +203,7 @@ class Queue:
             self._waiting.remove(job)
             self._running[job.key] = job
             job.state, job.started = states.RUNNING, time.time()
+            self._last_turn[self._owner(job)] = time.monotonic()
         try:
             session = self.store.sessions[job.session]
             self.store.write_job(job)
@@ -218,9 +226,26 @@ class Queue:
             self._changed.wait_for(lambda: self.stopping, timeout=seconds)
 
     def _next(self) -> Job | None:
-        """The first waiting job whose session has none that runs: they share files."""
+        """The first in order whose session has none that runs: they share files."""
         busy = {job.session for job in self._running.values()}
-        return next((job for job in self._waiting if job.session not in busy), None)
+        return next((job for job in self._order() if job.session not in busy), None)
+
+    def _order(self) -> list[Job]:
+        """The waiting jobs as they are started: owners in turn, each one's jobs as asked for.
+
+        Who asks for one thing waits for a job or two of each other owner, not for all of theirs.
+        """
+        turns: Counter[str] = Counter()
+        placed = []
+        for number, job in enumerate(self._waiting):
+            owner = self._owner(job)
+            placed.append((turns[owner], self._last_turn.get(owner, 0.0), number, job))
+            turns[owner] += 1
+        return [job for *_, job in sorted(placed, key=lambda one: one[:3])]
+
+    def _owner(self, job: Job) -> str:
+        session = self.store.sessions.get(job.session)
+        return ANONYMOUS if session is None else session.owner
 
     def _run(self, session: Session, job: Job) -> None:
         folder, work = self.store.job_folder(job), self.store.work(session, job)
@@ -273,7 +298,7 @@ class Queue:
             if now - measured > _SECONDS_BETWEEN_MEASURES:
                 self.store.measure(session)
                 try:
-                    self.store.check_room(0)
+                    self.store.check_room(session.owner)
                 except RefusedError as error:
                     return states.FAILED, str(error), error.status
                 measured = time.monotonic()

@@ -30,7 +30,8 @@ class Limits:
         upload_bytes: of one video.
         upload_seconds: within which it has to arrive.
         idle_seconds: that an upload may pause, and that any other request may take to arrive.
-        sessions: at once, uploads that arrive included.
+        sessions: at once, uploads that arrive included. Of these, of `disk_bytes` and of `queue`
+            an owner has at most a share (`Settings.share`).
         disk_bytes: of all sessions together.
         free_bytes: that stay free on the disk.
         queue: jobs that wait.
@@ -88,6 +89,14 @@ class Settings:
     limits: Limits = Limits()
     runtimes: Mapping[str, str] = field(default_factory=dict)
     factories: Mapping[str, str] = field(default_factory=lambda: FACTORIES)
+
+    def share(self, limit: int) -> int:
+        """How much of a limit one owner may have: half, rounded up, where there are several.
+
+        So nobody keeps the others out alone, and one who is alone most of the time is not held back
+        to the part that a large group would leave everybody.
+        """
+        return limit if len(self.tokens) < 2 else (limit + 1) // 2
 
     def owner_of(self, token: str) -> str | None:
         """Whose token this is; None where it is nobody's. Takes as long for any."""

@@ -224,18 +224,24 @@ class Store:
         """
         identifier = secrets.token_urlsafe(32)
         key = key_of(identifier)
+        limit = self.settings.limits.sessions
         with self.lock:
-            if len(self.sessions) + len(self._uploads) >= self.settings.limits.sessions:
+            owners = [session.owner for session in self.sessions.values()]
+            owners += [upload.owner for upload in self._uploads]
+            if len(owners) >= limit:
+                said = "the server has as many sessions as it takes"
+            elif owners.count(owner) >= self.settings.share(limit):
+                said = f"you have {owners.count(owner)} sessions, as many as one user may"
+            else:
+                said = ""
+            if said:
                 raise RefusedError(
-                    503,
-                    "the server has as many sessions as it takes; delete one, or wait until one "
-                    "expires",
-                    retry_after=300,
+                    503, f"{said}; delete one, or wait until one expires", retry_after=300
                 )
             upload = Upload(identifier, owner, self._root / key)
             self._uploads.add(upload)
         try:
-            self.check_room(0, upload=True)
+            self.check_room(owner, uploads=True)
             (upload.folder / "input").mkdir(parents=True, mode=0o700)
             upload.folder.chmod(0o700)
             yield upload
@@ -380,23 +386,29 @@ class Store:
         """Look how much of the disk a session takes."""
         session.disk = _bytes_in(self.folder(session))
 
-    def check_room(self, more: int, upload: bool = False) -> None:
-        """See that so many bytes more are in the limits.
+    def check_room(self, owner: str, more: int = 0, uploads: bool = False) -> None:
+        """See that so many bytes more are in the limits, those of all and those of their owner.
 
         Args:
+            owner: whose they are.
             more: bytes.
-            upload: whether they are a client's: a part of the room is kept for jobs.
+            uploads: whether they are a client's: a part of the room is kept for jobs.
 
         Raises:
             RefusedError: they are not.
         """
         limits = self.settings.limits
         with self.lock:
-            taken = sum(session.disk for session in self.sessions.values())
-            taken += sum(upload.bytes for upload in self._uploads)
-        allowed = limits.disk_bytes * (_FOR_UPLOADS if upload else 1)
-        if taken + more > allowed:
+            sizes = [(session.owner, session.disk) for session in self.sessions.values()]
+            sizes += [(upload.owner, upload.bytes) for upload in self._uploads]
+        part = _FOR_UPLOADS if uploads else 1
+        if sum(size for _, size in sizes) + more > limits.disk_bytes * part:
             raise RefusedError(507, "the sessions have all the disk space that they may have")
+        own = sum(size for whose, size in sizes if whose == owner)
+        if own + more > self.settings.share(limits.disk_bytes) * part:
+            raise RefusedError(
+                507, "your sessions have all the disk space that one user may have; delete one"
+            )
         if shutil.disk_usage(self._root).free - more < limits.free_bytes:
             raise RefusedError(507, "the server's disk is full")
 

@@ -168,7 +168,7 @@ async def receive(request: Request, upload: Upload, store: Store) -> Received:
     if length.isdecimal():
         if int(length) > limits.upload_bytes + limits.camera_bytes + limits.form_bytes:
             raise RefusedError(413, f"the server takes {limits.upload_bytes} bytes at most")
-        await asyncio.to_thread(store.check_room, int(length), upload=True)
+        await asyncio.to_thread(store.check_room, upload.owner, int(length), uploads=True)
     form = _Form(upload, limits)
     calls = {name: getattr(form, name) for name in dir(form) if name.startswith("on_")}
     unwritten = 0
@@ -180,7 +180,7 @@ async def receive(request: Request, upload: Upload, store: Store) -> Received:
             if unwritten >= _PIECE:
                 upload.bytes += unwritten
                 unwritten = 0
-                await asyncio.to_thread(_write, form, store)
+                await asyncio.to_thread(_write, form, upload, store)
         parser.finalize()
     except FormParserError as error:
         raise RefusedError(400, f"the form cannot be read: {error}") from None
@@ -191,8 +191,8 @@ async def receive(request: Request, upload: Upload, store: Store) -> Received:
     return await asyncio.to_thread(_check, form)
 
 
-def _write(form: _Form, store: Store) -> None:
-    store.check_room(0, upload=True)
+def _write(form: _Form, upload: Upload, store: Store) -> None:
+    store.check_room(upload.owner, uploads=True)
     for file in form.files.values():
         _check_head(file)
         file.write()
