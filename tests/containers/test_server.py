@@ -21,14 +21,17 @@ from facemake.backends.threedi import sidecar
 pytestmark = pytest.mark.containers
 
 FRAMES = 8
-IMAGES = ["sif", "sandbox", "docker_image"]
+
+
+@pytest.fixture(autouse=True)
+def no_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BITBOX_3DI", "BITBOX_3DI_LITE", "BITBOX_DOCKER", "FACEMAKE_3DI_RUNTIME"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @contextmanager
-def serving(folder: Path, image: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """The command itself, with both engines in one image; its port, and its process."""
-    for name in ("BITBOX_3DI", "BITBOX_3DI_LITE", "BITBOX_DOCKER", "FACEMAKE_3DI_RUNTIME"):
-        os.environ.pop(name, None)
+def serving(folder: Path, image: str) -> Iterator[int]:
+    """The command itself, with both engines in one image; its port."""
     command = [sys.executable, "-m", "facemake", "serve", "--port", "0", "--folder", str(folder)]
     command += ["--runtime-3di", image, "--runtime-3dilite", image]
     with subprocess.Popen(
@@ -40,38 +43,46 @@ def serving(folder: Path, image: str) -> Iterator[tuple[int, subprocess.Popen[st
             found = re.search(r"listens on http://127\.0\.0\.1:(\d+)", line)
             assert found, line + process.stdout.read()
             assert process.stdout.readline().count(image) == 2
-            yield int(found[1]), process
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+            yield int(found[1])
+            process.terminate()
+            assert process.wait(30) == -signal.SIGTERM
         finally:
             process.kill()
 
 
-@pytest.mark.parametrize("name", IMAGES)
-def test_both_engines_behind_a_server(name: str, tmp_path: Path, request: pytest.FixtureRequest):
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("sif", FaceProcessor3DI),
+        ("sandbox", FaceProcessor3DIlite),
+        ("docker_image", FaceProcessor3DI),
+        ("docker_image", FaceProcessor3DIlite),
+    ],
+)
+def test_what_a_server_gives_is_what_a_run_here_gives(
+    name: str, kind: type, tmp_path: Path, request: pytest.FixtureRequest
+):
     image = str(request.getfixturevalue(name))
     clip = makemedia.write_video(tmp_path / "-é 'a'; $b.mp4", FRAMES)
-    with serving(tmp_path / "ser ver", image) as (port, _):
-        for kind in (FaceProcessor3DI, FaceProcessor3DIlite):
-            there = kind(server={"host": "127.0.0.1", "port": port}, verbose=False)
-            there.io(clip, tmp_path / f"there {kind.__name__}")
-            here = kind(runtime=image, verbose=False)
-            here.io(clip, tmp_path / f"here {kind.__name__}")
-            remote, local = there.run_all(normalize=False), here.run_all(normalize=False)
-            assert [t["frame count"] for t in remote] == [FRAMES] * 2 + [FRAMES - 1] * 4
-            files = sorted((tmp_path / f"here {kind.__name__}").glob("*.3DI*"))
-            raw = [path for path in files if path.suffix != ".json"]
-            assert len(raw) >= 8
-            for path in raw:
-                twin = tmp_path / f"there {kind.__name__}" / path.name
-                assert twin.read_bytes() == path.read_bytes(), path.name
-                identities = {str(sidecar.read(one)[sidecar.IDENTITY]) for one in (path, twin)}
-                assert len(identities) == 1 and identities != {""}
-            assert [sorted(t) for t in remote] == [sorted(t) for t in local]
-    assert not [p for p in psutil.process_iter() if _in(p, tmp_path)]
+    here = kind(runtime=image, verbose=False)
+    here.io(clip, tmp_path / "here")
+    here.run_all(normalize=False)
+    with serving(tmp_path / "ser ver", image) as port:
+        there = kind(server={"host": "127.0.0.1", "port": port}, verbose=False)
+        there.io(clip, tmp_path / "there")
+        tables = there.run_all(normalize=False)
+    assert [t["frame count"] for t in tables] == [FRAMES] * 2 + [FRAMES - 1] * 4
+    raw = [path for path in (tmp_path / "here").glob("*.3DI*") if path.suffix != ".json"]
+    assert len(raw) >= 8
+    for path in raw:
+        twin = tmp_path / "there" / path.name
+        assert twin.read_bytes() == path.read_bytes(), path.name
+        said = [sidecar.read(one) or {} for one in (path, twin)]
+        assert said[0][sidecar.IDENTITY] == said[1][sidecar.IDENTITY] != ""
+    assert not [process for process in psutil.process_iter() if _is_in(process, tmp_path)]
 
 
-def _in(process: psutil.Process, folder: Path) -> bool:
+def _is_in(process: psutil.Process, folder: Path) -> bool:
     try:
         return process.pid != os.getpid() and Path(process.cwd()).is_relative_to(folder)
     except psutil.Error:
