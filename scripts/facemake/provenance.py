@@ -28,7 +28,10 @@ PACKAGE = "facemake"
 _NO_RESULT = frozenset(
     (
         PACKAGE,
-        *(f"{PACKAGE}.runtime.{name}" for name in ("failures", "job", "parent", "progress")),
+        *(
+            f"{PACKAGE}.runtime.{name}"
+            for name in ("failures", "heartbeat", "job", "parent", "progress")
+        ),
     )
 )
 

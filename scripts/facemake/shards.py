@@ -172,6 +172,7 @@ class ShardRun:
                 part = Part(self, sample)
                 # what goes wrong in the caller's loop is seen by __exit__, not here
                 self._current = sample, part
+                self.progress.begin(sample.sample)
                 yield sample, part
                 part.close()
                 for output in self.outputs:

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from facemake.errors import FacemakeError
-from facemake.runtime import failures
-from facemake.runtime.parent import end_with_parent
+from facemake.runtime import failures, heartbeat
+from facemake.runtime.parent import end_on_sigterm, end_with_parent
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -39,6 +39,7 @@ def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     end_with_parent()
+    end_on_sigterm(lambda: _note_end_from_outside(log))
     logger = logging.getLogger("facemake")
     logger.setLevel(logging.INFO)
     terminal = logging.StreamHandler(sys.stderr)
@@ -51,7 +52,8 @@ def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
         logger.addHandler(file)
     start = time.monotonic()
     try:
-        yield
+        with heartbeat.beating(log):
+            yield
         # Snakemake's own benchmark files and its artifact cache exclude each other
         logger.info(
             "%.1f s, %.1f s of CPU, at most %.0f MB",
@@ -67,8 +69,20 @@ def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
             message = "".join(traceback.format_exception_only(error)).strip()
         else:
             logger.error("%s", message)
-        failures.write(log, message, curable=failures.is_curable(error))
+        failures.write(log, message, curable=failures.is_curable(error), sample=_sample())
         sys.exit(1)
+
+
+def _sample() -> str:
+    beat = heartbeat.current()
+    return beat.sample if beat else ""
+
+
+def _note_end_from_outside(log: str | Path | None) -> None:
+    message = "ended from outside (SIGTERM): cancelled, or over its time or memory"
+    logging.getLogger("facemake").error("%s", message)
+    failures.write(log, message, curable=True, sample=_sample())
+    heartbeat.forget()
 
 
 def _in_words(error: Exception) -> str | None:

@@ -1,9 +1,12 @@
-"""A job ends with the run that started it, so that a killed run leaves no orphan."""
+"""How a job ends that others end: with the run that started it, so that a killed run leaves no
+orphan, and by SIGTERM, which is what a cluster sends before it kills (time limit, cancelled).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,9 +59,34 @@ def end_with_parent() -> None:
             while run.is_running() and run.status() != psutil.STATUS_ZOMBIE:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:  # it may go between two questions, which raises
-            for act in list(_last_acts):
-                with contextlib.suppress(Exception):
-                    act()
-            os._exit(143)
+            _end()
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def end_on_sigterm(act: Callable[[], None]) -> None:
+    """Have `act` done, and what `at_end` asks for, before SIGTERM ends this process.
+
+    By a thread that the signal wakes: a handler would wait until the library call returns that the
+    main thread is in, and a cluster kills in half a minute.
+    """
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+
+    def watch() -> None:
+        while os.read(read, 1) != bytes([signal.SIGTERM]):
+            pass
+        with contextlib.suppress(Exception):
+            act()
+        _end()
+
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    threading.Thread(target=watch, name="end-on-sigterm", daemon=True).start()
+
+
+def _end() -> None:
+    for act in list(_last_acts):
+        with contextlib.suppress(Exception):
+            act()
+    os._exit(143)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import time
 
+from facemake.runtime import heartbeat
+
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_TELLING = 1.0
 
 
 class Progress:
@@ -24,16 +27,25 @@ class Progress:
         self._frames = 0
         self._done_samples = 0
         self._done_frames = 0
-        self._start = self._said = time.monotonic()
+        self._start = self._said = self._told = time.monotonic()
+        heartbeat.tell(samples=samples)
 
     def expect(self, frames: int) -> None:
         """Say how many frames there are in all (from the probe table)."""
         self._frames = frames
+        heartbeat.tell(frames=frames)
+
+    def begin(self, sample: str) -> None:
+        """Say which sample comes next."""
+        heartbeat.tell(sample=sample, frames_done=self._done_frames)
 
     def frame(self, count: int = 1) -> None:
         """Count frames that are done."""
         self._done_frames += count
         now = time.monotonic()
+        if now - self._told >= _SECONDS_BETWEEN_TELLING:
+            self._told = now
+            heartbeat.tell(frames_done=self._done_frames)
         if now - self._said >= _SECONDS_BETWEEN_LINES:
             self._said = now
             self._say(now)
@@ -41,6 +53,7 @@ class Progress:
     def sample(self) -> None:
         """Count a sample that is done."""
         self._done_samples += 1
+        heartbeat.tell(sample="", samples_done=self._done_samples, frames_done=self._done_frames)
 
     def _say(self, now: float) -> None:
         rate = self._done_frames / (now - self._start)
