@@ -206,6 +206,17 @@ def test_tracks_have_identities_of_their_own(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(two.drop(columns="track"), alone.drop(columns="track"))
 
 
+def test_progress_counts_frames_and_not_faces(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "facemake")
+    rows = [*rows_of(movie(12)), *rows_of(movie(5, seed=5), 1)]
+    run(tmp_path, write_inputs(tmp_path / "in", {"a": rows, "b": rows_of(movie(3))}))
+    said = [record.getMessage() for record in caplog.records]
+    for stage in ("fit", "expressions", "aus"):
+        assert [s for s in said if s.startswith(f"{stage} s: 2 samples, 15 frames in ")], stage
+
+
 @pytest.mark.parametrize("size", [True, False])
 def test_pictures_of_a_folder_stand_alone(tmp_path: Path, size: bool) -> None:
     rows = rows_of(np.concatenate([movie(3), movie(3, seed=2)]))

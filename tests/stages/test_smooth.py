@@ -230,6 +230,16 @@ def test_every_row_of_interleaved_tracks_is_that_of_its_whole_track(tmp_path: Pa
     assert max(groups) == ROWS_PER_GROUP, "readers take pieces of the fit's size"
 
 
+def test_progress_counts_frames_and_not_faces(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "facemake")
+    samples = {"a": together(course(30), course(20, track=1, start=5)), FOLDER: course(7)}
+    write_inputs(tmp_path / "in", samples).run(tmp_path / "smooth.parquet")
+    said = [record.getMessage() for record in caplog.records]
+    assert [s for s in said if s.startswith("smooth s: 2 samples, 37 frames in ")], said
+
+
 @pytest.mark.parametrize("missing", ["not_converged", "no_face", "lost", "low_confidence"])
 def test_nothing_is_smoothed_across_a_missing_frame(tmp_path: Path, missing: str) -> None:
     """Each side is as if the other were not there, but for the noise, that of the whole track."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from facemake.runtime import heartbeat
 
@@ -49,6 +53,14 @@ class Progress:
         if now - self._said >= _SECONDS_BETWEEN_LINES:
             self._said = now
             self._say(now)
+
+    def rows(self, track: NDArray[np.integer[Any]]) -> None:
+        """Count the frames that rows of a table are about.
+
+        Args:
+            track: (n,) theirs. A frame has one row with track 0, whatever other faces it has.
+        """
+        self.frame(int(np.count_nonzero(track == 0)))
 
     def sample(self) -> None:
         """Count a sample that is done."""

@@ -37,6 +37,7 @@ def aus(plan: Path, probe: Path, expressions: Path, output: Path, recipe: Recipe
     ):
         names = list(backend.NEEDED)
         known = decodable_samples(probe)
+        run.progress.expect(sum(row["n_frames"] for row in known.values()))
         for sample, part in run.pending():
             writer = part.table("aus", schema)
             if sample.sample not in known:
@@ -70,6 +71,7 @@ def aus(plan: Path, probe: Path, expressions: Path, output: Path, recipe: Recipe
                         "status": table.column("status"),
                     },
                 )
+                run.progress.rows(track)
 
 
 def _chunks(

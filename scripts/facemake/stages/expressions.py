@@ -138,6 +138,7 @@ def expressions(
                         "status": table.column("status"),
                     },
                 )
+                run.progress.rows(table.column("track").to_numpy())
 
 
 class _Theirs:

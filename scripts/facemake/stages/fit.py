@@ -24,6 +24,7 @@ from facemake.geometry import Camera
 from facemake.media import open_media
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
+from facemake.runtime.progress import Progress
 from facemake.samples import Sample
 from facemake.shards import Part, ShardRun, decodable_samples
 from facemake.status import FrameStatus
@@ -58,6 +59,7 @@ def fit(
     outputs = {"fit": output, "identity": identity}
     with ShardRun(recipe, plan, [landmarks], outputs) as run, TableReader(landmarks) as reader:
         known = decodable_samples(probe)
+        run.progress.expect(sum(row["n_frames"] for row in known.values()))
         for sample, part in run.pending():
             row = known.get(sample.sample)
             if row is None:
@@ -66,7 +68,7 @@ def fit(
                 continue
             alone = stand_alone(row, run.metadata)
             fitting = _Fitting(model, recipe.settings, row, alone)
-            _fit_sample(sample, part, reader, fitting)
+            _fit_sample(sample, part, reader, fitting, run.progress)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ class _Fitting:
         return Fitter(self.model, lens.camera, size=size, lens=lens)
 
 
-def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitting) -> None:
+def _fit_sample(
+    sample: Sample, part: Part, reader: TableReader, fitting: _Fitting, progress: Progress
+) -> None:
     table, identities = part.table("fit"), part.table("identity")
     seen: dict[int, int] = {}  # track -> rows with landmarks
     people: dict[int, Identity] = {}
@@ -133,6 +137,7 @@ def _fit_sample(sample: Sample, part: Part, reader: TableReader, fitting: _Fitti
             if track not in people:
                 errors.setdefault(track, []).extend(found.error_px[found.ok].tolist())
         _write(table, sample.sample, rows, fits, _gaze(rows, fits, fitting, people, sizes))
+        progress.rows(rows.track)
     for track in sorted(seen):
         row = _identity_row(people.get(track), errors.get(track, []))
         if not seen[track]:

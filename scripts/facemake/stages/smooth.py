@@ -56,6 +56,7 @@ def smooth(
         TableReader(fit) as fits,
     ):
         known = decodable_samples(probe)
+        run.progress.expect(sum(row["n_frames"] for row in known.values()))
         for sample, part in run.pending():
             table = part.table("smooth")
             row = known.get(sample.sample)
@@ -67,6 +68,7 @@ def smooth(
             if alone:
                 for piece in pieces:
                     writer.write(piece, piece.rows)
+                    run.progress.rows(piece.track)
                 continue
             lengths = pieces.lengths()
             smoothers = {
@@ -78,6 +80,7 @@ def smooth(
             merger = _Merger(smoothers, lengths, writer)
             for piece in pieces:
                 merger.push(piece)
+                run.progress.rows(piece.track)
             assert merger.empty
 
 
