@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import multiprocessing
+import os
 import shutil
 import threading
 import time
@@ -685,6 +688,42 @@ def test_who_waits_says_so(clip: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert (tmp_path / "clip_rects.3DI").is_file()
 
 
+def test_who_has_the_folder_may_nest_another_processor(clip: Path, tmp_path: Path):
+    """A lock of its own would wait for the first one, and that one for it."""
+    outer = processor(clip, tmp_path)
+    # the same folder by another name
+    (tmp_path / "link").symlink_to(tmp_path)
+    inner = processor(clip, tmp_path / "link")
+    done: list[Any] = []
+
+    def nest() -> None:
+        with outer._at_work():
+            done.append(inner.detect_faces())
+            outer.detect_landmarks()
+        done.append(processor(clip, tmp_path).detect_landmarks())
+
+    thread = threading.Thread(target=nest, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert len(done) == 2
+
+
+def test_a_forked_process_waits_for_the_lock_of_its_parent(clip: Path, tmp_path: Path):
+    p = processor(clip, tmp_path)
+    with p._at_work():
+        child = multiprocessing.get_context("fork").Process(target=_lock_and_end, args=(p,))
+        child.start()
+        child.join(0.7)
+        assert child.is_alive()
+    child.join(30)
+    assert child.exitcode == 7
+
+
+def _lock_and_end(p: Any) -> None:
+    with p._at_work():
+        os._exit(7)
+
+
 def test_engines_wait_for_each_other(clip: Path, tmp_path: Path):
     """They share the undistorted video, and a program of one must not read what another writes."""
     full = processor(clip, tmp_path)
@@ -716,6 +755,26 @@ def test_what_is_said(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     loud.detect_landmarks()
     said = capsys.readouterr().out
     assert "Engine: 3DI in the folder" in said and "Command: " in said
+
+
+def test_debug_is_of_one_processor(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    log = logging.getLogger("facemake")
+    before = log.level, list(log.handlers)
+    loud = processor(clip, tmp_path, debug=True)
+    quiet = processor(clip, tmp_path / "other")
+    loud.detect_faces()
+    assert "video_detect_face: " in capsys.readouterr().err
+    assert (log.level, log.handlers) == before
+    quiet.detect_faces()
+    assert capsys.readouterr().err == ""
+    with loud._at_work():  # at the same time, in another thread
+        thread = threading.Thread(target=quiet.detect_landmarks)
+        thread.start()
+        thread.join(30)
+        assert capsys.readouterr().err == ""
+        loud.detect_landmarks()
+    assert "video_detect_landmarks: " in capsys.readouterr().err
+    assert (log.level, log.handlers) == before
 
 
 def test_citations(clip: Path, capsys: pytest.CaptureFixture[str]):

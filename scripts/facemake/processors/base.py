@@ -1,25 +1,25 @@
-"""What all processors share: the recording and the folder, words, the cache, the lock."""
+"""What all processors share: the recording and the folder, words, the cache."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
-import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from facemake.backends.threedi.offer import SUFFIX, Offer, offer
 from facemake.errors import FacemakeError
 from facemake.media import Kind, MediaError, classify, content_files, open_media
 from facemake.processors.cache import Cache
+from facemake.processors.debug import log_to_standard_error
 from facemake.processors.dicts import Table
+from facemake.processors.lock import Lock
 from facemake.provenance import digest, file_sha256
 from facemake.runtime.atomic import write_text
 from facemake.samples import Sample
@@ -78,40 +78,6 @@ class Input:
         return Sample(sample="input", path=self.path, subject="input", sha256=self.sha256)
 
 
-class Lock:
-    """One process at a time works on a recording's files; a process may lock more than once."""
-
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        self._path, self._say = path, say
-        self._depth = 0
-        self._file: IO[str] | None = None
-
-    def __enter__(self) -> None:
-        """Wait until it is ours."""
-        if not self._depth:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            file = self._path.open("w")
-            try:
-                # the kernel drops the lock with its process, however that ends
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    self._say(f"Another process is at work on {self._path.parent}: waiting for it")
-                    fcntl.flock(file, fcntl.LOCK_EX)
-            except BaseException:
-                file.close()
-                raise
-            self._file = file
-        self._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        """Let others have it."""
-        self._depth -= 1
-        if not self._depth and self._file is not None:
-            self._file.close()
-            self._file = None
-
-
 class BaseProcessor(ABC):
     """The recording, the output folder, and what is said.
 
@@ -146,10 +112,8 @@ class BaseProcessor(ABC):
         self._given: Input | None = None
         self._lock: Lock | None = None
         self._offer: Offer | None = None
-        if debug:
-            _log_to_standard_error()
         if self._server is not None:
-            with as_value_errors():
+            with as_value_errors(), self._heard():
                 self._session().check()
                 self._say(f"Connected to {self._session().url}")
 
@@ -245,8 +209,12 @@ class BaseProcessor(ABC):
         """Hold the lock; let old `except ValueError` see what goes wrong."""
         self._input  # noqa: B018
         assert self._lock is not None
-        with as_value_errors(), self._lock:
+        with as_value_errors(), self._heard(), self._lock:
             yield
+
+    def _heard(self) -> AbstractContextManager[None]:
+        """Show what is logged meanwhile, where `debug` wants that."""
+        return log_to_standard_error() if self.debug else nullcontext()
 
     def _say(self, text: str, end: str = "\n") -> None:
         if self.verbose:
@@ -392,12 +360,3 @@ def as_value_errors() -> Iterator[None]:
         same = kind.__new__(kind, *error.args)  # whatever its constructor wants
         same.__dict__ |= error.__dict__
         raise same from error
-
-
-def _log_to_standard_error() -> None:
-    log = logging.getLogger("facemake")
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-    log.setLevel(logging.INFO)

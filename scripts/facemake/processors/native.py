@@ -25,7 +25,7 @@ from facemake.backends.fit import load
 from facemake.backends.fit.normalize import NoiseStatistics, shipped_noise
 from facemake.backends.fit.normalize import normalize as in_noise
 from facemake.backends.threedi import Engine, rawfiles, sidecar
-from facemake.backends.threedi.runtimes.process import run_child
+from facemake.backends.threedi.runtimes.process import last_words, run_child
 from facemake.errors import ConfigError, FacemakeError
 from facemake.media import Kind as MediaKind
 from facemake.media import classify
@@ -47,14 +47,12 @@ from facemake.provenance import LIBRARY, digest
 from facemake.rows import numbers
 from facemake.runtime.atomic import write_text
 from facemake.samples import PlanRow, plan_file, samples_digest, shard_text
-from facemake.stages.export_3di import Kind, coefficients, kinds, write_rows
+from facemake.stages.export_3di import BACKEND, Kind, coefficients, kinds, write_rows
 from facemake.tables import TableReader
 
 Array = NDArray[np.float64]
 
 SUFFIX = ".fmk"
-BACKEND = "facemake"
-"""In tables and sidecars."""
 
 _UP_TO = {
     "detect_faces": ("probe", "detect"),
@@ -266,12 +264,12 @@ class FaceProcessor(BaseProcessor):
             limit=None,
         )
         if ended.code:
-            said = folder / job.ERROR
-            if said.is_file():
-                raise ProcessorError(said.read_text(encoding="utf-8", errors="surrogateescape"))
-            last = "\n".join(f"  {line}" for line in ended.said)
+            error = folder / job.ERROR
+            if error.is_file():
+                raise ProcessorError(error.read_text(encoding="utf-8", errors="surrogateescape"))
             raise ProcessorError(
-                f"facemake ended with exit code {ended.code}. It said last:\n{last}"
+                f"facemake ended with exit code {ended.code}. It said last:\n"
+                f"{last_words(ended.said)}"
             )
 
     def _write(self, method: str, kind: str, path: Path, normalized: bool | None) -> None:

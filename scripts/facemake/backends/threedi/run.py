@@ -29,6 +29,7 @@ from facemake.backends.threedi.runtimes import (
     Runtime,
     SampleError,
 )
+from facemake.backends.threedi.runtimes.process import last_words
 
 _HOLDS_XVID = (".mp4", ".avi", ".mpeg")
 
@@ -140,7 +141,7 @@ def run_program(
                 raise failure(program, install, ended, f", and {error}") from None
             raise SampleError(
                 f"{program.executable} ended well, but {error} ({install}, to {program.does})."
-                f" It said last:\n{_said(ended)}"
+                f" It said last:\n{last_words(ended.said)}"
             ) from None
     except BaseException:
         for path in files.values():
@@ -157,7 +158,7 @@ def failure(program: Program, install: Install, ended: Ended, also: str = "") ->
     kind = RunError if hint else SampleError
     return kind(
         f"{program.executable} ended with {_code(ended.code)}{also} ({install}, to {program.does})"
-        f"{hint}. It said last:\n{_said(ended)}"
+        f"{hint}. It said last:\n{last_words(ended.said)}"
     )
 
 
@@ -208,10 +209,6 @@ def _look_at_video(path: Path, n_frames: int) -> None:
             f"{path} has {seen.frames} frames that can be decoded, wanted {n_frames}; the program "
             "stopped before its end, or could not write a video of this kind"
         )
-
-
-def _said(ended: Ended) -> str:
-    return "\n".join(f"  {line}" for line in ended.said) or "  nothing"
 
 
 def _code(code: int) -> str:

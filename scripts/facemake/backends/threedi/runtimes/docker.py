@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import itertools
 import os
 import shlex
@@ -106,7 +107,7 @@ class DockerRuntime:
                 command=arguments,
                 working_dir=root,
                 mounts=mounts,
-                user=f"{os.getuid()}:{os.getgid()}",
+                user=_user(),
                 network_mode="none",
                 environment=environment,
                 device_requests=requests,
@@ -140,7 +141,10 @@ class DockerRuntime:
         try:
             stream = container.attach(stdout=True, stderr=True, stream=True, logs=True)
             listening = threading.Thread(
-                target=_listen, args=(stream, listener), name="listen to a container", daemon=True
+                target=contextvars.copy_context().run,
+                args=(_listen, stream, listener),
+                name="listen to a container",
+                daemon=True,
             )
             container.start()
             listening.start()

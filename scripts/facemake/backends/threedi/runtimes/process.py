@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import ctypes
 import logging
 import os
@@ -78,10 +79,6 @@ class Listener:
         elif self._logged == _MOST_LOGGED:
             logger.info("%s: says more than the log keeps", self._name)
 
-    def said(self) -> str:
-        """The last lines, for a message."""
-        return "\n".join(f"  {line}" for line in self.last) or "  nothing"
-
 
 def pieces(blocks: Iterable[bytes]) -> Iterator[str]:
     """The lines of what comes in blocks of bytes, each with its end.
@@ -152,7 +149,11 @@ def run_child(
             for piece in pieces(iter(lambda: os.read(stream.fileno(), 1 << 16), b"")):
                 listener(piece)
 
-    listening = threading.Thread(target=listen, name=f"listen to {name}", daemon=True)
+    # who asked for the lines of this work (`debug=True`) sees those of its programs too
+    heard = contextvars.copy_context().run
+    listening = threading.Thread(
+        target=heard, args=(listen,), name=f"listen to {name}", daemon=True
+    )
     listening.start()
     code = None
     with at_end(lambda: _end_group(child)):
@@ -170,11 +171,16 @@ def run_child(
     return Ended(list(command), code, list(listener.last))
 
 
+def last_words(lines: Iterable[str]) -> str:
+    """The last lines of a program, for a message."""
+    return "\n".join(f"  {line}" for line in lines) or "  nothing"
+
+
 def time_is_up(name: str, limit: float | None, listener: Listener) -> str:
     """What to say of a program that was ended."""
     return (
         f"{name} was ended after {limit:g} s, its time limit; if it was still at work, raise "
-        f"threedi.time_limit. It said last:\n{listener.said()}"
+        f"threedi.time_limit. It said last:\n{last_words(listener.last)}"
     )
 
 
