@@ -270,6 +270,13 @@ def test_what_is_missing_is_named(engine: Engine, form: Form, tmp_path: Path) ->
     assert f"{options.morphable_model}.cfg1.none9.txt" in said and "threedi.landmark_model" in said
     said = refused(Options(engine=engine, morphable_model="BFMmm-99"))
     assert "configs/BFMmm-99.cfg1.global4.txt" in said and "threedi.morphable_model" in said
+    assert "threedi.landmark_model" not in said and "no face model BFMmm-99" in said
+    wanted = Options(engine=engine, morphable_model="BFMmm-99", landmark_model="none9")
+    lines = refused(wanted).splitlines()
+    assert "threedi.morphable_model is BFMmm-99" in lines[0]
+    assert f"it has {options.morphable_model}" in lines[0]
+    assert "threedi.landmark_model is none9" in lines[1] and lines[1].endswith("it has global4")
+    assert "no face model BFMmm-99" in lines[2] and len(lines) == 3
     model = root / "models" / "MMs" / options.morphable_model
     shutil.rmtree(model)
     said = refused()

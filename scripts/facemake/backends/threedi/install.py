@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -186,29 +186,59 @@ def _must_hold(install: Install, folder: Path | None, origin: str) -> None:
         )
 
 
+_CONFIG = re.compile(r"(.+)\.(cfg\d)\.(.+)\.txt")
+"""Landmark configuration: face model, number, landmark model (`Options.config_file`)."""
+
+
 def check_install(install: Install, options: Options) -> None:
     """Refuse a folder install that lacks what its programs will want: configuration, face model.
 
     What is in an image is seen when its first program runs.
 
+    What the localized basis is kept in differs between installs: its program refuses a wrong name.
+
     Raises:
-        InstallError: with what is missing and the cure.
+        InstallError: with all that is missing and the cures, a line each.
     """
     folder = install.folder
     if folder is None:
         return
-    name = FACTS[install.engine].name
-    if not (folder / options.config_file).is_file():
-        raise InstallError(
+    missing = [*_unconfigured(folder, options), *_without_model(install, folder, options)]
+    if missing:
+        raise InstallError("\n".join(missing))
+
+
+def _unconfigured(folder: Path, options: Options) -> Iterator[str]:
+    """The names that have no landmark configuration, a line each, with those that have."""
+    if (folder / options.config_file).is_file():
+        return
+    there = [_CONFIG.fullmatch(path.name) for path in (folder / "configs").glob("*.txt")]
+    number = Path(options.config_file).name.removeprefix(options.morphable_model).split(".")[1]
+    pairs = {(found[1], found[3]) for found in there if found and found[2] == number}
+    wanted = {"morphable_model": options.morphable_model, "landmark_model": options.landmark_model}
+    unknown = 0
+    for column, (key, name) in enumerate(wanted.items()):
+        known = sorted({pair[column] for pair in pairs})
+        if name not in known:
+            unknown += 1
+            yield (
+                f"threedi.{key} is {name}, and {folder} has no landmark configuration of that name "
+                f"(no {options.config_file}); it has {', '.join(known) or 'none at all'}"
+            )
+    if not unknown:
+        yield (
             f"{folder} has no {options.config_file}: there is no such landmark configuration for "
             f"the model {options.morphable_model} (threedi.landmark_model, threedi.morphable_model)"
         )
-    if not (folder / "models" / "MMs" / options.morphable_model).is_dir():
-        full = install.engine is Engine.FULL
-        raw = folder / ("models" if full else "data") / "raw" / "01_MorphableModel.mat"
-        cure = BFM[install.engine]
-        if raw.is_file():
-            cure = f"{raw} is there: run prepare_BFM.py in {folder / 'models' if full else folder}"
-        raise InstallError(
-            f"{name} in {folder} has no face model {options.morphable_model} (models/MMs). {cure}"
-        )
+
+
+def _without_model(install: Install, folder: Path, options: Options) -> Iterator[str]:
+    if (folder / "models" / "MMs" / options.morphable_model).is_dir():
+        return
+    full = install.engine is Engine.FULL
+    raw = folder / ("models" if full else "data") / "raw" / "01_MorphableModel.mat"
+    cure = BFM[install.engine]
+    if raw.is_file():
+        cure = f"{raw} is there: run prepare_BFM.py in {folder / 'models' if full else folder}"
+    name = FACTS[install.engine].name
+    yield f"{name} in {folder} has no face model {options.morphable_model} (models/MMs). {cure}"
