@@ -77,6 +77,7 @@ def start_run():
     """
     planning.write_owner()
     planning.write(PLAN)
+    planning.note_use(PLAN, done=False)
     print(planning.describe(PLAN), file=sys.stderr)
     for path in planning.set_orphans_aside(PLAN):
         print(f"no longer in the plan: {path}", file=sys.stderr)
@@ -86,4 +87,5 @@ def end_run(done):
     """Say how each sample ended, naming those that gave nothing."""
     from facemake import summary
 
+    planning.note_use(PLAN, done=True)
     print(summary.of_run(Path(OUT), PLAN.shards, done), file=sys.stderr)

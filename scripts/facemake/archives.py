@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from facemake.errors import TableError
+from facemake.errors import ForeignFileError, TableError
 from facemake.zips import ZipError, write_zip
 
 MEMBER = ".facemake.json"
@@ -72,7 +72,7 @@ class Archive:
         try:
             self._names = _plain_names(self._zip, path)
             if MEMBER not in self._names:
-                raise TableError(f"{path} was not written by facemake")
+                raise ForeignFileError(f"{path} was not written by facemake")
             word = json.loads(self._zip.read(MEMBER))
             if not isinstance(word, dict):
                 raise TableError(f"{path} does not say what made it")

@@ -23,3 +23,7 @@ class BusyError(FacemakeError):
 
 class InstallError(FacemakeError):
     """3DI is not where it should be, or not whole; the message says where it was looked for."""
+
+
+class ForeignFileError(TableError):
+    """A file that can be read and was not written by facemake."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import h5py
 
-from facemake.errors import TableError
+from facemake.errors import ForeignFileError, TableError
 
 METADATA_ATTRIBUTE = "facemake"
 
@@ -40,7 +40,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
             f"{path.resolve()} and run again"
         ) from None
     except KeyError:
-        raise TableError(f"{path} was not written by facemake") from None
+        raise ForeignFileError(f"{path} was not written by facemake") from None
 
 
 def merge_groups(

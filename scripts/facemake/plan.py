@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import logging
 import os
 import shutil
 import socket
@@ -34,6 +35,8 @@ from facemake.samples import (
 
 if TYPE_CHECKING:
     from facemake.hashes import HashMemo
+
+logger = logging.getLogger(__name__)
 
 LARGEST_UNPACKED = 500
 
@@ -113,7 +116,41 @@ def use_store(config: Mapping[str, Any]) -> bool:
 
         store = private_folder(private_folder(folder) / "store")
         os.environ["SNAKEMAKE_OUTPUT_CACHE"] = str(store)
+    if store_folder() is not None:
+        from facemake.store.lock import hold
+
+        hold(Path(os.environ["SNAKEMAKE_OUTPUT_CACHE"]))
     return True
+
+
+def store_folder() -> Path | None:
+    """The store that `use_store` chose; None where it is no folder (an address, say)."""
+    named = os.environ.get("SNAKEMAKE_OUTPUT_CACHE")
+    return Path(named) if named and Path(named).is_dir() else None
+
+
+def note_use(plan: Plan, done: bool) -> None:
+    """Write down in the store that results here link to it.
+
+    Args:
+        plan: of the run.
+        done: the run ends; else it begins.
+    """
+    store = store_folder()
+    if store is None or cache_folder(plan.config) is None:
+        return
+    from facemake.store import users
+
+    note = users.note_links if done else users.register
+    try:
+        note(store, Path.cwd(), Path(plan.config["outdir"]))
+    except OSError as error:
+        logger.warning(
+            "%s does not know of the results here (%s): facemake cache prune may remove what they "
+            "link to",
+            store,
+            error,
+        )
 
 
 def load(work: Path = WORK) -> Plan:

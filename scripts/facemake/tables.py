@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from facemake.errors import TableError
+from facemake.errors import ForeignFileError, TableError
 
 ROWS_PER_GROUP = 512
 METADATA_KEY = b"facemake"
@@ -318,7 +318,7 @@ class TableReader:
             ) from None
         document = (self._file.schema_arrow.metadata or {}).get(METADATA_KEY)
         if document is None:
-            raise TableError(f"{path} was not written by facemake")
+            raise ForeignFileError(f"{path} was not written by facemake")
         self.metadata: dict[str, Any] = json.loads(document)
         self.schema: pa.Schema = self._file.schema_arrow
         self._groups: dict[str, list[int]] = {}

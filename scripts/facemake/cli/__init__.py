@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from facemake.cli import compare, export, mesh, models, provenance, run, serve
+from facemake.cli import cache, compare, export, materialize, mesh, models, provenance, run, serve
 from facemake.errors import FacemakeError
 from facemake.version import __version__
 
-_COMMANDS = (run, models, provenance, compare, mesh, export, serve)
+_COMMANDS = (run, models, provenance, compare, mesh, export, cache, materialize, serve)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

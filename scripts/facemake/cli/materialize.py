@@ -1,0 +1,61 @@
+"""facemake materialize: results that are links into the cache become files."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from facemake.cli.run import live_owner
+from facemake.errors import FacemakeError
+from facemake.store import lock, users
+from facemake.store.materialize import check, materialize
+from facemake.store.words import size_text
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "materialize",
+        help="turn results that are links into the artifact cache into files",
+        description="Puts a copy in the place of each result that is a link into the artifact "
+        "cache, so that the folder can be archived or copied to another machine, and the cache "
+        "can go. No result is made again after it. What was stopped goes on where it was.",
+    )
+    parser.add_argument(
+        "-d", "--directory", type=Path, default=Path(), help="the working directory (this one)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say how much it is")
+    parser.set_defaults(function=_materialize)
+
+
+def _materialize(options: argparse.Namespace, rest: list[str]) -> int:
+    folder: Path = options.directory
+    if not folder.is_dir():
+        raise FacemakeError(f"there is no folder {folder}")
+    if any((folder / ".snakemake" / "locks").glob("*")):
+        owner = live_owner(folder)
+        if owner is not None:
+            raise FacemakeError(f"{owner} runs the workflow in {folder}; wait for it, or end it")
+    found = list(users.links(folder))
+    if not found:
+        print(f"no result in {folder.resolve()} is a link into the cache")
+        return 0
+    stores = {link.target.parent.resolve() for link in found}
+    for store in stores:
+        if store.is_dir():
+            lock.hold(store)
+    size = check(found)
+    if options.dry_run:
+        print(f"{len(found)} links would become files of {size_text(size)}")
+        return 0
+    logger = logging.getLogger("facemake")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.StreamHandler(sys.stderr))
+    materialize(found)
+    for store in stores:
+        users.note_again(store, folder)
+    print(f"{len(found)} links are files of {size_text(size)} now")
+    return 0
