@@ -110,6 +110,13 @@ def test_the_longest_unused_goes_first_and_no_more_than_asked_for(store: Path, t
     assert used.exists()
 
 
+def test_a_stage_goes_alone(store: Path, tmp_path: Path):
+    vectors, linked, aus = entry(store, 1, "embed"), entry(store, 2, "embed"), entry(store, 3)
+    study(tmp_path / "a", store, linked)
+    assert main(["cache", "prune", "--stage", "embed"]) == 0
+    assert not vectors.exists() and linked.exists() and aus.exists()
+
+
 def test_what_a_folder_out_of_reach_linked_to_is_spared_until_it_is_forgotten(
     store: Path, tmp_path: Path, capsys
 ):

@@ -55,6 +55,9 @@ def add_to(commands: Any) -> None:
         "--keep", type=_bytes, metavar="SIZE", help="only until no more than this is left: 50GB"
     )
     prune.add_argument(
+        "--stage", action="append", metavar="STAGE", help="those of this stage, as info names it"
+    )
+    prune.add_argument(
         "--force",
         action="store_true",
         help="also what results link to: the next run in their folder makes it again",
@@ -145,9 +148,10 @@ def _info(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _prune(options: argparse.Namespace, rest: list[str]) -> int:
     store = store_of(options.cache_dir)
-    criteria = options.unused, options.older_than, options.keep
-    if criteria == (False, None, None) and not options.forget:
-        raise FacemakeError("say what may go: --unused, --older-than 90d, --keep 50GB")
+    if not _criteria(options) and not options.forget:
+        raise FacemakeError(
+            "say what may go: --unused, --older-than 90d, --keep 50GB, --stage embed"
+        )
     survey.survey(store)  # a folder that is not there is said before one is locked
     if options.dry_run:
         return _prune_now(store, options)
@@ -155,17 +159,24 @@ def _prune(options: argparse.Namespace, rest: list[str]) -> int:
         return _prune_now(store, options)
 
 
+def _criteria(options: argparse.Namespace) -> bool:
+    """Whether the options say what may go."""
+    values = options.older_than, options.keep, options.stage
+    return options.unused or any(value is not None for value in values)
+
+
 def _prune_now(store: Path, options: argparse.Namespace) -> int:
     found = survey.survey(store)
     if options.forget:
         found = survey.without(found, options.forget)
     chosen: list[Entry] = []
-    if options.unused or options.older_than is not None or options.keep is not None:
+    if _criteria(options):
         chosen = survey.choose(
             found,
             unused=options.unused,
             older_than=options.older_than,
             keep=options.keep,
+            stages=options.stage,
             force=options.force,
         )
     gone = {entry.key for entry in chosen}

@@ -159,6 +159,7 @@ def choose(
     unused: bool = False,
     older_than: float | None = None,
     keep: int | None = None,
+    stages: Sequence[str] | None = None,
     force: bool = False,
 ) -> list[Entry]:
     """The entries that may go, the longest unused first; what is asked for must hold together.
@@ -168,6 +169,7 @@ def choose(
         unused: only what no results link to.
         older_than: only what nobody used for so many seconds.
         keep: no more than what leaves so many bytes in the store.
+        stages: only what these made.
         force: also what results link to, which the next run there makes again.
     """
     linked = found.linked
@@ -177,6 +179,8 @@ def choose(
         if keep is not None and left <= keep:
             break
         if entry.key in linked and (unused or not force):
+            continue
+        if stages is not None and entry.stage not in stages:
             continue
         if older_than is not None and now - entry.used < older_than:
             continue
