@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -63,6 +62,8 @@ rule all:
         stage_tables("aus"),
         stage_tables("embed", "embeddings"),
         raw_files(),
+    message:
+        "all results are there"
 
 
 onstart:

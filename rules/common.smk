@@ -4,6 +4,9 @@
 # .facemake/plan. A job of a cluster, which parses this file again, reads that plan and nothing else.
 import logging
 
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
+from snakemake.logging import logger
+
 from facemake import plan as planning
 from facemake.backends.threedi.install import use_settings
 from facemake.errors import FacemakeError
@@ -29,7 +32,9 @@ try:
         *(PLAN.config["threedi"][k] for k in ("runtime", "failures", "time_limit"))
     )
 except FacemakeError as error:
-    raise WorkflowError(str(error)) from None
+    # a WorkflowError would put a line of this file before what is wrong with another
+    logger.error(str(error))
+    sys.exit(1)
 
 OUT = PLAN.config["outdir"]
 CACHE = planning.use_store(PLAN.config)
@@ -89,3 +94,15 @@ def end_run(done):
 
     planning.note_use(PLAN, done=True)
     print(summary.of_run(Path(OUT), PLAN.shards, done), file=sys.stderr)
+
+
+class NothingToDo(logging.Handler):
+    """Ends a run in which there is nothing to do: Snakemake has no hook for that, only its words."""
+
+    def emit(self, record):
+        if record.msg == NOTHING_TO_BE_DONE_MSG and not workflow.dryrun:
+            end_run(done=True)
+
+
+if workflow.is_main_process:
+    logger.addHandler(NothingToDo())

@@ -85,6 +85,20 @@ def test_the_end_of_the_run_names_them(finished: Run):
     assert "Traceback" not in finished.output
 
 
+def test_a_run_with_nothing_to_do_names_them_too(finished: Run):
+    again = run(finished.folder)
+    assert again.code == 0 and "Nothing to be done" in again.output
+    assert "9 samples: " in again.output and "2 ok" in again.output
+    assert "  sound: no_video_stream, " in again.output
+    dry = run(finished.folder, "--dry-run")
+    assert "Nothing to be done" in dry.output and "9 samples" not in dry.output
+
+
+def test_the_files_of_all_are_not_its_message(finished: Run):
+    assert "all results are there" in finished.output
+    assert "    input: results/" not in finished.output
+
+
 def test_the_good_ones_are_built(finished: Run):
     rows = manifest(finished)
     assert rows.n_kept["gut und schön"] == 1
@@ -113,6 +127,10 @@ def test_mistakes_are_refused_before_any_job(tmp_path: Path):
     assert "samples.tsv:2: there is no file" in done.output
     assert "samples.tsv:3: sample name '../b' is not safe" in done.output
     assert "Traceback" not in done.output
+    assert "WorkflowError" not in done.output and ".smk" not in done.output
+    for way in ("--dry-run", "--lint"):
+        again = run(tmp_path, way)
+        assert again.code != 0 and "tracck is no key" in again.output, way
     assert not (tmp_path / "results").exists()
 
 
