@@ -41,25 +41,25 @@ def study(folder: Path, samples: Sequence[tuple[str, Path]], **config: object) -
     return folder
 
 
-def command(folder: Path, *arguments: str, cores: int = 2) -> list[str]:
-    """The command line of a run."""
+def command(folder: Path, *arguments: str, cores: int = 2, root: Path = ROOT) -> list[str]:
+    """The command line of a run; `root` is the project's folder, or that of a copy."""
     return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")),
         *("--directory", str(folder), "--cores", str(cores), *arguments),
     ]
 
 
-def environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path, root: Path = ROOT) -> dict[str, str]:
     """A home of its own, so that no run sees another's profiles or caches."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "XDG"))}
-    return {**kept, "HOME": str(folder), "PYTHONPATH": str(ROOT / "scripts")}
+    return {**kept, "HOME": str(folder), "PYTHONPATH": str(root / "scripts")}
 
 
-def run(folder: Path, *arguments: str, cores: int = 2) -> Run:
+def run(folder: Path, *arguments: str, cores: int = 2, root: Path = ROOT) -> Run:
     """Run the workflow in `folder`."""
     done = subprocess.run(
-        command(folder, *arguments, cores=cores),
-        env=environment(folder),
+        command(folder, *arguments, cores=cores, root=root),
+        env=environment(folder, root),
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
