@@ -11,6 +11,10 @@ from facemake import plan as planning
 from facemake.backends.threedi.install import use_settings
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
+from facemake.runtime.failures import stage_and_shard
+from facemake.watch.run import Job, write_end, write_start
+
+RULES = workflow.current_basedir
 
 
 def _plan():
@@ -75,6 +79,21 @@ def crops(path):
     return path if PLAN.config["dataset"]["keep_crops"] else temp(path)
 
 
+def jobs_of_run():
+    """Every job of this run's graph by its stage, for those who watch it."""
+    from snakemake.io import is_flagged
+
+    order = {rule: index for index, rule in enumerate(workflow.rules)}
+    to_do = set(workflow.dag.needrun_jobs())
+    for job in sorted(
+        workflow.dag.jobs, key=lambda job: (order[job.rule], str(job.log))
+    ):
+        known = stage_and_shard(str(job.log[0])) if job.log else None
+        if known is not None and job.rule.basedir == RULES:
+            kept = [str(file) for file in job.output if not is_flagged(file, "temp")]
+            yield Job(*known, job in to_do, kept)
+
+
 def start_run():
     """Write the plan for the jobs, say what runs, and who.
 
@@ -83,6 +102,7 @@ def start_run():
     planning.write_owner()
     planning.write(PLAN)
     planning.note_use(PLAN, done=False)
+    write_start(OUT, jobs_of_run())
     print(planning.describe(PLAN), file=sys.stderr)
     for path in planning.set_orphans_aside(PLAN):
         print(f"no longer in the plan: {path}", file=sys.stderr)
@@ -93,6 +113,7 @@ def end_run(done):
     from facemake import summary
 
     planning.note_use(PLAN, done=True)
+    write_end(done)
     print(summary.of_run(Path(OUT), PLAN.shards, done), file=sys.stderr)
 
 

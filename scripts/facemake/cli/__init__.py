@@ -6,11 +6,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from facemake.cli import cache, compare, export, materialize, mesh, models, provenance, run, serve
+from facemake.cli import (
+    cache,
+    compare,
+    export,
+    materialize,
+    mesh,
+    models,
+    provenance,
+    run,
+    serve,
+    status,
+)
 from facemake.errors import FacemakeError
 from facemake.version import __version__
 
-_COMMANDS = (run, models, provenance, compare, mesh, export, cache, materialize, serve)
+_COMMANDS = (run, status, models, provenance, compare, mesh, export, cache, materialize, serve)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

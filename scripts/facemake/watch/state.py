@@ -1,0 +1,231 @@
+"""The state of a run by stage and by sample, from the files that it and its jobs write."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facemake.runtime import failures, heartbeat
+from facemake.runtime.failures import Failure
+from facemake.runtime.heartbeat import Beat
+from facemake.samples import WORK, plan_file
+from facemake.watch import run as runs
+from facemake.watch.files import Files
+from facemake.watch.run import Job, Run
+from facemake.watch.shard import JobState, SampleState, Shard, is_nothing
+from facemake.watch.work import Work, measure
+
+RUN = "run"
+"""The stage whose beat is that of the run itself."""
+
+KILLED = "ended without a word: killed (out of memory?), or its machine went down"
+
+
+CLOCKS_DIFFER = 2.0
+"""Seconds that the clocks of the results' and the working directory's file systems may differ."""
+
+
+@dataclass
+class State:
+    """The state of a run.
+
+    Attributes:
+        time: of this look, in seconds since the epoch.
+        started: of the run, by the clock of the file system.
+        outdir: the results.
+        is_alive: the run goes on.
+        ended: when it ended and whether well; None: it goes on, or was killed.
+        stages: in the order of the chain.
+        shards: by name; "" is what is made once.
+        work: how much of its work the run has done.
+    """
+
+    time: float
+    started: float
+    outdir: str
+    is_alive: bool
+    ended: tuple[float, bool] | None
+    stages: list[str]
+    shards: dict[str, Shard]
+    work: Work = field(default_factory=Work)
+
+    def samples(self) -> Counter[SampleState]:
+        """How many samples are in each state."""
+        counts: Counter[SampleState] = Counter()
+        for shard in self.shards.values():
+            common = shard.state_of_samples()
+            if common is SampleState.HELD_UP or (common is SampleState.DONE and shard.said):
+                counts.update(state for _, state in shard.by_sample())
+            else:
+                counts[common] += len(shard.samples)
+        return counts
+
+    def jobs(self, stage: str) -> Counter[JobState]:
+        """How many jobs of a stage are in each state."""
+        return Counter(
+            shard.states[stage] for shard in self.shards.values() if stage in shard.states
+        )
+
+    def failed(self) -> list[Failure]:
+        """Why jobs failed, by stage and shard."""
+        order = {stage: index for index, stage in enumerate(self.stages)}
+        all_of_them = [f for shard in self.shards.values() for f in shard.failures]
+        return sorted(all_of_them, key=lambda f: (order.get(f.stage, len(order)), f.shard))
+
+    def running(self) -> list[Beat]:
+        """What the running jobs said last."""
+        return [beat for shard in self.shards.values() for beat in shard.beats]
+
+    def nothing(self) -> Iterator[tuple[str, str, str]]:
+        """Samples with a status other than ok: name, status, reason."""
+        for shard in self.shards.values():
+            for sample in shard.samples:
+                status, reason = shard.said.get(sample, ("ok", ""))
+                if is_nothing(status, reason):
+                    yield sample, status, reason
+
+
+class Watcher:
+    """Looks at a folder, again and again: what did not change is not read again.
+
+    Args:
+        folder: the working directory of the run.
+    """
+
+    def __init__(self, folder: Path = Path()) -> None:
+        self._folder = folder
+        self._work = folder / WORK
+        self._run: tuple[int, Run] | None = None
+        self._samples: dict[str, list[str]] = {}
+        self._tables: dict[Path, tuple[int, dict[str, Any]]] = {}
+
+    def look(self) -> State:
+        """The state now.
+
+        Raises:
+            FacemakeError: nothing was ever run here.
+        """
+        now = time.time()
+        run = self._read_run()
+        beats = {(b.stage, b.shard): b for b in heartbeat.read_all(self._work)}
+        notes = {(f.stage, f.shard): f for f in failures.read_all(self._work)}
+        own = beats.pop((RUN, ""), None)
+        ended = runs.ended(self._work)
+        is_alive = ended is None and own is not None and own.is_alive(now, self._work)
+        files = Files(self._folder)
+        state = State(now, run.started, run.outdir, is_alive, ended, [], {})
+        for job in run.jobs:
+            shard = state.shards.get(job.shard)
+            if shard is None:
+                shard = state.shards[job.shard] = Shard(job.shard)
+            key = (job.stage, job.shard)
+            self._judge(job, shard, run, is_alive, files, beats.get(key), notes.get(key))
+        state.stages = list(dict.fromkeys(job.stage for job in run.jobs))
+        for shard in state.shards.values():
+            if shard.name:
+                shard.samples = self._samples_of(shard.name)
+                self._read_tables(shard, run.outdir, files)
+        at = now if is_alive else ended[0] if ended else now
+        state.work = measure(run, state.shards, files, at)
+        return state
+
+    def _judge(
+        self,
+        job: Job,
+        shard: Shard,
+        run: Run,
+        is_alive: bool,
+        files: Files,
+        beat: Beat | None,
+        note: Failure | None,
+    ) -> None:
+        made = [files.time(path) for path in job.outputs]
+        done = all(
+            t is not None and (not job.to_do or t >= run.started - CLOCKS_DIFFER) for t in made
+        )
+        if beat is not None and beat.is_alive(work=self._work):
+            shard.states[job.stage] = JobState.RUNNING
+            shard.beats.append(beat)
+            return
+        if done:
+            shard.states[job.stage] = JobState.DONE
+            return
+        if beat is not None and (note is None or note.time < beat.time):
+            at = beat.sample
+            note = Failure(*job[:2], at, KILLED, True, beat.time, beat.host, beat.log)
+        # what an earlier run noted is tried again by this one
+        if note is not None and not (is_alive and note.time < run.started):
+            shard.states[job.stage] = JobState.FAILED
+            shard.failures.append(note)
+        else:
+            shard.states[job.stage] = JobState.WAITING
+
+    def _read_run(self) -> Run:
+        try:
+            changed = (self._work / "run.json").stat().st_mtime_ns
+        except OSError:
+            changed = 0
+        if self._run is None or self._run[0] != changed:
+            self._run = changed, runs.read(self._work)
+            self._samples.clear()
+        return self._run[1]
+
+    def _samples_of(self, shard: str) -> list[str]:
+        if shard not in self._samples:
+            try:
+                path = plan_file(shard, self._work)
+                with path.open(encoding="utf-8", errors="surrogateescape", newline="") as handle:
+                    rows = csv.reader(handle, dialect="excel-tab")
+                    next(rows, None)
+                    self._samples[shard] = [row[0] for row in rows]
+            except OSError:
+                self._samples[shard] = []
+        return self._samples[shard]
+
+    def _read_tables(self, shard: Shard, outdir: str, files: Files) -> None:
+        """Statuses, from what is known last, and frames."""
+        name = f"{shard.name}.parquet"
+        probe, counts = f"{outdir}/probe/{name}", f"{outdir}/counts/{name}"
+        if shard.states.get("probe", JobState.DONE) is JobState.DONE:
+            table = self._table(probe, files, ["sample", "status", "reason", "n_frames"])
+            shard.frames = table.get("frames", {})
+            shard.said = table.get("said", {})
+        if shard.states.get("dataset") is JobState.DONE:
+            table = self._table(counts, files, ["sample", "status", "reason"])
+            shard.said = table.get("said", shard.said)
+
+    def _table(self, name: str, files: Files, columns: list[str]) -> dict[str, Any]:
+        changed = files.nanoseconds(name)
+        if changed is None:
+            return {}
+        path = self._folder / name
+        known = self._tables.get(path)
+        if known is None or known[0] != changed:
+            known = self._tables[path] = changed, _read_statuses(path, columns)
+        return known[1]
+
+
+def _read_statuses(path: Path, columns: list[str]) -> dict[str, Any]:
+    """Of the samples whose status is another than plain ok: it and its reason; and the frames."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns, use_threads=False)
+    except (pa.ArrowException, OSError):
+        return {}  # being replaced, or damaged: what reads it next says so
+    names = table["sample"].to_pylist()
+    statuses = zip(names, table["status"].to_pylist(), table["reason"].to_pylist(), strict=True)
+    found: dict[str, Any] = {"said": {n: (s, r) for n, s, r in statuses if is_nothing(s, r)}}
+    if "n_frames" in columns:
+        found["frames"] = {
+            name: frames or 0
+            for name, frames in zip(names, table["n_frames"].to_pylist(), strict=True)
+        }
+    return found

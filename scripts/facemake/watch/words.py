@@ -1,0 +1,107 @@
+"""A run's state in words: a line for its log and terminal, a page for `facemake status`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from facemake.runtime.failures import Failure
+from facemake.watch.shard import JobState, SampleState
+from facemake.watch.state import State
+
+MOST_NAMED = 20
+
+
+def line(state: State) -> str:
+    """How far the run is, in one line."""
+    counts = state.samples()
+    finished = counts[SampleState.DONE] + counts[SampleState.NOTHING]
+    parts = [f"{finished:,} of {counts.total():,} samples ({state.work.done:.0%} of the work)"]
+    if counts[SampleState.NOTHING]:
+        parts.append(f"{counts[SampleState.NOTHING]:,} gave nothing")
+    failed = counts[SampleState.FAILED]
+    if failed or state.failed():
+        parts.append(f"{failed:,} failed" if failed else "a job failed")
+    if state.is_alive and state.work.frames_per_second is not None:
+        parts.append(f"{state.work.frames_per_second:,.0f} frames/s")
+    if state.is_alive and state.work.seconds_left:
+        parts.append(f"{duration(state.work.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def page(state: State, most_named: int = MOST_NAMED) -> str:
+    """The whole state: how the run is, counts by stage, what failed and what gave nothing."""
+    return "\n".join(_page(state, most_named))
+
+
+def _page(state: State, most_named: int) -> Iterator[str]:
+    yield f"{how(state)}: {line(state)}"
+    yield ""
+    width = max(map(len, state.stages), default=0)
+    yield f"{'stage':{width}}" + "".join(f"{word:>9}" for word in JobState) + "  now"
+    for stage in state.stages:
+        jobs = state.jobs(stage)
+        row = f"{stage:{width}}" + "".join(f"{jobs[word]:>9,}" for word in JobState)
+        running = [beat for beat in state.running() if beat.stage == stage]
+        samples, done = (sum(getattr(b, n) for b in running) for n in ("samples", "samples_done"))
+        hosts = sorted({beat.host for beat in running})
+        if running:
+            row += f"  sample {done:,} of {samples:,}" if samples > len(running) else "  "
+            row += f" on {', '.join(hosts[:3])}{', ...' if len(hosts) > 3 else ''}"
+        yield row.rstrip()
+    counts = state.samples()
+    words = [f"{counts[word]:,} {word.replace('_', ' ')}" for word in SampleState if counts[word]]
+    yield ""
+    yield "samples: " + ", ".join(words)
+    failed = state.failed()
+    if failed:
+        yield "\nfailed:"
+        yield from _most([failure_in_words(one) for one in failed], most_named)
+    nothing = [f"  {name}: {status}, {reason}" for name, status, reason in state.nothing()]
+    if nothing:
+        yield "\ngave nothing, or not all:"
+        yield from _most(nothing, most_named)
+
+
+def _most(lines: list[str], most: int) -> Iterable[str]:
+    rest = len(lines) - most
+    return [*lines[:most], f"  ... and {rest:,} more (--samples)"] if rest > 0 else lines
+
+
+def failure_in_words(failure: Failure, indent: str = "  ") -> str:
+    """Which job failed, why, and where its log is."""
+    of = f" of {failure.shard}" if failure.shard else ""
+    message = failure.message
+    at = f", in sample {failure.sample}" if failure.sample and failure.sample not in message else ""
+    message = message.replace("\n", f"\n{indent}  ")
+    return f"{indent}{failure.stage}{of}{at}: {message}\n{indent}  log: {failure.log}"
+
+
+def how(state: State) -> str:
+    """Whether the run goes on, and how it ended."""
+    if state.is_alive:
+        return f"running since {clock(state.started)}"
+    if state.ended is None:
+        return "the run was killed, or its machine went down"
+    time_, well = state.ended
+    return f"{'ended well' if well else 'ended with failures'} {clock(time_)}"
+
+
+def clock(seconds: float) -> str:
+    """Local time, with the date where it is not today's."""
+    then = time.localtime(seconds)
+    today = time.localtime()[:3] == then[:3]
+    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", then)
+
+
+def duration(seconds: float) -> str:
+    """A time span in its two largest units."""
+    if seconds < 90:
+        return f"{max(1.0, seconds):.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours // 24} d {hours % 24} h"

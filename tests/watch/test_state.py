@@ -1,0 +1,247 @@
+"""The state of a run from its files: made by hand here, by real runs in tests/workflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from facemake.cli import main
+from facemake.errors import FacemakeError
+from facemake.runtime import heartbeat
+from facemake.runtime.failures import Failure
+from facemake.runtime.heartbeat import Beat
+from facemake.samples import PLAN_COLUMNS
+from facemake.watch import run as runs
+from facemake.watch.run import Job
+from facemake.watch.shard import JobState, SampleState
+from facemake.watch.state import KILLED, Watcher
+from facemake.watch.words import duration, line, page
+
+OUTPUTS = {
+    "probe": "results/probe/{}.parquet",
+    "detect": "results/detections/{}.parquet",
+    "dataset": "results/counts/{}.parquet",
+}
+
+
+class Folder:
+    """A working directory with a run, stage by stage written by hand."""
+
+    def __init__(self, path: Path, shards: dict[str, Sequence[str]]) -> None:
+        self.path = path
+        self.work = path / ".facemake"
+        self.shards = shards
+        (self.work / "plan").mkdir(parents=True)
+        for shard, samples in shards.items():
+            rows = [f"{sample}\t/x/{sample}.mp4" + "\t" * 7 for sample in samples]
+            text = "\n".join(["\t".join(PLAN_COLUMNS), *rows, ""])
+            (self.work / "plan" / f"{shard}.tsv").write_text(text)
+        jobs = [Job(s, n, True, [o.format(n)]) for s, o in OUTPUTS.items() for n in shards]
+        runs.write_start("results", [*jobs, Job("report", "", True, ["results/report/i.html"])])
+        self.write("progress", "run", self.beat("run", ""))
+
+    def beat(self, stage: str, shard: str, **what: int | str) -> Beat:
+        """Of this very process."""
+        started = psutil.Process().create_time()
+        beat = Beat(
+            stage, shard, os.uname().nodename, heartbeat._space(), os.getpid(), started, time.time()
+        )
+        return replace(beat, **what)
+
+    def write(self, folder: str, name: str, what: Beat | Failure) -> None:
+        (self.work / folder).mkdir(exist_ok=True)
+        (self.work / folder / f"{name}.json").write_text(json.dumps(what.__dict__))
+
+    def runs(self, stage: str, shard: str, **what: int | str) -> None:
+        self.write("progress", f"{stage}.{shard}", self.beat(stage, shard, **what))
+
+    def fails(self, stage: str, shard: str, sample: str = "", message: str = "no room") -> None:
+        log = f"results/logs/{stage}/{shard}.log"
+        failure = Failure(stage, shard, sample, message, False, time.time(), "node1", log)
+        self.write("failed", f"{stage}.{shard}", failure)
+
+    def finish(self, stage: str, shard: str, statuses: Sequence[str] = ()) -> None:
+        path = self.path / OUTPUTS[stage].format(shard)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        n = len(self.shards[shard])
+        words = list(statuses) or ["ok"] * n
+        columns = {
+            "sample": list(self.shards[shard]),
+            "status": words,
+            "reason": ["" if word == "ok" else f"{word} it is" for word in words],
+            "n_frames": pa.array([100] * n, pa.int32()),
+        }
+        pq.write_table(pa.table(columns), path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".facemake").mkdir()
+    return Folder(tmp_path, {"p0": ["a", "b"], "p1": ["c"], "p2": ["d", "e"], "p3": ["f"]})
+
+
+def states(folder: Folder) -> dict[str, str]:
+    state = Watcher(folder.path).look()
+    return {s: str(t) for shard in state.shards.values() for s, t in shard.by_sample()}
+
+
+def test_every_sample_has_the_state_of_its_shard_and_its_own_status(folder: Folder):
+    for stage in OUTPUTS:
+        folder.finish(stage, "p0", ["ok", "unreadable"])
+    folder.finish("probe", "p1")
+    folder.runs("detect", "p1", samples=1)
+    folder.fails("probe", "p2", sample="e")
+    assert states(folder) == {
+        "a": "done",
+        "b": "nothing",
+        "c": "running",
+        "d": "held_up",
+        "e": "failed",
+        "f": "waiting",
+    }
+    state = Watcher(folder.path).look()
+    assert state.is_alive
+    assert state.jobs("detect") == {
+        JobState.DONE: 1,
+        JobState.RUNNING: 1,
+        JobState.WAITING: 2,
+    }
+    assert list(state.nothing()) == [("b", "unreadable", "unreadable it is")]
+    text = page(state)
+    assert "2 of 6 samples" in text and "1 gave nothing, 1 failed" in text
+    assert "probe of p2, in sample e: no room\n    log: results/logs/probe/p2.log" in text
+
+
+def test_a_failure_of_no_sample_is_one_of_all(folder: Folder):
+    folder.fails("detect", "p0")
+    assert states(folder)["a"] == states(folder)["b"] == "failed"
+
+
+def test_a_killed_job_is_a_failure_and_a_killed_run_does_not_run(folder: Folder):
+    folder.write("progress", "detect.p0", replace(folder.beat("detect", "p0"), started=1.0))
+    folder.write("progress", "run", replace(folder.beat("run", ""), started=1.0))
+    state = Watcher(folder.path).look()
+    assert not state.is_alive and "killed" in page(state)
+    (failure,) = state.failed()
+    assert (failure.stage, failure.shard, failure.message) == ("detect", "p0", KILLED)
+
+
+def test_what_an_earlier_run_noted_waits_while_this_run_goes_on(folder: Folder):
+    folder.fails("detect", "p0")
+    for stage in OUTPUTS:
+        folder.finish(stage, "p1")
+    later = time.time() + 60
+    os.utime(folder.work / "run.json", (later, later))
+    assert (states(folder)["a"], states(folder)["c"]) == ("waiting", "waiting")
+    runs.write_end(False)
+    assert states(folder)["a"] == "failed"
+
+
+def test_a_retry_that_runs_has_not_failed_and_success_wins(folder: Folder):
+    folder.fails("detect", "p0")
+    folder.runs("detect", "p0")
+    assert states(folder)["a"] == "running"
+    (folder.work / "progress" / "detect.p0.json").unlink()
+    for stage in OUTPUTS:
+        folder.finish(stage, "p0")
+    assert states(folder)["a"] == "done"
+
+
+def test_the_rest_takes_as_long_as_the_run_so_far_says(folder: Folder):
+    ago = time.time() - 100
+    os.utime(folder.work / "run.json", (ago, ago))
+    (folder.work / "locks").mkdir()
+    for shard in ("p0", "p1"):  # half of the frames through all stages, in 100 s on one core
+        for stage in OUTPUTS:
+            folder.finish(stage, shard)
+            lock = folder.work / "locks" / f"{stage}.{shard}"
+            lock.touch()
+            now = time.time()
+            os.utime(lock, (now - 16, now - 16))
+    work = Watcher(folder.path).look().work
+    assert work.done == pytest.approx(0.5, abs=0.05)
+    assert work.seconds_left == pytest.approx(100, rel=0.15)
+    assert work.frames_per_second == pytest.approx(3, rel=0.15)
+    text = line(Watcher(folder.path).look())
+    assert text.startswith("3 of 6 samples") and text.endswith(" left") and "frames/s" in text
+
+
+def test_nothing_is_said_of_a_rate_before_there_is_one(folder: Folder):
+    assert line(Watcher(folder.path).look()) == "0 of 6 samples (0% of the work)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(3, "3 s"), (600, "10 min"), (15000, "4 h 10 min"), (400000, "4 d 15 h")],
+)
+def test_durations_are_in_words(seconds: float, words: str):
+    assert duration(seconds) == words
+
+
+def test_a_folder_without_a_run_is_refused_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(FacemakeError, match="no run was started"):
+        Watcher(tmp_path).look()
+    assert main(["status", "-d", str(tmp_path)]) == 2
+    assert "facemake run" in capsys.readouterr().err
+
+
+def test_the_command_lists_samples_for_people_and_for_scripts(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+):
+    for stage in OUTPUTS:
+        folder.finish(stage, "p0", ["ok", "no_face"])
+    folder.fails("detect", "p1", message="two\nlines")
+    assert main(["status", "--samples"]) == 0
+    rows = [text.split("\t") for text in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["sample", "state", "stage", "status", "reason", "log"]
+    assert rows[1] == ["a", "done", "", "ok", "", ""]
+    assert rows[2] == ["b", "nothing", "", "no_face", "no_face it is", ""]
+    assert rows[3] == ["c", "failed", "detect", "", "two lines", "results/logs/detect/p1.log"]
+    assert main(["status", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["running"] is True
+    assert document["counts"] == {"done": 1, "nothing": 1, "failed": 1, "waiting": 3}
+    assert document["stages"]["detect"] == {"done": 1, "failed": 1, "waiting": 2}
+    assert document["failures"][0]["message"] == "two\nlines"
+    runs.write_end(False)
+    assert main(["status", "--watch"]) == 0  # ends with the run
+    assert "2 of 6 samples" in capsys.readouterr().out
+
+
+def test_a_look_at_300_000_samples_in_512_shards_is_cheap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".facemake").mkdir()
+    each = 300_000 // 512 + 1
+    folder = Folder(
+        tmp_path, {f"p{i:03}": [f"s{i:03}_{j:04}" for j in range(each)] for i in range(512)}
+    )
+    for index, shard in enumerate(folder.shards):
+        statuses = ["ok"] * (each - 1) + ["unreadable"]
+        for stage in list(OUTPUTS)[: index % 4]:
+            folder.finish(stage, shard, statuses)
+    begun = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    watcher = Watcher(tmp_path)
+    state = watcher.look()
+    text = page(state)
+    first = resource.getrusage(resource.RUSAGE_SELF).ru_utime - begun
+    state = watcher.look()
+    again = resource.getrusage(resource.RUSAGE_SELF).ru_utime - begun - first
+    assert f"of {512 * each:,} samples" in text
+    assert state.samples()[SampleState.NOTHING] == 128
+    print(f"first look {first:.2f} s of CPU, again {again:.2f} s")
+    assert first < 2 and again < 0.7
