@@ -10,6 +10,8 @@ import json
 from collections.abc import Container
 from pathlib import Path
 
+from facemake.rawkinds import EXPORTED
+
 FOLDERS = ("export/3di", "3di")
 """In the results folder."""
 RECEIPTS = ".shards"
@@ -69,16 +71,10 @@ def set_aside(results: Path, shards: Container[str], samples: Container[str]) ->
     return moved
 
 
-_KINDS = (
-    *("rects", "landmarks", "pose", "pose_smooth", "landmarks_canonicalized"),
-    *("expression", "expression_smooth"),
-)
-
-
 def _sample(name: str) -> str | None:
     """Whose file it is, by its name; None for a file that no export writes."""
     base = name.removesuffix(".json")
-    for kind in sorted(_KINDS, key=len, reverse=True):
+    for kind in sorted(EXPORTED, key=len, reverse=True):
         if base.endswith(f"_{kind}.3DI"):
             return base.removesuffix(f"_{kind}.3DI")
     return None

@@ -29,6 +29,7 @@ from urllib.parse import quote, urlsplit
 import requests
 from requests.auth import AuthBase
 
+from facemake import rawkinds
 from facemake.errors import FacemakeError
 from facemake.server import wire
 from facemake.server.settings import is_loopback
@@ -52,14 +53,9 @@ _MOST_FILES = 64
 _LEAST_RESULT = 2 * 10**9
 """Bytes that a result may have, whatever the video; a video in it may be 20 times the sent one."""
 _MOST_RATIO = 1100.0  # tables of zeros compress as far as deflate can
-_KINDS = (
-    *("rects", "landmarks", "shape", "shape_coeff", "texture", "texture_coeff", "illumination"),
-    *("expression", "pose", "expression_smooth", "pose_smooth", "landmarks_canonicalized"),
-    "expression_localized",
-)
 # what the methods make, and nothing else: a member `input_file.mp4` would be the user's own video
 _RESULT = re.compile(
-    rf"{BASE}_(({'|'.join(_KINDS)})\.(3DI|3DIl|fmk)"
+    rf"{BASE}_(({'|'.join(rawkinds.ALL)})\.(3DI|3DIl|fmk)"
     rf"|preprocessed({'|'.join(map(re.escape, SUFFIXES))}))(\.json)?"
 )
 _LINUX_KEEPALIVE = ("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 10)

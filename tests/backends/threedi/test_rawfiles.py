@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import makemedia
+from facemake import rawkinds
 from facemake.backends.threedi import Engine, Options, rawfiles
 from facemake.backends.threedi.rawfiles import KINDS, UNFITTED, RawFileError
+from facemake.stages import export_3di
 
 FULL, LITE = Engine.FULL, Engine.LITE
 T = 7
@@ -39,6 +41,11 @@ FRAMES = [(kind, engine) for kind, engine in ALL if kind in ("rects", "landmarks
 FITTED = [(kind, engine) for kind, engine in ALL if KINDS[kind].rows == "fitted"]
 MODEL = "MM-12"
 """A face model of 12 vertices."""
+
+
+def test_their_names_are_those_that_the_service_and_the_exports_know() -> None:
+    assert set(rawkinds.ALL) == KINDS.keys() and len(rawkinds.ALL) == len(KINDS)
+    assert set(rawkinds.EXPORTED) == export_3di.kinds(smoothed=True, model=export_3di.BFM).keys()
 
 
 def options(engine: Engine) -> Options:
