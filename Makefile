@@ -24,7 +24,7 @@ demo-3di: .venv/default  ## The same sample through engine 3di, on a stand-in: i
 	    'threedi={"runtime": "$(STANDIN)/3DI", "morphable_model": "standin-19830"}'
 	@echo
 	@echo "Made by a STAND-IN for 3DI, with made up numbers. Yours: threedi.runtime in the config,"
-	@echo "BITBOX_3DI or BITBOX_DOCKER; containers/3di has the recipe of an image."
+	@echo "BITBOX_3DI, BITBOX_3DI_LITE or BITBOX_DOCKER; containers/3di has the recipe of an image."
 	@echo "The report: $(CURDIR)/results-3di/report/index.html; raw files: results-3di/3di/"
 
 test: .venv/dev resources/bundled/moving_portrait.mp4  ## Run all tests, real workflow runs included
