@@ -2,6 +2,7 @@
 rule detect:
     input:
         probe=f"{OUT}/probe/{{shard}}.parquet",
+        segments=segments("detections"),
     output:
         detections=f"{OUT}/detections/{{shard}}.parquet",
     log:

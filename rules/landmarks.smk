@@ -3,6 +3,8 @@ rule landmarks:
     input:
         probe=f"{OUT}/probe/{{shard}}.parquet",
         detections=f"{OUT}/detections/{{shard}}.parquet",
+        segments=segments("landmarks"),
+        segment_faces=segments("faces", "h5"),
     output:
         landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
         faces=crops(f"{OUT}/faces/{{shard}}.h5"),

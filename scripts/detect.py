@@ -7,6 +7,7 @@ from facemake.runtime.job import job
 with job(snakemake.log[0], snakemake.threads):
     from facemake.provenance import Recipe
     from facemake.samples import plan_file
+    from facemake.segments import by_sample
     from facemake.stages.detect import detect
 
     detect(
@@ -14,4 +15,5 @@ with job(snakemake.log[0], snakemake.threads):
         probe=Path(snakemake.input.probe),
         output=Path(snakemake.output.detections),
         recipe=Recipe.from_dict(snakemake.params.recipe),
+        segments=by_sample(Path(path) for path in snakemake.input.segments),
     )

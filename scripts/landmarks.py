@@ -7,8 +7,11 @@ from facemake.runtime.job import job
 with job(snakemake.log[0], snakemake.threads):
     from facemake.provenance import Recipe
     from facemake.samples import plan_file
+    from facemake.segments import by_sample
     from facemake.stages.landmarks import landmarks
 
+    tables = by_sample(Path(path) for path in snakemake.input.get("segments", []))
+    crops = by_sample(Path(path) for path in snakemake.input.get("segment_faces", []))
     landmarks(
         plan=plan_file(snakemake.wildcards.shard),
         probe=Path(snakemake.input.probe),
@@ -17,4 +20,5 @@ with job(snakemake.log[0], snakemake.threads):
         faces=Path(snakemake.output.faces),
         recipe=Recipe.from_dict(snakemake.params.recipe),
         given=[Path(path) for path in snakemake.input.get("given", [])],
+        segments={name: list(zip(tables[name], crops[name], strict=True)) for name in tables},
     )

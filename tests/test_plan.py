@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from facemake import hashes, plan
+from facemake import hashes, plan, segments
 from facemake.errors import ConfigError
 from facemake.samples import Sample, plan_file, read_shard, shard_text
-from makemedia import public_folder, unprivileged
+from makemedia import public_folder, unprivileged, write_video
 
 
 @pytest.fixture
@@ -281,3 +281,50 @@ def test_results_have_a_folder_of_their_own(folder: Path):
 def test_a_cache_folder_that_cannot_be_is_refused_in_words(folder: Path, where: str):
     with pytest.raises(ConfigError, match="set cache_dir to a folder"):
         plan.make(config(cache_dir=where))
+
+
+def test_long_recordings_are_cut_and_short_ones_are_not_opened(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    looked_at: list[str] = []
+
+    def span(path: str) -> tuple[float, float]:
+        looked_at.append(os.path.basename(path))
+        return 10.0, 10.0 + 7200.0
+
+    monkeypatch.setattr(segments, "header_span", span)
+    least = 20 * 60 * segments.LEAST_BYTES_A_SECOND
+    for name in ("long.mp4", "part.mp4", "broken.mp4"):
+        with (folder / "clips" / name).open("wb") as handle:
+            handle.write(name.encode())
+            handle.truncate(least)
+    sheet = "sample\tpath\tstart\tend\nlong\tlong.mp4\t\t\n"
+    sheet += "part\tpart.mp4\t100\t2000\nclip\tclip00.mp4\t\t\n"
+    (folder / "clips" / "sheet.tsv").write_text(sheet)
+    document = {"samples": "clips/sheet.tsv", "cache_dir": "cache", "shards": 1}
+    planned = made(document)
+    assert looked_at == ["long.mp4", "part.mp4"]
+    assert planned.segments == {
+        "long": {"shard": "pack0of1", "cuts": [10.0 + 1200.0 * i for i in range(1, 6)]},
+        "part": {"shard": "pack0of1", "cuts": [1050.0]},
+    }
+    assert planned.segments_of("pack0of1") == [
+        *(f"long.{i}" for i in range(6)),
+        *("part.0", "part.1"),
+    ]
+    assert planned.segment("part", 1) == segments.Segment("part", 1, 1050.0, None)
+    assert "2 long recordings in 8 segments" in plan.describe(planned)
+    assert plan.load().segments == planned.segments
+    assert made(document).segments == planned.segments
+    assert len(looked_at) == 2  # remembered by their content
+    assert made({**document, "segment_minutes": None}).segments == {}
+    assert made({**document, "segment_minutes": 100}).segments == {}
+
+
+def test_a_header_tells_how_long_a_recording_is(tmp_path: Path):
+    clip = write_video(tmp_path / "a.mkv", 50, fps=25)
+    first, last = segments.header_span(str(clip))
+    assert first == 0.0 and abs(last - 2.0) < 0.05
+    (tmp_path / "no.mp4").write_text("no video")
+    assert segments.header_span(str(tmp_path / "no.mp4")) == (0.0, 0.0)
+    assert segments.header_span(str(tmp_path / "none.mp4")) == (0.0, 0.0)

@@ -1,4 +1,7 @@
-"""SHA-256 of recordings, each file read once: remembered by path, size, mtime and inode."""
+"""SHA-256 of recordings, each file read once: remembered by path, size, mtime and inode.
+
+Beside it, by that hash, what a header says of a recording's length.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -62,6 +65,10 @@ class HashMemo:
             "CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, size INTEGER,"
             " mtime_ns INTEGER, inode INTEGER, mode INTEGER, sha256 TEXT) WITHOUT ROWID"
         )
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS spans (sha256 TEXT PRIMARY KEY, first REAL, last REAL)"
+            " WITHOUT ROWID"
+        )
 
     def sha256(
         self, paths: Sequence[str], states: Sequence[FileState | None], threads: int = 2
@@ -112,6 +119,26 @@ class HashMemo:
                 row = known.get(key)
                 hashes.append(row[-1] if row and row[:-1] == state else None)
         return hashes
+
+    def spans(
+        self, files: Sequence[tuple[str, str]], read: Callable[[str], tuple[float, float]]
+    ) -> list[tuple[float, float]]:
+        """When each recording begins and ends by its header, looked at once a content.
+
+        Args:
+            files: (path, SHA-256) of each.
+            read: path -> first and last second.
+        """
+        found = []
+        for path, sha in files:
+            row = self._db.execute("SELECT first, last FROM spans WHERE sha256 = ?", (sha,))
+            span = row.fetchone()
+            if span is None:
+                span = read(path)
+                self._db.execute("INSERT OR REPLACE INTO spans VALUES (?, ?, ?)", (sha, *span))
+            found.append((float(span[0]), float(span[1])))
+        self._db.commit()
+        return found
 
     def close(self) -> None:
         """Close the database."""

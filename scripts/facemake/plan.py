@@ -32,6 +32,7 @@ from facemake.samples import (
     samples_digest,
     shard_text,
 )
+from facemake.segments import Segment, cuts_of, segment
 
 if TYPE_CHECKING:
     from facemake.hashes import HashMemo
@@ -74,6 +75,8 @@ class Plan:
         stacks: stage -> environment.
         containers: stack -> what identifies its container, "" where none is configured.
         samples: how many there are.
+        segments: sample -> its shard, and where it is cut (s of its stream's clock): of the long
+            recordings that are looked at in segments.
         packs: shard -> its rows, in the main process alone; a job reads its own plan file.
     """
 
@@ -85,11 +88,25 @@ class Plan:
     stacks: dict[str, str]
     containers: dict[str, str]
     samples: int
+    segments: dict[str, dict[str, Any]] = field(default_factory=dict)
     packs: dict[str, list[PlanRow]] = field(default_factory=dict)
 
     def enabled(self, stage: str) -> bool:
         """Whether the config asks for the stage."""
         return stage in self.recipes
+
+    def segments_of(self, shard: str) -> list[str]:
+        """Names of the segments of a shard's long recordings, each recording's in order of time."""
+        return [
+            Segment(sample, number, None, None).name
+            for sample, one in self.segments.items()
+            if one["shard"] == shard
+            for number in range(len(one["cuts"]) + 1)
+        ]
+
+    def segment(self, sample: str, number: int) -> Segment:
+        """A segment of a long recording."""
+        return segment(sample, number, self.segments[sample]["cuts"])
 
     def stack(self, stage: str) -> str:
         """The stage's environment."""
@@ -222,6 +239,7 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
         with open_memo(folder) as memo:
             samples = rows.hashed(memo)
             containers = _containers(full, memo)
+            cuts = _cuts(full, samples, rows.sizes(), memo)
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(
             f"hashes of recordings cannot be kept in {folder} ({error}); set cache_dir to a folder "
@@ -241,6 +259,12 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
         stacks={stage: recipes.stack(stage, full) for stage in stages(full)},
         containers=containers,
         samples=len(samples),
+        segments={
+            row.sample: {"shard": shard, "cuts": cuts[row.sample]}
+            for shard, members in (packs.items() if cuts else ())
+            for row in members
+            if row.sample in cuts
+        },
         packs=packs,
     )
 
@@ -257,6 +281,16 @@ def write(plan: Plan, work: Path = WORK) -> None:
             stale.unlink()
     document = {f.name: getattr(plan, f.name) for f in fields(plan) if f.name != "packs"}
     write_text(work / "plan.json", json.dumps(document, indent=1, sort_keys=True))
+
+
+def _cuts(
+    config: Mapping[str, Any], samples: Sequence[PlanRow], sizes: Sequence[int], memo: HashMemo
+) -> dict[str, list[float]]:
+    """Where long recordings are cut; 3DI's programs take a recording whole."""
+    minutes = config["segment_minutes"]
+    if minutes is None or config["engine"] != "native":
+        return {}
+    return cuts_of(samples, sizes, minutes, memo)
 
 
 def _containers(config: Mapping[str, Any], memo: HashMemo) -> dict[str, str]:
@@ -310,6 +344,9 @@ def describe(plan: Plan) -> str:
     if plan.config["shards"] and shards:
         sizes = [len(members) for members in shards]
         text += f", largest over mean {max(sizes) / (sum(sizes) / len(sizes)):.2f}"
+    if plan.segments:
+        count = sum(len(one["cuts"]) + 1 for one in plan.segments.values())
+        text += f"; {len(plan.segments)} long recordings in {count} segments"
     ahead = estimate([Path(row.path) for rows in shards for row in rows if not row.excluded])
     return f"{text}\n{ahead}" if ahead else text
 
@@ -359,7 +396,8 @@ def drop_dangling_links(out: Path) -> None:
     Results from the artifact cache are links into its store; Snakemake stops at one whose file was
     deleted there, and pandas reads a folder of such links as an empty table.
     """
-    for folder in (*STAGE_FOLDERS, f"{RAW_FILES}/.steps", *_of_3di(out)):
+    segments = [f"{folder}/.segments" for folder in ("detections", "landmarks", "faces")]
+    for folder in (*STAGE_FOLDERS, *segments, f"{RAW_FILES}/.steps", *_of_3di(out)):
         for path in (out / folder).glob("[!.]*"):
             if path.is_symlink() and not path.exists():
                 path.unlink()

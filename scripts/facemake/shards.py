@@ -24,6 +24,7 @@ from facemake.provenance import Recipe
 from facemake.runtime.atomic import replacing
 from facemake.runtime.progress import Progress
 from facemake.samples import WORK, Sample, read_shard, samples_digest
+from facemake.segments import Segment
 from facemake.status import DECODABLE
 from facemake.tables import TableReader, TableWriter
 
@@ -60,14 +61,14 @@ class Part:
         )
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close what was opened; what is opened again under its name begins anew."""
         for thing in self._open:
             thing.close()
         self._open.clear()
 
 
 class ShardRun:
-    """One stage on one shard.
+    """One stage on one shard, or on a segment of one of its samples.
 
     Args:
         recipe: what the stage does; written into every output.
@@ -77,6 +78,7 @@ class ShardRun:
             that ends in `.zip` an archive (`facemake.archives`).
         merge_h5: how the HDF5 parts become the output: `(parts, samples, output, metadata)`.
         stored: archives whose files are compressed already.
+        segment: of the sample that alone is worked on, cut to its range; None: all samples, whole.
         work: folder of locks and parts.
 
     Raises:
@@ -93,6 +95,7 @@ class ShardRun:
         merge_h5: Callable[[Sequence[Path], Sequence[str], Path, Mapping[str, Any]], None]
         | None = None,
         stored: frozenset[str] = frozenset(),
+        segment: Segment | None = None,
         work: Path = WORK,
     ) -> None:
         self.recipe = recipe
@@ -102,11 +105,14 @@ class ShardRun:
         self.outputs = dict(outputs)
         self._merge_h5 = merge_h5 or h5.merge_groups
         upstream = [read_metadata(path) for path in inputs]
-        self.lineage = recipe.lineage(
-            [document["lineage"] for document in upstream], samples_digest(self.samples)
-        )
+        recordings = worked_on = samples_digest(self.samples)
+        if segment is not None:
+            self.shard = segment.name
+            self.samples = [segment.of(self.samples)]
+            worked_on = samples_digest(self.samples)
+        self.lineage = recipe.lineage([document["lineage"] for document in upstream], worked_on)
         self.metadata = metadata(recipe, self.lineage, upstream)
-        self.metadata["samples"] = samples_digest(self.samples)
+        self.metadata["samples"] = recordings
         for path, document in zip(inputs, upstream, strict=True):
             if document.get("samples", self.metadata["samples"]) != self.metadata["samples"]:
                 raise FacemakeError(

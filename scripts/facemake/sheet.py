@@ -67,6 +67,10 @@ class Rows:
             hashes[i] = digest(list(zip(names, memo.sha256(paths, states), strict=True)))
         return [row._replace(sha256=sha) for row, sha in zip(self.rows, hashes, strict=True)]
 
+    def sizes(self) -> list[int]:
+        """Bytes of each row's file; 0 for a folder and for what is not looked at."""
+        return [state.size if state else 0 for state in self.states]
+
 
 def _content(folder: str) -> list[Path]:
     try:

@@ -8,7 +8,7 @@ rest, and memory does not grow with the length of a video. Each field carries it
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -125,6 +125,16 @@ SCHEMAS: dict[str, pa.Schema] = {
         _field("score", _f4, "0-1, the detector's own"),
         _field("keypoints5", _list, "px, x0 y0 ...; image left eye first"),
         _status(),
+    ),
+    "detect_segment": pa.schema(
+        [
+            _field("sample", pa.string(), nullable=False),
+            _field("frame", pa.int32(), "from 0 in the segment", nullable=False),
+            _field("time", _f8, "s"),
+            _field("width", pa.int32(), "px"),
+            _field("height", pa.int32(), "px"),
+            _field("faces", _list, "x y w h (px) score (0-1) and five points (px) of each face"),
+        ]
     ),
     "landmarks": _keyed(
         _field("time", _f8, "s"),
@@ -334,6 +344,11 @@ class TableReader:
         """The samples that have rows, in the table's order."""
         return list(self._groups)
 
+    def count(self, sample: str) -> int:
+        """How many rows a sample has."""
+        groups = self._groups.get(sample, ())
+        return sum(self._file.metadata.row_group(index).num_rows for index in groups)
+
     def groups(self, sample: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The rows of a sample in key order, at most `ROWS_PER_GROUP` at a time."""
         for index in self._groups.get(sample, ()):
@@ -368,6 +383,20 @@ def list_array(values: NDArray[np.float64], there: NDArray[np.bool_]) -> pa.Arra
         pa.array(values[there].ravel().astype(np.float32)),
         mask=pa.array(~there),
     )
+
+
+def regrouped(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of consecutive tables of one sample, grouped as `TableWriter.append` groups them."""
+    held: list[pa.Table] = []
+    for piece in pieces:
+        held.append(piece)
+        while sum(table.num_rows for table in held) >= ROWS_PER_GROUP:
+            rows = pa.concat_tables(held)
+            yield rows.slice(0, ROWS_PER_GROUP).combine_chunks()
+            held = [rows.slice(ROWS_PER_GROUP)]
+    rest = pa.concat_tables(held) if held else None
+    if rest is not None and rest.num_rows:
+        yield rest.combine_chunks()
 
 
 def merge(parts: Sequence[Path], output: Path) -> None:

@@ -43,9 +43,13 @@ class DetectionList:
         packed = np.concatenate(
             [found.bbox, found.score[:, None], found.keypoints5.reshape(-1, 10)], axis=1
         )
-        self._values.frombytes(packed.astype("<f4").tobytes())
-        self._frames.extend([frame] * len(packed))
-        self._faces.extend(range(len(packed)))
+        self.append_values(frame, packed)
+
+    def append_values(self, frame: int, values: NDArray[np.float32]) -> None:
+        """Add the detections of a frame as rows of `values`, (n, 15), by falling score."""
+        self._values.frombytes(values.astype("<f4").tobytes())
+        self._frames.extend([frame] * len(values))
+        self._faces.extend(range(len(values)))
 
     def __len__(self) -> int:
         return len(self._frames)

@@ -16,7 +16,8 @@ from facemake.media import open_media
 from facemake.provenance import Recipe
 from facemake.samples import Sample
 from facemake.schemes import IBUG68, MEDIAPIPE478, convert
-from facemake.stages.landmarks import CONTACT_FRAMES, CONTACT_SIDE, contact_frames, landmarks
+from facemake.stages.crops import CONTACT_SIDE
+from facemake.stages.landmarks import CONTACT_FRAMES, contact_frames, landmarks
 from facemake.template import CROP_SIZE
 from makestudy import Study, inside
 

@@ -28,6 +28,11 @@ def _detect_settings(config: Config) -> dict[str, Any]:
     }
 
 
+def _segment_settings(config: Config) -> dict[str, Any]:
+    """Of a detector alone: tracks come later."""
+    return {"min_score": _detect_settings(config)["min_score"]}
+
+
 def _chosen(
     section: str, rows: Mapping[str, Backend]
 ) -> Callable[[Config], tuple[str, Backend] | None]:
@@ -114,6 +119,10 @@ def _localizing_models(config: Config) -> Models:
 NATIVE: dict[str, Stage] = {
     "probe": Stage(),
     "detect": Stage(settings=_detect_settings, backend=_chosen("detect", DETECTORS)),
+    "detect_segment": Stage(settings=_segment_settings, backend=_chosen("detect", DETECTORS)),
+    "landmarks_segment": Stage(
+        settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)
+    ),
     "landmarks": Stage(settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)),
     "fit": Stage(settings=_fit_settings, models=_face_model),
     "smooth": Stage(

@@ -197,6 +197,14 @@ class Media(ABC):
         for frame in self:
             yield frame.width, frame.height
 
+    @property
+    def undamaged(self) -> bool:
+        """Whether the last pass met no damage; frames that cannot be decoded say so themselves.
+
+        What a decoder makes of damage hangs on what it has seen before: on where one begins.
+        """
+        return True
+
     @abstractmethod
     def close(self) -> None:
         """Lets go of the file."""

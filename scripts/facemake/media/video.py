@@ -456,6 +456,11 @@ class VideoMedia(Media):
 
     # -- is it whole?
 
+    @property
+    def undamaged(self) -> bool:
+        """See `Media`."""
+        return not (self.tally.failed or self.tally.cut)
+
     def missing(self) -> str:
         """What the container promises and the file does not hold, in words; "" if nothing.
 

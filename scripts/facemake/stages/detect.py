@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,9 @@ from facemake.media import open_media
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
 from facemake.samples import Sample
+from facemake.segments import say_if_in_doubt
 from facemake.shards import ShardRun, decodable_samples
+from facemake.stages.raw_detections import RawDetections, joined
 from facemake.status import FrameStatus
 from facemake.tables import TableWriter
 from facemake.tracking import (
@@ -26,7 +30,13 @@ from facemake.tracking import (
 )
 
 
-def detect(plan: Path, probe: Path, output: Path, recipe: Recipe) -> None:
+def detect(
+    plan: Path,
+    probe: Path,
+    output: Path,
+    recipe: Recipe,
+    segments: Mapping[str, Sequence[Path]] | None = None,
+) -> None:
     """Write the detections table of a shard.
 
     Each decoded frame has one row with track 0, and a row for every further track between that
@@ -38,11 +48,12 @@ def detect(plan: Path, probe: Path, output: Path, recipe: Recipe) -> None:
         probe: its probe table; a sample that cannot be decoded gets no rows.
         output: `detections/{shard}.parquet`.
         recipe: of the stage `detect`.
+        segments: sample -> what `detect_segment` found in its segments, in the order of time; the
+            table is the same with and without.
 
     Raises:
         ModelError: the detector's model is missing or not the registered one.
     """
-    row = DETECTORS[str(recipe.backend)]
     track = recipe.settings["track"]
     rules = TrackRules(
         max_gap=track["max_gap"],
@@ -51,51 +62,66 @@ def detect(plan: Path, probe: Path, output: Path, recipe: Recipe) -> None:
         min_score=recipe.settings["min_score"],
         start_score=recipe.settings["start_score"],
     )
-    detector: Detector = row.load().create(row.models[0], rules.min_score)
-    with ShardRun(recipe, plan, [probe], {"detections": output}) as run:
+    with (
+        ShardRun(recipe, plan, [probe], {"detections": output}) as run,
+        closing(detector_of(recipe)) as detector,
+    ):
         kinds = decodable_samples(probe)
         run.progress.expect(sum(row["n_frames"] for row in kinds.values()))
         for sample, part in run.pending():
             writer = part.table("detections")
-            if sample.sample in kinds:
-                alone = stand_alone(kinds[sample.sample], run.metadata)
-                _detect_sample(sample, writer, detector, rules, alone, run)
-    detector.close()
+            if sample.sample not in kinds:
+                continue
+            row = kinds[sample.sample]
+            parts = (segments or {}).get(sample.sample, ())
+            raw = joined(parts, sample.sample, row["n_frames"]) if parts else None
+            if raw is None:
+                say_if_in_doubt(sample.sample, len(parts))
+                raw = _looked_at(sample, detector, run)
+            else:
+                run.progress.frame(len(raw.times))
+            _write(sample, writer, raw, rules, stand_alone(row, run.metadata))
 
 
-def _detect_sample(
-    sample: Sample,
-    writer: TableWriter,
-    detector: Detector,
-    rules: TrackRules,
-    alone: bool,
-    run: ShardRun,
-) -> None:
-    found = DetectionList()
-    times, widths, heights = array("d"), array("i"), array("i")
-    broken: set[int] = set()
+def detector_of(recipe: Recipe) -> Detector:
+    """The detector that a recipe names.
+
+    Raises:
+        ModelError: its model is missing or not the registered one.
+    """
+    row = DETECTORS[str(recipe.backend)]
+    detector: Detector = row.load().create(row.models[0], recipe.settings["min_score"])
+    return detector
+
+
+def _looked_at(sample: Sample, detector: Detector, run: ShardRun) -> RawDetections:
+    raw = RawDetections()
     with open_media(sample) as media:
         for frame in media:
-            times.append(float("nan") if frame.time is None else frame.time)
-            if frame.status is FrameStatus.OK:
-                widths.append(frame.width)
-                heights.append(frame.height)
-                found.append(frame.index, detector(frame.rgb))
-            else:
-                broken.add(frame.index)
-                widths.append(0)
-                heights.append(0)
+            raw.look(frame, detector)
             run.progress.frame()
-    n_frames = len(times)
+    return raw
+
+
+def _write(
+    sample: Sample, writer: TableWriter, raw: RawDetections, rules: TrackRules, alone: bool
+) -> None:
     if alone:
         tracks = tracks_of_pictures(
-            found, rules, np.frombuffer(widths, np.int32), np.frombuffer(heights, np.int32)
+            raw.found,
+            rules,
+            np.frombuffer(raw.widths, np.int32),
+            np.frombuffer(raw.heights, np.int32),
         )
     else:
         tracks = tracks_of_video(
-            found, rules, n_frames, max(widths, default=0), max(heights, default=0)
+            raw.found,
+            rules,
+            len(raw.times),
+            max(raw.widths, default=0),
+            max(raw.heights, default=0),
         )
-    for row in _rows(found, tracks, times, broken, alone):
+    for row in _rows(raw.found, tracks, raw.times, raw.broken, alone):
         writer.append(sample=sample.sample, **row)
 
 
@@ -105,7 +131,7 @@ def _rows(
     times: array[float],
     broken: set[int],
     alone: bool,
-) -> Iterator[dict[str, object]]:
+) -> Iterator[dict[str, Any]]:
     """The rows of a sample by frame, then track.
 
     Between two pictures that stand alone no face is lost: it was never to be expected.
@@ -121,7 +147,7 @@ def _rows(
             )
             if number and not inside:
                 continue
-            row: dict[str, object] = {"frame": frame, "track": number, "time": clock}
+            row: dict[str, Any] = {"frame": frame, "track": number, "time": clock}
             index = at[number].get(frame) if inside else None
             if frame in broken:
                 yield {**row, "status": FrameStatus.DECODE_ERROR}

@@ -1,0 +1,20 @@
+"""Detect faces in a segment of a long recording: rules/segments.smk."""
+
+from pathlib import Path
+
+from facemake.runtime.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from facemake.provenance import Recipe
+    from facemake.samples import plan_file
+    from facemake.segments import Segment
+    from facemake.stages.detect_segment import detect_segment
+
+    probe = Path(snakemake.input.probe)
+    detect_segment(
+        plan=plan_file(probe.stem),
+        probe=probe,
+        output=Path(snakemake.output[0]),
+        recipe=Recipe.from_dict(snakemake.params.recipe),
+        segment=Segment(*snakemake.params.segment),
+    )

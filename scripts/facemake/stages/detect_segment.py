@@ -1,0 +1,49 @@
+"""Detect faces in every frame of a segment of a long recording; tracks come when all are there."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from facemake.media import open_media
+from facemake.provenance import Recipe
+from facemake.segments import Segment
+from facemake.shards import ShardRun, decodable_samples
+from facemake.stages.detect import detector_of
+from facemake.stages.raw_detections import RawDetections
+from facemake.status import SampleStatus
+
+
+def detect_segment(plan: Path, probe: Path, output: Path, recipe: Recipe, segment: Segment) -> None:
+    """Write what the detector finds in a segment: a row a frame, from 0 in the segment.
+
+    Of a recording that is not whole there are no rows: `detect` then goes over all of it, since
+    what is decoded of damage depends on where one begins.
+
+    Args:
+        plan: the plan file of the sample's shard.
+        probe: its probe table.
+        output: `detections/.segments/{sample}.{number}.parquet`.
+        recipe: of the stage `detect_segment`.
+        segment: which part of which sample.
+
+    Raises:
+        ModelError: the detector's model is missing or not the registered one.
+    """
+    with (
+        ShardRun(recipe, plan, [probe], {"detect_segment": output}, segment=segment) as run,
+        closing(detector_of(recipe)) as detector,
+    ):
+        row = decodable_samples(probe).get(segment.sample)
+        for sample, part in run.pending():
+            writer = part.table("detect_segment")
+            if row is None or row["status"] != SampleStatus.OK:
+                continue
+            raw = RawDetections()
+            with open_media(sample) as media:
+                for frame in media:
+                    raw.look(frame, detector)
+                    run.progress.frame()
+                sound = media.undamaged and not raw.broken
+            if sound:
+                raw.write(writer, segment.sample)
