@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from facemake.cli import compare, main
+from facemake.cli import compare, compare_shards, differences, main
 from facemake.tables import SCHEMAS, TableWriter
 
 
@@ -148,14 +148,14 @@ def test_hdf5_values_within_tolerances_are_the_same(compared: Compared):
 
 
 def test_large_sets_are_read_in_slabs(compared: Compared, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(compare, "_BYTES_AT_ONCE", 100)
+    monkeypatch.setattr(differences, "_BYTES_AT_ONCE", 100)
     a = np.arange(1000, dtype="f4").reshape(100, 10)
     b = a.copy()
     b[99, 9] += 100
     b[0, 0] += 2
     assert compared.sets(a, b) == (1, "differs: x (2 values by up to 100)")
     with h5py.File(compared.folders[0] / "dataset" / "training_data.h5") as file:
-        taken = [file["x"][part].nbytes for part in compare._slabs(file["x"])]
+        taken = [file["x"][part].nbytes for part in differences._slabs(file["x"])]
     assert sum(taken) == a.nbytes and max(taken) <= 100
 
 
@@ -196,6 +196,120 @@ def test_other_units_are_a_difference(compared: Compared):
         table = pa.table({"x": [1.0]}, pa.schema([field], {"facemake": document}))
         pq.write_table(table, folder / "x.parquet")
     assert compared.run() == (1, {"x.parquet": "differs: the units differ"})
+
+
+# --- the same samples in other shards ---
+
+ROWS = 1300  # of a sample: more than a row group
+
+
+def write_shards(folder: Path, shards: dict[str, str], *, ry: float = 0.0, lost: str = "") -> None:
+    """Fits of samples that have one letter each; `ry` is added in one row of c, no rows of lost."""
+    (folder / "fit").mkdir()
+    for shard, samples in shards.items():
+        about = {"samples": f"digest of {samples}", "lineage": shard, "recipe": "one"}
+        with TableWriter(folder / "fit" / f"{shard}.parquet", SCHEMAS["fit"], about) as writer:
+            for sample in samples.replace(lost, "") if lost else samples:
+                turned = {"c": {1200: ry}}.get(sample, {})
+                for frame in range(ROWS):
+                    at = float(np.float32(frame / 7 + turned.get(frame, 0)))
+                    writer.append(sample=sample, frame=frame, track=0, status="ok", ry=at)
+
+
+ONE_EACH = {"a": "a", "b": "b", "c": "c", "d": "d"}
+PACKS = {"pack0of2": "da", "pack1of2": "bc"}
+
+
+def test_the_same_samples_in_other_shards_are_the_same(compared: Compared):
+    write_shards(compared.folders[0], ONE_EACH)
+    write_shards(compared.folders[1], PACKS)
+    words = f"{compare.WITHIN}; in other shards"
+    code = main(["compare", *map(str, compared.folders)])
+    said = compared._capsys.readouterr().out.splitlines()
+    assert (code, said[0]) == (0, f"fit/*.parquet\t{words}")
+    assert said[1].startswith("1 files and folders of shards: 0 identical, 1 same")
+
+
+def test_what_differs_in_other_shards_names_the_sample(compared: Compared):
+    write_shards(compared.folders[0], ONE_EACH)
+    write_shards(compared.folders[1], PACKS, ry=0.5, lost="d")
+    code = main(["compare", *map(str, compared.folders)])
+    said = compared._capsys.readouterr().out.splitlines()[0]
+    assert code == 1
+    assert said == (
+        f"fit/*.parquet\tdiffers: only in {compared.folders[0]}: d; "
+        "c: ry (1 values by up to 0.5); in other shards"
+    )
+
+
+def test_a_shard_that_both_have_is_compared_by_its_file(compared: Compared):
+    write_shards(compared.folders[0], {**ONE_EACH, "same": "ef"})
+    write_shards(compared.folders[1], {**PACKS, "same": "ef"})
+    main(["compare", *map(str, compared.folders)])
+    said = compared._capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[0] for line in said[:2]] == ["fit/*.parquet", "fit/same.parquet"]
+    assert said[1].endswith("\tidentical")
+    # names that are the same, of other samples
+    for root, packs in zip(compared.folders, (["gh", "ij"], ["gi", "hj"]), strict=True):
+        for path in (root / "fit").iterdir():
+            path.unlink()
+        (root / "fit").rmdir()
+        write_shards(root, {f"p{i}": pack for i, pack in enumerate(packs)})
+    assert main(["compare", *map(str, compared.folders)]) == 0
+
+
+def test_hdf5_files_of_other_shards(compared: Compared, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(differences, "_BYTES_AT_ONCE", 64)
+    images = {name: np.full((9, 8), i, "f4") for i, name in enumerate("abcd")}
+
+    def write(root: Path, shards: dict[str, str]) -> None:
+        (root / "faces").mkdir(exist_ok=True)
+        for shard, samples in shards.items():
+            made = json.dumps({"samples": samples, "lineage": shard})
+            with h5py.File(root / "faces" / f"{shard}.h5", "w") as file:
+                file.attrs["facemake"] = made
+                for sample in samples:
+                    file[f"{sample}/crops"] = images[sample]
+            with h5py.File(root / "dataset" / f"{shard}.h5", "w") as file:
+                file.attrs["facemake"], file.attrs["num_samples"] = made, 9 * len(samples)
+                file["images"] = np.concatenate([images[sample] for sample in samples])
+                file["metadata/video_names"] = [s for sample in samples for s in [sample] * 9]
+
+    def said() -> list[str]:
+        main(["compare", *map(str, compared.folders)])
+        return compared._capsys.readouterr().out.splitlines()[:-1]
+
+    write(compared.folders[0], ONE_EACH)
+    write(compared.folders[1], PACKS)
+    same = f"{compare.WITHIN}; in other shards"
+    assert said() == [f"dataset/*.h5\t{same}", f"faces/*.h5\t{same}"]
+    images["b"][8, 7] += 3
+    write(compared.folders[1], PACKS)
+    other = "differs: b: {} (1 values by up to 3); in other shards"
+    assert said() == [
+        f"dataset/*.h5\t{other.format('images')}",
+        f"faces/*.h5\t{other.format('crops')}",
+    ]
+
+
+def test_other_shards_are_compared_in_flat_memory(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
+):
+    held: list[int] = []
+
+    def of_rows(*arguments: Any) -> list[str]:
+        found = differences.of_rows(*arguments)
+        held.append(pa.total_allocated_bytes())
+        return found
+
+    monkeypatch.setattr(compare_shards, "of_rows", of_rows)
+    shards = {letter: letter for letter in "abcdefghijklmnopqrstuvwxyz"}
+    write_shards(compared.folders[0], shards)
+    write_shards(compared.folders[1], {"pack": "".join(shards)})
+    assert main(["compare", *map(str, compared.folders)]) == 0
+    assert len(held) == 26
+    one = pq.read_table(compared.folders[0] / "fit" / "a.parquet").nbytes
+    assert max(held) - min(held) < 2 * one
 
 
 def test_hidden_folders_are_not_looked_into(compared: Compared):
