@@ -11,6 +11,7 @@ from facemake import plan as planning
 from facemake.backends.threedi.install import use_settings
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
+from facemake.runtime import gpu
 from facemake.runtime.failures import stage_and_shard
 from facemake.watch.run import Job, write_end, write_start
 
@@ -32,6 +33,7 @@ def _plan():
 try:
     PLAN = _plan()
     use_models_dir(PLAN.config["models_dir"])
+    gpu.use_settings(PLAN.config["jobs_per_gpu"])
     use_settings(
         *(PLAN.config["threedi"][k] for k in ("runtime", "failures", "time_limit"))
     )

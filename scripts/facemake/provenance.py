@@ -30,7 +30,7 @@ _NO_RESULT = frozenset(
         PACKAGE,
         *(
             f"{PACKAGE}.runtime.{name}"
-            for name in ("failures", "heartbeat", "job", "parent", "progress")
+            for name in ("failures", "gpu", "heartbeat", "job", "parent", "progress")
         ),
     )
 )

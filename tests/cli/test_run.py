@@ -69,14 +69,24 @@ def test_the_lock_of_a_live_run_is_refused_in_words(
     [
         ([], True),
         (["--restart-times", "3"], True),
-        (["--resources", "gpu=2"], False),
+        (["--resources", "gpu=9"], False),
         (["--res=gpu=2"], False),
         (["--profile", "slurm"], False),
+        (["--workflow-profile", "profiles/slurm"], False),
         (["--executor=slurm"], False),
     ],
 )
-def test_one_job_at_a_time_uses_a_gpu_unless_somebody_says_how_many(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], limited: bool
+@pytest.mark.parametrize(
+    ("visible", "config", "jobs"), [("", "", 1), ("0,1", "", 2), ("0,1", "jobs_per_gpu: 3", 6)]
+)
+def test_as_many_jobs_use_gpus_as_there_are_unless_somebody_says_how_many(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    limited: bool,
+    visible: str,
+    config: str,
+    jobs: int,
 ):
     called: list[list[str]] = []
 
@@ -88,8 +98,12 @@ def test_one_job_at_a_time_uses_a_gpu_unless_somebody_says_how_many(
         raise Replaced
 
     monkeypatch.setattr(os, "execv", started)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv("FACEMAKE_JOBS_PER_GPU", "")
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text(config)
     with pytest.raises(Replaced):
         main(["run", "-d", str(tmp_path), *words])
     (command,) = called
-    assert (command[-2:] == ["--resources", "gpu=1"]) == limited
+    assert (command[-2:] == ["--resources", f"gpu={jobs}"]) == limited
     assert [word for word in command if word in words] == words

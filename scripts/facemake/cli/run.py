@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 
 from facemake.errors import FacemakeError
 from facemake.provenance import LIBRARY
+from facemake.runtime import gpu
 from facemake.samples import WORK
+from facemake.settings import filled
 
-_ONE_GPU = ["--resources", "gpu=1"]
-_SAYS_HOW_MANY = ("--resources", "--res", "--profile", "--executor", "-e", "--slurm")
+_SAYS_HOW_MANY = (
+    *("--resources", "--res", "--profile", "--workflow-profile", "--executor", "-e", "--slurm"),
+)
 """Options of snakemake that say, or whose executor says, how many jobs a GPU has."""
 
 SNAKEFILE = LIBRARY.parent.parent / "Snakefile"
@@ -29,8 +33,8 @@ def add_to(commands: Any) -> None:
         "run",
         help="run the workflow in this folder",
         description="Runs snakemake with all cores in this folder; every further argument is "
-        "snakemake's own. The lock that a killed run left is cleared first. One job at a time "
-        "uses a GPU unless --resources says otherwise.",
+        "snakemake's own. The lock that a killed run left is cleared first. A GPU is "
+        "used by one job at a time (config: jobs_per_gpu) unless --resources says otherwise.",
         epilog="example: facemake run --cores 8 training_set",
     )
     parser.add_argument("--cores", default="all", help="how many jobs at once (all)")
@@ -53,11 +57,23 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
             )
         subprocess.run([*snakemake, "--unlock", "--quiet", "all"], check=True)  # noqa: S603
     # programs that share a GPU run out of its memory together; a cluster gives each job its own
-    limits = [] if any(word.split("=")[0] in _SAYS_HOW_MANY for word in rest) else _ONE_GPU
+    limits = []
+    if not any(word.split("=")[0] in _SAYS_HOW_MANY for word in rest):
+        gpu.use_settings(_jobs_per_gpu(folder))
+        limits = ["--resources", f"gpu={gpu.capacity()}"]
     command = [*snakemake, "--cores", options.cores, *rest, *limits]
     # in the place of this process: whoever ends it ends the run
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606
+
+
+def _jobs_per_gpu(folder: Path) -> int:
+    """As the config of the folder has it; what is wrong with it Snakemake's own process says."""
+    try:
+        config = yaml.safe_load((folder / "config" / "config.yaml").read_text(encoding="utf-8"))
+        return max(1, int(filled(config or {})["jobs_per_gpu"]))
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+        return 1
 
 
 def live_owner(folder: Path) -> str | None:

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from facemake.errors import FacemakeError
 from facemake.runtime import failures, heartbeat
+from facemake.runtime.gpu import lease
 from facemake.runtime.parent import end_on_sigterm, end_with_parent
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
-def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
+def job(log: str | Path | None, threads: int = 1, gpus: int = 0) -> Iterator[None]:
     """Run a stage as a job of the workflow.
 
     Sets the thread variables before any numerical library is imported (import the stage inside the
@@ -32,6 +33,7 @@ def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
     Args:
         log: the rule's log file; None: standard error only.
         threads: the rule's threads.
+        gpus: the rule's resource `gpu`: so many are leased (`facemake.runtime.gpu`).
     """
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
@@ -52,7 +54,7 @@ def job(log: str | Path | None, threads: int = 1) -> Iterator[None]:
         logger.addHandler(file)
     start = time.monotonic()
     try:
-        with heartbeat.beating(log):
+        with heartbeat.beating(log), lease(gpus):
             yield
         # Snakemake's own benchmark files and its artifact cache exclude each other
         logger.info(

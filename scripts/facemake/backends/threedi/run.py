@@ -30,6 +30,7 @@ from facemake.backends.threedi.runtimes import (
     SampleError,
 )
 from facemake.backends.threedi.runtimes.process import last_words
+from facemake.runtime.gpu import lease
 
 _HOLDS_XVID = (".mp4", ".avi", ".mpeg")
 
@@ -131,7 +132,8 @@ def run_program(
         path.unlink(missing_ok=True)
     call = Call(program.executable, arguments(program, recording, options), recording.folder, limit)
     try:
-        ended = runtime.run(call)
+        with lease(int(program.gpu)):
+            ended = runtime.run(call)
         if ended.code not in program.codes:
             raise failure(program, install, ended, rawfiles.too_long(recording.n_frames))
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import itertools
 import os
 import shlex
 import socket
@@ -29,6 +28,7 @@ from facemake.backends.threedi.runtimes import (
     visible_devices,
 )
 from facemake.backends.threedi.runtimes.process import Listener, pieces, time_is_up
+from facemake.runtime import gpu
 from facemake.runtime.parent import at_end
 
 _OWNER = "facemake.owner"
@@ -36,8 +36,6 @@ _SECONDS_TO_ANSWER = 30.0
 _SECONDS_TO_LISTEN = 10.0
 _CLOCK_STEP = 60.0
 """Seconds by which the start of a process may move where only the clock tells it."""
-_NO_DEVICE = frozenset({"", "-1", "NoDevFiles"})
-"""What ends the list of CUDA_VISIBLE_DEVICES, as CUDA and SLURM have it."""
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -94,7 +92,7 @@ class DockerRuntime:
         environment = {"HOME": "/tmp", "MPLCONFIGDIR": "/tmp"}  # noqa: S108
         environment["PYTHONUNBUFFERED"] = "1"
         devices, requests = visible_devices(), []
-        given = None if devices is None else _devices(devices)
+        given = None if devices is None else gpu.given(devices)
         if has_nvidia() and given != []:
             chosen: dict[str, Any] = {"count": -1} if given is None else {"device_ids": given}
             requests = [DeviceRequest(capabilities=[["gpu"]], **chosen)]
@@ -202,12 +200,6 @@ def _listen(stream: Iterator[bytes], listener: Listener) -> None:
     with contextlib.suppress(OSError, ValueError, *_errors()):  # the engine hangs up
         for piece in pieces(stream):
             listener(piece)
-
-
-def _devices(visible: str) -> list[str]:
-    """The GPUs that CUDA_VISIBLE_DEVICES names."""
-    given = [device.strip() for device in visible.split(",")]
-    return list(itertools.takewhile(lambda device: device not in _NO_DEVICE, given))
 
 
 def _user() -> str:
