@@ -123,7 +123,9 @@ class NothingToDo(logging.Handler):
     """Ends a run in which there is nothing to do: Snakemake has no hook for that, only its words."""
 
     def emit(self, record):
-        if record.msg == NOTHING_TO_BE_DONE_MSG and not workflow.dryrun:
+        if record.msg != NOTHING_TO_BE_DONE_MSG or workflow.dryrun:
+            return
+        if not workflow.execution_settings.no_hooks:
             end_run(done=True)
 
 

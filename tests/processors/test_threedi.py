@@ -772,6 +772,10 @@ def test_debug_is_of_one_processor(clip: Path, tmp_path: Path, capsys: pytest.Ca
         thread.start()
         thread.join(30)
         assert capsys.readouterr().err == ""
+        warning = threading.Thread(target=log.warning, args=("the server is away",))
+        warning.start()
+        warning.join(30)
+        assert capsys.readouterr().err == "the server is away\n"
         loud.detect_landmarks()
     assert "video_detect_landmarks: " in capsys.readouterr().err
     assert (log.level, log.handlers) == before

@@ -47,7 +47,8 @@ def _begin() -> None:
         if not log.handlers:
             _handler = logging.StreamHandler(sys.stderr)
             _handler.setFormatter(logging.Formatter("%(message)s"))
-            _handler.addFilter(lambda record: _shown.get())
+            # warnings were shown without us, and no handler but ours has them now
+            _handler.addFilter(lambda record: _shown.get() or record.levelno >= logging.WARNING)
             log.addHandler(_handler)
         log.setLevel(min(log.getEffectiveLevel(), logging.INFO))
 
