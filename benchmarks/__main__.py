@@ -6,11 +6,11 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import accuracy, memory, planning, speed
+from benchmarks import accuracy, clips, memory, planning, speed
 from benchmarks.measure import ROOT
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-parser.add_argument("what", nargs="*", default=["speed", "memory", "planning"])
+parser.add_argument("what", nargs="*", default=["speed", "clips", "memory", "planning"])
 parser.add_argument(
     "--clip",
     type=Path,
@@ -19,6 +19,9 @@ parser.add_argument(
 )
 parser.add_argument("--runs", type=int, default=5, help="alternating runs (5)")
 parser.add_argument("--copies", type=int, default=40, help="copies of the clip in a shard (40)")
+parser.add_argument(
+    "--clips", type=int, default=400, help="clips of two seconds, in 8 shards (400)"
+)
 parser.add_argument("--times", type=int, default=30, help="how much longer the long clip is (30)")
 parser.add_argument("--samples", type=int, default=300_000, help="samples to plan (300000)")
 parser.add_argument("--shards", type=int, default=512, help="shards to plan (512)")
@@ -36,6 +39,8 @@ with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
     folder = Path(name)
     if "speed" in options.what:
         speed.run(folder, options.clip, options.runs, options.copies)
+    if "clips" in options.what:
+        clips.run(folder, options.clip, options.clips, 8, options.runs)
     if "memory" in options.what:
         memory.run(folder, options.clip, options.times)
     if "planning" in options.what:

@@ -55,6 +55,18 @@ def repeated(clip: Path, times: int, output: Path) -> None:
                 shift = last
 
 
+def shortened(clip: Path, seconds: float, output: Path) -> None:
+    """Write the packets of a clip's first seconds."""
+    with av.open(str(clip)) as source, av.open(str(output), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is None or packet.pts * packet.time_base >= seconds:
+                continue
+            packet.stream = copy
+            target.mux(packet)
+
+
 def count_frames(clip: Path) -> int:
     """Decoded frames of a clip."""
     with av.open(str(clip)) as container:

@@ -81,6 +81,31 @@ def crops(path):
     return path if PLAN.config["dataset"]["keep_crops"] else temp(path)
 
 
+def segments(folder, suffix="parquet"):
+    """Input function: the files of all segments of a shard, few shards have any."""
+
+    def files(wildcards):
+        names = PLAN.segments_of(wildcards.shard)
+        return [f"{OUT}/{folder}/.segments/{name}.{suffix}" for name in names]
+
+    return files
+
+
+def of_shard(folder):
+    """Input function: the table of the shard that a segment's sample is in."""
+
+    def table(wildcards):
+        return f"{OUT}/{folder}/{PLAN.segments[wildcards.sample]['shard']}.parquet"
+
+    return table
+
+
+def segment_range(wildcards):
+    """A parameter of a segment's rules: two samples of one shard may have the same inputs."""
+    part = PLAN.segment(wildcards.sample, int(wildcards.segment))
+    return [part.sample, part.number, part.start, part.end]
+
+
 def jobs_of_run():
     """Every job of this run's graph by its stage, for those who watch it."""
     from snakemake.io import is_flagged

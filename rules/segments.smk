@@ -1,30 +1,5 @@
 # Long recordings: their faces and landmarks are found in segments, a job each. What comes next,
 # tracks first, sees the recording whole: rules/detect.smk and rules/landmarks.smk put it together.
-def segments(folder, suffix="parquet"):
-    """Input function: the files of all segments of a shard, few shards have any."""
-
-    def files(wildcards):
-        names = PLAN.segments_of(wildcards.shard)
-        return [f"{OUT}/{folder}/.segments/{name}.{suffix}" for name in names]
-
-    return files
-
-
-def of_shard(folder):
-    """Input function: the table of the shard that a segment's sample is in."""
-
-    def table(wildcards):
-        return f"{OUT}/{folder}/{PLAN.segments[wildcards.sample]['shard']}.parquet"
-
-    return table
-
-
-def segment_range(wildcards):
-    """A parameter of a segment's rules: two samples of one shard may have the same inputs."""
-    part = PLAN.segment(wildcards.sample, int(wildcards.segment))
-    return [part.sample, part.number, part.start, part.end]
-
-
 rule detect_segment:
     input:
         probe=of_shard("probe"),
