@@ -94,3 +94,14 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path):
     reader = TableReader(write(tmp_path / "u.parquet", {"a": 5}))
     with reader, pytest.raises(TableError, match="lacks the column colour"):
         reader.read("a", ["colour"])
+
+
+def test_damage_inside_a_table_is_named_with_its_cure(tmp_path: Path):
+    path = write(tmp_path / "t.parquet", {"a": 2000})
+    data = bytearray(path.read_bytes())
+    data[100:2000] = bytes(1900)
+    path.write_bytes(data)
+    link = tmp_path / "results.parquet"
+    link.symlink_to(path)
+    with TableReader(link) as reader, pytest.raises(TableError, match=f"delete {path} and run"):
+        reader.read("a")

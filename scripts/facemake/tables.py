@@ -322,10 +322,7 @@ class TableReader:
         try:
             self._file = pq.ParquetFile(path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise TableError(
-                f"{path} cannot be read as a table ({error}); if it is one of a run's results, "
-                f"delete {path.resolve()} and run again"
-            ) from None
+            raise self._unreadable(error) from None
         document = (self._file.schema_arrow.metadata or {}).get(METADATA_KEY)
         if document is None:
             raise ForeignFileError(f"{path} was not written by facemake")
@@ -362,7 +359,16 @@ class TableReader:
         missing = set(columns or ()) - set(self.schema.names)
         if missing:
             raise TableError(f"{self.path} lacks the column {', '.join(sorted(missing))}")
-        return self._file.read_row_groups(indices, columns=columns, use_threads=False)
+        try:
+            return self._file.read_row_groups(indices, columns=columns, use_threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> TableError:
+        return TableError(
+            f"{self.path} cannot be read as a table ({error}); if it is one of a run's results, "
+            f"delete {self.path.resolve()} and run again"
+        )
 
     def close(self) -> None:
         """Close the file."""
