@@ -8,7 +8,7 @@ LOCKED := $(PIP) --no-deps --require-hashes --no-build-isolation
 CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: demo demo-3di test test-containers lint format bench lock clean help
+.PHONY: demo demo-3di slurm test test-containers test-slurm lint format bench lock clean help
 
 demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -27,6 +27,12 @@ demo-3di: .venv/default  ## The same sample through engine 3di, on a stand-in: i
 	@echo "BITBOX_3DI, BITBOX_3DI_LITE or BITBOX_DOCKER; containers/3di has the recipe of an image."
 	@echo "The report: $(CURDIR)/results-3di/report/index.html; raw files: results-3di/3di/"
 
+slurm: .venv/slurm  ## Let snakemake send jobs to a SLURM cluster (profiles/slurm)
+
+.venv/slurm: .venv/default requirements/slurm.txt
+	$(LOCKED) -r requirements/slurm.txt
+	@touch $@
+
 test: .venv/dev resources/bundled/moving_portrait.mp4  ## Run all tests, real workflow runs included
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
@@ -35,6 +41,11 @@ test-containers: .venv/dev  ## Tests in a real Apptainer and a real Docker engin
 	$(BIN)/python tests/containers/setup.py || test $$? -eq 77
 	$(BIN)/python -m pytest -n 0 -m containers tests/containers; code=$$?; \
 	    $(BIN)/python tests/containers/setup.py --stop; exit $$code
+
+test-slurm: .venv/dev resources/bundled/moving_portrait.mp4  ## Tests on a real SLURM of one node (root on Debian)
+	$(BIN)/python tests/slurm/setup.py || test $$? -eq 77
+	$(BIN)/python -m pytest -n 0 -m slurm tests/slurm; code=$$?; \
+	    $(BIN)/python tests/slurm/setup.py --stop; exit $$code
 
 lint: .venv/dev resources/bundled/moving_portrait.mp4  ## Style, types, Snakemake's own linter
 	$(BIN)/ruff check scripts tests benchmarks
@@ -74,9 +85,10 @@ resources/bundled/moving_portrait.mp4: .venv/default
 
 lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (needs uv)
 	$(LOCK) pyproject.toml --excludes requirements/not-needed.txt -o requirements/default.txt
-	$(LOCK) pyproject.toml --extra dev --extra 3di --extra serve --excludes requirements/not-needed.txt \
+	$(LOCK) pyproject.toml --extra dev --extra 3di --extra serve --extra slurm --excludes requirements/not-needed.txt \
 	    -c requirements/default.txt -o requirements/dev.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
+	$(LOCK) --no-deps requirements/slurm.in -o requirements/slurm.txt
 	$(LOCK) --no-deps requirements/bundled.in -o requirements/bundled.txt
 
 clean:  ## Delete the results and the run's own folder; the environment and the cache stay

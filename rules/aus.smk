@@ -14,8 +14,8 @@ rule aus:
         container("aus")
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=grows(500),
+        runtime=grows(60),
     params:
         recipe=recipe("aus"),
         container=container_identity("aus"),

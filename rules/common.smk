@@ -76,6 +76,11 @@ def container_identity(stage):
     return PLAN.containers[PLAN.stack(stage)]
 
 
+def grows(amount):
+    """Memory or minutes: of an attempt after one that was ended for want of them, more."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def crops(path):
     """The crops, which go when nothing needs them any more unless the config keeps them."""
     return path if PLAN.config["dataset"]["keep_crops"] else temp(path)

@@ -20,8 +20,8 @@ rule dataset:
         container("dataset")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=120,
+        mem_mb=grows(1000),
+        runtime=grows(120),
     params:
         recipe=recipe("dataset"),
         container=container_identity("dataset"),
@@ -46,8 +46,8 @@ rule merge_dataset:
         container("merge_dataset")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=240,
+        mem_mb=grows(1000),
+        runtime=grows(240),
     params:
         recipe=recipe("merge_dataset"),
         container=container_identity("merge_dataset"),
@@ -72,8 +72,8 @@ rule manifest:
         container("manifest")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     params:
         recipe=recipe("manifest"),
         container=container_identity("manifest"),
@@ -100,8 +100,8 @@ rule verdict:
         container("manifest")
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=grows(500),
+        runtime=grows(10),
     params:
         max_failed_fraction=PLAN.config["max_failed_fraction"],
     message:

@@ -14,8 +14,8 @@ rule detect:
         container("detect")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=240,
+        mem_mb=grows(1000),
+        runtime=grows(240),
     params:
         recipe=recipe("detect"),
         container=container_identity("detect"),

@@ -16,8 +16,8 @@ rule embed:
         container("embed")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=120,
+        mem_mb=grows(1000),
+        runtime=grows(120),
     params:
         recipe=recipe("embed"),
         container=container_identity("embed"),

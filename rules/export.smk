@@ -23,8 +23,8 @@ rule export_3di:
         container("export_3di")
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=grows(500),
+        runtime=grows(60),
     params:
         recipe=recipe("export_3di"),
         container=container_identity("export_3di"),

@@ -19,8 +19,8 @@ rule expressions:
         container("expressions")
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=grows(500),
+        runtime=grows(60),
     params:
         recipe=recipe("expressions"),
         container=container_identity("expressions"),

@@ -15,8 +15,8 @@ rule fit:
         container("fit")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=120,
+        mem_mb=grows(1000),
+        runtime=grows(120),
     params:
         recipe=recipe("fit"),
         container=container_identity("fit"),

@@ -18,8 +18,8 @@ rule landmarks:
         container("landmarks")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=240,
+        mem_mb=grows(1000),
+        runtime=grows(240),
     params:
         recipe=recipe("landmarks"),
         container=container_identity("landmarks"),

@@ -15,8 +15,8 @@ rule probe:
         container("probe")
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=grows(500),
+        runtime=grows(60),
     params:
         recipe=recipe("probe"),
         container=container_identity("probe"),

@@ -29,8 +29,8 @@ rule report_pages:
         container("report")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     params:
         recipe=recipe("report"),
         looks=report_looks(),
@@ -59,8 +59,8 @@ rule report:
         container("report")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     params:
         recipe=recipe("report"),
         looks=report_looks(),

@@ -16,8 +16,8 @@ rule detect_segment:
         container("detect_segment")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=120,
+        mem_mb=grows(1000),
+        runtime=grows(120),
     params:
         recipe=recipe("detect_segment"),
         container=container_identity("detect_segment"),
@@ -47,8 +47,8 @@ rule landmarks_segment:
         container("landmarks_segment")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=120,
+        mem_mb=grows(1000),
+        runtime=grows(120),
     params:
         recipe=recipe("landmarks_segment"),
         container=container_identity("landmarks_segment"),

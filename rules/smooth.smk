@@ -15,8 +15,8 @@ rule smooth:
         container("smooth")
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=grows(500),
+        runtime=grows(60),
     params:
         recipe=recipe("smooth"),
         container=container_identity("smooth"),

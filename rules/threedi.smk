@@ -17,8 +17,8 @@ rule threedi_video:
         container("threedi_video")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=240,
+        mem_mb=grows(1000),
+        runtime=grows(240),
     params:
         recipe=recipe("threedi_video"),
         container=container_identity("threedi_video"),
@@ -41,8 +41,8 @@ rule threedi_model:
         container("threedi_model")
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         recipe=recipe("threedi_model"),
         container=container_identity("threedi_model"),
@@ -73,8 +73,8 @@ for STEP in STEPS:
             container(f"threedi_{STEP}")
         threads: 1
         resources:
-            mem_mb=8000,
-            runtime=1440,
+            mem_mb=grows(8000),
+            runtime=grows(1440),
             gpu=1 if program(ENGINE, STEP).gpu else 0,
         params:
             recipe=recipe(f"threedi_{STEP}"),
@@ -101,8 +101,8 @@ rule detect:
         container("detect")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=120,
+        mem_mb=grows(1000),
+        runtime=grows(120),
     params:
         recipe=recipe("detect"),
         container=container_identity("detect"),
@@ -130,8 +130,8 @@ rule landmarks:
         container("landmarks")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=240,
+        mem_mb=grows(1000),
+        runtime=grows(240),
     params:
         recipe=recipe("landmarks"),
         container=container_identity("landmarks"),
@@ -167,8 +167,8 @@ rule fit:
         container("fit")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=120,
+        mem_mb=grows(1000),
+        runtime=grows(120),
     params:
         recipe=recipe("fit"),
         container=container_identity("fit"),
@@ -192,8 +192,8 @@ rule threedi_files:
         container("threedi_video")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     message:
         "3DI's raw files of {wildcards.shard}"
     script:

@@ -13,6 +13,7 @@ from facemake.cli import (
     materialize,
     mesh,
     models,
+    profile,
     provenance,
     run,
     serve,
@@ -21,7 +22,10 @@ from facemake.cli import (
 from facemake.errors import FacemakeError
 from facemake.version import __version__
 
-_COMMANDS = (run, status, models, provenance, compare, mesh, export, cache, materialize, serve)
+_COMMANDS = (
+    *(run, status, profile, models, provenance, compare, mesh, export),
+    *(cache, materialize, serve),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,137 @@
+"""A real SLURM of one node; skipped where there is none."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from conftest import ROOT
+
+SECONDS_BETWEEN_LOOKS = 6
+"""A little above what a short job takes, so that most of them have ended at the first look."""
+
+
+@cache
+def _setup() -> ModuleType:
+    """The script, as a module."""
+    spec = importlib.util.spec_from_file_location(
+        "slurm_setup", Path(__file__).with_name("setup.py")
+    )
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[object]:
+    """The cluster (`setup.Cluster`); its programs are on PATH and find it."""
+    found = _setup().state()
+    if not found:
+        pytest.skip("SLURM is not set up: `make test-slurm` does that")
+    if "missing" in found:
+        pytest.skip(f"no SLURM on this machine: {found['missing']}")
+    cluster = _setup().Cluster(Path(found["folder"]))
+    try:
+        cluster.start()
+    except _setup().UnavailableError as reason:
+        pytest.skip(f"no SLURM on this machine: {reason}")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in cluster.environment().items():
+            patch.setenv(name, value)
+        yield cluster
+
+
+@dataclass
+class Site:
+    """A user's account on the cluster: a home of its own, with the profile as a site edits it."""
+
+    home: Path
+    profile: Path
+
+    def environment(self) -> dict[str, str]:
+        """Of a user who has activated facemake's environment."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "XDG"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {**kept, "HOME": str(self.home), "PATH": path}
+
+    def start(self, folder: Path, *words: str) -> subprocess.Popen[str]:
+        """Start a command in a folder; what it says goes to `run.log` there."""
+        with (folder / "run.log").open("a") as log:
+            return subprocess.Popen(
+                words,
+                cwd=folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+
+    def run(self, folder: Path, *words: str, seconds: float = 240) -> str:
+        """Run a command to its end; what it said. It fails the test where the command fails."""
+        running = self.start(folder, *words)
+        try:
+            code = running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            pytest.fail(f"{words} did not end:\n{self.said(folder)[-6000:]}")
+        assert code == 0, self.said(folder)[-6000:]
+        return self.said(folder)
+
+    def said(self, folder: Path) -> str:
+        return (folder / "run.log").read_text()
+
+    def edit(self, **values: object) -> None:
+        """Set keys of the installed profile, `_` for `-`."""
+        document = yaml.safe_load(self.profile.read_text())
+        document |= {key.replace("_", "-"): value for key, value in values.items()}
+        self.profile.write_text(yaml.safe_dump(document))
+
+
+@pytest.fixture(scope="session")
+def site(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The profile is installed by the command, and edited as it asks for."""
+    home = tmp_path_factory.mktemp("home")
+    site = Site(home, home / ".config" / "snakemake" / "slurm" / "config.yaml")
+    said = site.run(home, "facemake", "profile", "install", "slurm")
+    assert str(site.profile) in said and site.profile.is_file()
+    site.edit(
+        slurm_init_seconds_before_status_checks=SECONDS_BETWEEN_LOOKS,
+        latency_wait=10,
+        partitions={"cpu": {"max_runtime": "7d"}, "gpu": {"max_runtime": "7d", "max_gpu": 2}},
+    )
+    return site
+
+
+def waited(is_so: Callable[[], object], seconds: float = 60, every: float = 0.1) -> bool:
+    """Wait until something is so; False where it is not in time."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            return False
+        time.sleep(every)
+    return True
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, as a user clones it for a study."""
+    folder = tmp_path_factory.mktemp("clone") / "facemake"
+    for name in ("rules", "scripts", "config", "profiles", "envs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", folder)
+    return folder

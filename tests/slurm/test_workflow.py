@@ -1,0 +1,61 @@
+"""The whole workflow on the cluster gives what it gives on one machine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from runworkflow import bytes_of, run, study
+
+pytestmark = [pytest.mark.slurm, pytest.mark.workflow]
+
+
+def sheet(folder: Path, samples: list[tuple[str, Path]], **config: object) -> Path:
+    """Samples and settings of a user, whose cache is on as it comes."""
+    (folder / "config").mkdir(parents=True, exist_ok=True)
+    lines = ["sample\tpath", *(f"{name}\t{path}" for name, path in samples)]
+    (folder / "config" / "samples.tsv").write_text("\n".join(lines) + "\n")
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def samples(bundled: Path, shared: Path) -> list[tuple[str, Path]]:
+    """The bundled sample, and a real clip."""
+    return [
+        ("moving", bundled / "moving_portrait.mp4"),
+        ("portraits", bundled / "portraits"),
+        ("real", shared / "data" / "single_face.mp4"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def local(samples: list[tuple[str, Path]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same on this machine, without a cluster: its results."""
+    done = run(study(tmp_path_factory.mktemp("local"), samples))
+    assert done.code == 0, done.output
+    return done.results
+
+
+def jobs(cluster: Any) -> list[dict[str, str]]:
+    """Every job that the controller still knows, oldest first."""
+    blocks = re.split(r"\n(?=JobId=)", cluster.call("scontrol", "--oneliner", "show", "job"))
+    return [dict(re.findall(r"(\S+?)=(\S*)", block)) for block in blocks if block.strip()]
+
+
+def test_a_clone_and_the_two_commands_give_the_same_bytes(
+    cluster: Any,
+    site: Any,
+    project: Path,
+    samples: list[tuple[str, Path]],
+    local: Path,
+):
+    sheet(project, samples)
+    said = site.run(project, "snakemake", "--profile", "slurm")
+    assert "3 samples: 3 ok" in said
+    assert bytes_of(project / "results") == bytes_of(local)
+    site.run(project, "facemake", "compare", "results", str(local))
