@@ -6,12 +6,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+# first: what is imported below then brings no more than itself
+import facemake.backends.mediapipe_package  # noqa: F401
+
+# isort: split
 import mediapipe as mp
 import numpy as np
 from google.protobuf import text_format
 from mediapipe.framework import calculator_pb2
 from mediapipe.python import packet_creator
-from mediapipe.python._framework_bindings import calculator_graph, resource_util
+from mediapipe.python._framework_bindings import calculator_graph, image_frame, resource_util
 from numpy.typing import NDArray
 
 
@@ -64,5 +68,5 @@ class Graph:
 def image_packet(rgb: NDArray[np.uint8]) -> Any:
     """An (H, W, 3) uint8 RGB array as MediaPipe's image frame."""
     return packet_creator.create_image_frame(
-        image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(rgb)
+        image_format=image_frame.ImageFormat.SRGB, data=np.ascontiguousarray(rgb)
     )

@@ -6,7 +6,12 @@ its threshold is fixed inside, and only the graph's own options move it.
 
 from __future__ import annotations
 
-import mediapipe.modules.face_detection.face_detection_pb2  # noqa: F401  (registers the options)
+# first: what is imported below then brings no more than itself
+import facemake.backends.mediapipe_package  # noqa: F401
+
+# isort: split
+import mediapipe.framework.formats.detection_pb2
+import mediapipe.modules.face_detection.face_detection_pb2  # noqa: F401  (both are registered)
 import numpy as np
 from mediapipe.python import packet_getter
 from numpy.typing import NDArray

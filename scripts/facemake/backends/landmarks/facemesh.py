@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from math import atan2, isfinite
 
+# first: what is imported below then brings no more than itself
+import facemake.backends.mediapipe_package  # noqa: F401
+
+# isort: split
 import mediapipe.calculators.core.constant_side_packet_calculator_pb2
 import mediapipe.calculators.core.split_vector_calculator_pb2
 import mediapipe.calculators.tensor.image_to_tensor_calculator_pb2
 import mediapipe.calculators.tensor.inference_calculator_pb2
-import mediapipe.calculators.tensor.tensors_to_floats_calculator_pb2  # noqa: F401
+import mediapipe.calculators.tensor.tensors_to_floats_calculator_pb2
+import mediapipe.framework.formats.landmark_pb2  # noqa: F401  (the messages are registered)
 import numpy as np
 from mediapipe.framework.formats import rect_pb2
 from mediapipe.python import packet_creator, packet_getter
