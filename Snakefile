@@ -10,8 +10,11 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-# Snakemake hands this folder on to every script, in conda environments and containers too.
-sys.path.insert(0, f"{workflow.basedir}/scripts")
+# Snakemake hands this folder on to every script, in conda environments and containers too. It is
+# beside this file also where another workflow imports it.
+sys.path.insert(
+    0, f"{workflow.current_basedir.get_path_or_uri(secret_free=True)}/scripts"
+)
 
 
 # What the file leaves out has its default from the schema: the shipped file is not merged beneath,
@@ -22,6 +25,7 @@ if Path("config/config.yaml").is_file():
 
 
 include: "rules/common.smk"
+include: "rules/run.smk"
 include: "rules/threedi_common.smk"
 include: "rules/probe.smk"
 

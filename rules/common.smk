@@ -4,7 +4,6 @@
 # .facemake/plan. A job of a cluster, which parses this file again, reads that plan and nothing else.
 import logging
 
-from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import logger
 
 from facemake import plan as planning
@@ -12,10 +11,6 @@ from facemake.backends.threedi.install import use_settings
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
 from facemake.runtime import gpu
-from facemake.runtime.failures import stage_and_shard
-from facemake.watch.run import Job, write_end, write_start
-
-RULES = workflow.current_basedir
 
 
 def _plan():
@@ -109,55 +104,3 @@ def segment_range(wildcards):
     """A parameter of a segment's rules: two samples of one shard may have the same inputs."""
     part = PLAN.segment(wildcards.sample, int(wildcards.segment))
     return [part.sample, part.number, part.start, part.end]
-
-
-def jobs_of_run():
-    """Every job of this run's graph by its stage, for those who watch it."""
-    from snakemake.io import is_flagged
-
-    order = {rule: index for index, rule in enumerate(workflow.rules)}
-    to_do = set(workflow.dag.needrun_jobs())
-    for job in sorted(
-        workflow.dag.jobs, key=lambda job: (order[job.rule], str(job.log))
-    ):
-        known = stage_and_shard(str(job.log[0])) if job.log else None
-        if known is not None and job.rule.basedir == RULES:
-            kept = [str(file) for file in job.output if not is_flagged(file, "temp")]
-            yield Job(*known, job in to_do, kept)
-
-
-def start_run():
-    """Write the plan for the jobs, say what runs, and who.
-
-    Only here: `onstart` comes after Snakemake has locked the folder, and not in a dry run.
-    """
-    planning.write_owner()
-    planning.write(PLAN)
-    planning.note_use(PLAN, done=False)
-    write_start(OUT, jobs_of_run())
-    print(planning.describe(PLAN), file=sys.stderr)
-    for path in planning.set_orphans_aside(PLAN):
-        print(f"no longer in the plan: {path}", file=sys.stderr)
-
-
-def end_run(done):
-    """Say how each sample ended, naming those that gave nothing."""
-    from facemake import summary
-
-    planning.note_use(PLAN, done=True)
-    write_end(done)
-    print(summary.of_run(Path(OUT), PLAN.shards, done), file=sys.stderr)
-
-
-class NothingToDo(logging.Handler):
-    """Ends a run in which there is nothing to do: Snakemake has no hook for that, only its words."""
-
-    def emit(self, record):
-        if record.msg != NOTHING_TO_BE_DONE_MSG or workflow.dryrun:
-            return
-        if not workflow.execution_settings.no_hooks:
-            end_run(done=True)
-
-
-if workflow.is_main_process:
-    logger.addHandler(NothingToDo())

@@ -15,7 +15,7 @@ import yaml
 from conftest import ROOT
 
 # Files that are no results: links to look at, what a job said and cost, the machine's name.
-NO_RESULTS = ("report/", "logs/", "benchmarks/", ".orphans/")
+NO_RESULTS = ("report/", "logs/", "run.log", "benchmarks/", ".orphans/")
 
 
 @dataclass(frozen=True)

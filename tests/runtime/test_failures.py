@@ -79,6 +79,7 @@ def test_every_rule_logs_where_its_stage_and_shard_can_be_told():
     logs = re.findall(r'f"\{OUT\}/(logs/[^"]*)"', rules)
     assert len(logs) > 15
     for log in logs:
-        log = log.replace("{{shard}}", "a.b").replace("{STEP}", "fit")
+        log = re.sub(r"\{\{(shard|sample\}\}\.\{\{segment)\}\}", "a.b", log)
+        log = log.replace("{STEP}", "fit")
         job = failures.stage_and_shard(f"results/{log}")
         assert job is not None and job[1] == ("a.b" if "a.b" in log else "")

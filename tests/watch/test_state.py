@@ -139,13 +139,34 @@ def test_a_killed_job_is_a_failure_and_a_killed_run_does_not_run(folder: Folder)
 
 def test_what_an_earlier_run_noted_waits_while_this_run_goes_on(folder: Folder):
     folder.fails("detect", "p0")
+    folder.write("progress", "detect.p2", replace(folder.beat("detect", "p2"), started=1.0))
     for stage in OUTPUTS:
         folder.finish(stage, "p1")
     later = time.time() + 60
     os.utime(folder.work / "run.json", (later, later))
-    assert (states(folder)["a"], states(folder)["c"]) == ("waiting", "waiting")
+    assert set(states(folder).values()) == {"waiting"}
     runs.write_end(False)
-    assert states(folder)["a"] == "failed"
+    assert states(folder)["a"] == states(folder)["d"] == "failed"
+
+
+def test_segments_are_jobs_of_their_samples_shard_and_go_when_they_are_joined(folder: Folder):
+    def of(number: int) -> Job:
+        name = f"a.000{number}"
+        path = f"results/detections/.segments/{name}.parquet"
+        return Job("detect_segment", name, True, [path], "p0", ["detect", "p0"])
+
+    runs.write_start("results", [of(1), of(2), *runs.read().jobs])
+    folder.runs("detect_segment", "a.0001", samples=1)
+    folder.fails("detect_segment", "a.0002", sample="a")
+    assert states(folder)["a"] == "failed" and states(folder)["b"] == "held_up"
+    assert Watcher(folder.path).look().jobs("detect_segment") == {"running": 1, "failed": 1}
+    for place in ("progress/detect_segment.a.0001.json", "failed/detect_segment.a.0002.json"):
+        (folder.work / place).unlink()
+    assert states(folder)["a"] == "waiting"
+    for stage in OUTPUTS:
+        folder.finish(stage, "p0")
+    assert Watcher(folder.path).look().jobs("detect_segment") == {"done": 2}
+    assert states(folder)["a"] == "done"
 
 
 def test_a_retry_that_runs_has_not_failed_and_success_wins(folder: Folder):
@@ -178,7 +199,7 @@ def test_the_rest_takes_as_long_as_the_run_so_far_says(folder: Folder):
 
 
 def test_nothing_is_said_of_a_rate_before_there_is_one(folder: Folder):
-    assert line(Watcher(folder.path).look()) == "0 of 6 samples (0% of the work)"
+    assert line(Watcher(folder.path).look()) == "0 of 6 samples (0 %)"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,13 @@ _SAYS_HOW_MANY = (
 )
 """Options of snakemake that say, or whose executor says, how many jobs a GPU has."""
 
+_SAY_WHAT_IS_SHOWN = (
+    *("--quiet", "-q", "--verbose", "-n", "--dry-run", "--dryrun", "--printshellcmds", "-p"),
+    *("--list", "--list-rules", "-l", "--summary", "-S", "--detailed-summary", "-D", "--lint"),
+    *("--dag", "--rulegraph", "--filegraph", "--touch", "-t", "--unlock", "--help", "-h"),
+)
+"""Options of snakemake after which its own words are wanted."""
+
 SNAKEFILE = LIBRARY.parent.parent / "Snakefile"
 
 
@@ -34,7 +41,9 @@ def add_to(commands: Any) -> None:
         help="run the workflow in this folder",
         description="Runs snakemake with all cores in this folder; every further argument is "
         "snakemake's own. The lock that a killed run left is cleared first. A GPU is "
-        "used by one job at a time (config: jobs_per_gpu) unless --resources says otherwise.",
+        "used by one job at a time (config: jobs_per_gpu) unless --resources says otherwise. "
+        "Instead of a block of lines a job, one line says how far the run is (`facemake status` "
+        "says more); --verbose shows all.",
         epilog="example: facemake run --cores 8 training_set",
     )
     parser.add_argument("--cores", default="all", help="how many jobs at once (all)")
@@ -61,7 +70,9 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     if not any(word.split("=")[0] in _SAYS_HOW_MANY for word in rest):
         gpu.use_settings(_jobs_per_gpu(folder))
         limits = ["--resources", f"gpu={gpu.capacity()}"]
-    command = [*snakemake, "--cores", options.cores, *rest, *limits]
+    asked = any(word.split("=")[0] in _SAY_WHAT_IS_SHOWN for word in rest)
+    quiet = [] if asked else ["--quiet", "rules", "progress", "host"]
+    command = [*snakemake, *quiet, "--cores", options.cores, *rest, *limits]
     # in the place of this process: whoever ends it ends the run
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606

@@ -100,7 +100,7 @@ def samples(state: State) -> Iterator[dict[str, str]]:
 def _stage(shard: Shard) -> str:
     """The stage that runs, else the first that waits; "" where all is done."""
     for wanted in (JobState.RUNNING, JobState.WAITING):
-        for stage, state in shard.states.items():
+        for (stage, _), state in shard.states.items():
             if state is wanted:
                 return stage
     return ""

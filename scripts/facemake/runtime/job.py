@@ -26,9 +26,9 @@ def job(log: str | Path | None, threads: int = 1, gpus: int = 0) -> Iterator[Non
     """Run a stage as a job of the workflow.
 
     Sets the thread variables before any numerical library is imported (import the stage inside the
-    block), writes the log of the library and any uncaught exception to `log`, and repeats errors on
-    standard error. A `FacemakeError` is shown as its message alone. A failure is noted where
-    `facemake status` finds it (`facemake.runtime.failures`).
+    block), writes the log of the library, standard error and any uncaught exception to `log`, and
+    repeats warnings and errors on the standard error that it had. A `FacemakeError` is shown as its
+    message alone. A failure is noted for `facemake status` (`facemake.runtime.failures`).
 
     Args:
         log: the rule's log file; None: standard error only.
@@ -44,14 +44,19 @@ def job(log: str | Path | None, threads: int = 1, gpus: int = 0) -> Iterator[Non
     end_on_sigterm(lambda: _note_end_from_outside(log))
     logger = logging.getLogger("facemake")
     logger.setLevel(logging.INFO)
-    terminal = logging.StreamHandler(sys.stderr)
+    terminal = logging.StreamHandler(os.fdopen(os.dup(2), "w", encoding="utf-8"))
     terminal.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(terminal)
     if log:
         Path(log).parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(log, mode="w", encoding="utf-8")
+        Path(log).write_bytes(b"")
+        file = logging.FileHandler(log, mode="a", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(file)
+        terminal.setLevel(logging.WARNING)  # how far it is, the run itself says
+        # what libraries in C++ write by themselves, a page of warnings a job, is for the log
+        with Path(log).open("ab") as stream:
+            os.dup2(stream.fileno(), 2)
     start = time.monotonic()
     try:
         with heartbeat.beating(log), lease(gpus):

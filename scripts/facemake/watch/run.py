@@ -22,13 +22,23 @@ class Job(NamedTuple):
     Attributes:
         stage, shard: as in `facemake.runtime.failures.Failure`.
         to_do: it had to run when the run started.
-        outputs: its files and folders that stay, relative to the working directory.
+        outputs: its files and folders that stay, relative to the working directory; of a job of
+            which none stays, all.
+        part_of: the shard whose samples it works on, where its own name is another: a segment's.
+        until: stage and shard of the job after which its outputs go; None: they stay.
     """
 
     stage: str
     shard: str
     to_do: bool
     outputs: list[str]
+    part_of: str = ""
+    until: list[str] | None = None
+
+    @property
+    def samples_of(self) -> str:
+        """The shard whose samples it works on."""
+        return self.part_of or self.shard
 
 
 @dataclass(frozen=True)

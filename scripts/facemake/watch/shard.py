@@ -42,7 +42,7 @@ class Shard:
         samples: their names, in the order of the tables.
         frames: of each sample that was probed, decoded frames.
         said: of each sample that has one, its status and reason.
-        states: stage -> state.
+        states: of each job, by stage and name: the shard's, or a segment's.
         failures: those that stand.
         beats: of the jobs that run.
     """
@@ -51,7 +51,7 @@ class Shard:
     samples: Sequence[str] = ()
     frames: Mapping[str, int] = field(default_factory=dict)
     said: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    states: dict[str, JobState] = field(default_factory=dict)
+    states: dict[tuple[str, str], JobState] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
 

@@ -68,7 +68,10 @@ class State:
     def jobs(self, stage: str) -> Counter[JobState]:
         """How many jobs of a stage are in each state."""
         return Counter(
-            shard.states[stage] for shard in self.shards.values() if stage in shard.states
+            state
+            for shard in self.shards.values()
+            for (of, _), state in shard.states.items()
+            if of == stage
         )
 
     def failed(self) -> list[Failure]:
@@ -119,12 +122,17 @@ class Watcher:
         is_alive = ended is None and own is not None and own.is_alive(now, self._work)
         files = Files(self._folder)
         state = State(now, run.started, run.outdir, is_alive, ended, [], {})
+        made = _Made(run, files)
         for job in run.jobs:
-            shard = state.shards.get(job.shard)
+            shard = state.shards.get(job.samples_of)
             if shard is None:
-                shard = state.shards[job.shard] = Shard(job.shard)
+                shard = state.shards[job.samples_of] = Shard(job.samples_of)
             key = (job.stage, job.shard)
-            self._judge(job, shard, run, is_alive, files, beats.get(key), notes.get(key))
+            beat, note = beats.get(key), notes.get(key)
+            if is_alive:  # what an earlier run left is tried again by this one
+                note = note if note and note.time >= run.started else None
+                beat = beat if beat and (beat.time >= run.started or beat.is_alive()) else None
+            self._judge(job, shard, made(job), beat, note)
         state.stages = list(dict.fromkeys(job.stage for job in run.jobs))
         for shard in state.shards.values():
             if shard.name:
@@ -135,35 +143,23 @@ class Watcher:
         return state
 
     def _judge(
-        self,
-        job: Job,
-        shard: Shard,
-        run: Run,
-        is_alive: bool,
-        files: Files,
-        beat: Beat | None,
-        note: Failure | None,
+        self, job: Job, shard: Shard, made: bool, beat: Beat | None, note: Failure | None
     ) -> None:
-        made = [files.time(path) for path in job.outputs]
-        done = all(
-            t is not None and (not job.to_do or t >= run.started - CLOCKS_DIFFER) for t in made
-        )
+        key = (job.stage, job.shard)
         if beat is not None and beat.is_alive(work=self._work):
-            shard.states[job.stage] = JobState.RUNNING
+            shard.states[key] = JobState.RUNNING
             shard.beats.append(beat)
             return
-        if done:
-            shard.states[job.stage] = JobState.DONE
+        if made:
+            shard.states[key] = JobState.DONE
             return
         if beat is not None and (note is None or note.time < beat.time):
-            at = beat.sample
-            note = Failure(*job[:2], at, KILLED, True, beat.time, beat.host, beat.log)
-        # what an earlier run noted is tried again by this one
-        if note is not None and not (is_alive and note.time < run.started):
-            shard.states[job.stage] = JobState.FAILED
+            note = Failure(*key, beat.sample, KILLED, True, beat.time, beat.host, beat.log)
+        if note is not None:
+            shard.states[key] = JobState.FAILED
             shard.failures.append(note)
         else:
-            shard.states[job.stage] = JobState.WAITING
+            shard.states[key] = JobState.WAITING
 
     def _read_run(self) -> Run:
         try:
@@ -191,11 +187,11 @@ class Watcher:
         """Statuses, from what is known last, and frames."""
         name = f"{shard.name}.parquet"
         probe, counts = f"{outdir}/probe/{name}", f"{outdir}/counts/{name}"
-        if shard.states.get("probe", JobState.DONE) is JobState.DONE:
+        if shard.states.get(("probe", shard.name), JobState.DONE) is JobState.DONE:
             table = self._table(probe, files, ["sample", "status", "reason", "n_frames"])
             shard.frames = table.get("frames", {})
             shard.said = table.get("said", {})
-        if shard.states.get("dataset") is JobState.DONE:
+        if shard.states.get(("dataset", shard.name)) is JobState.DONE:
             table = self._table(counts, files, ["sample", "status", "reason"])
             shard.said = table.get("said", shard.said)
 
@@ -208,6 +204,23 @@ class Watcher:
         if known is None or known[0] != changed:
             known = self._tables[path] = changed, _read_statuses(path, columns)
         return known[1]
+
+
+class _Made:
+    """Whether a job's outputs are there, as this run makes them."""
+
+    def __init__(self, run: Run, files: Files) -> None:
+        self._run = run
+        self._files = files
+        self._jobs = {(job.stage, job.shard): job for job in run.jobs if job.until is None}
+
+    def __call__(self, job: Job) -> bool:
+        times = [self._files.time(path) for path in job.outputs]
+        oldest = self._run.started - CLOCKS_DIFFER if job.to_do else 0.0
+        if all(time is not None and time >= oldest for time in times):
+            return True
+        after = self._jobs.get((job.until[0], job.until[1])) if job.until else None
+        return after is not None and self(after)
 
 
 def _read_statuses(path: Path, columns: list[str]) -> dict[str, Any]:

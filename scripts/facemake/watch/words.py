@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
+from facemake.errors import FacemakeError
 from facemake.runtime.failures import Failure
 from facemake.watch.shard import JobState, SampleState
-from facemake.watch.state import State
+from facemake.watch.state import State, Watcher
 
 MOST_NAMED = 20
+
+_SAID = {
+    SampleState.DONE: "done",
+    SampleState.NOTHING: "done, with nothing or not all in them",
+    SampleState.RUNNING: "running",
+    SampleState.WAITING: "waiting",
+    SampleState.FAILED: "failed",
+    SampleState.HELD_UP: "held up by another one of their shard",
+}
 
 
 def line(state: State) -> str:
     """How far the run is, in one line."""
     counts = state.samples()
     finished = counts[SampleState.DONE] + counts[SampleState.NOTHING]
-    parts = [f"{finished:,} of {counts.total():,} samples ({state.work.done:.0%} of the work)"]
+    parts = [f"{finished:,} of {counts.total():,} samples ({100 * state.work.done:.0f} %)"]
     if counts[SampleState.NOTHING]:
         parts.append(f"{counts[SampleState.NOTHING]:,} gave nothing")
     failed = counts[SampleState.FAILED]
@@ -50,7 +61,7 @@ def _page(state: State, most_named: int) -> Iterator[str]:
             row += f" on {', '.join(hosts[:3])}{', ...' if len(hosts) > 3 else ''}"
         yield row.rstrip()
     counts = state.samples()
-    words = [f"{counts[word]:,} {word.replace('_', ' ')}" for word in SampleState if counts[word]]
+    words = [f"{counts[word]:,} {_SAID[word]}" for word in SampleState if counts[word]]
     yield ""
     yield "samples: " + ", ".join(words)
     failed = state.failed()
@@ -77,14 +88,32 @@ def failure_in_words(failure: Failure, indent: str = "  ") -> str:
     return f"{indent}{failure.stage}{of}{at}: {message}\n{indent}  log: {failure.log}"
 
 
+def failures_of(folder: Path) -> tuple[str, bool]:
+    """What failed in the last run of a folder, and whether everything is done.
+
+    Returns:
+        Lines, empty where nothing failed; True where every job is done.
+    """
+    try:
+        state = Watcher(folder).look()
+    except FacemakeError:
+        return "", True  # nothing was ever to be done here
+    failed = [failure_in_words(one) for one in state.failed()]
+    states = {s for shard in state.shards.values() for s in shard.states.values()}
+    if not failed:
+        return "", states <= {JobState.DONE}
+    return "\n".join([f"{len(failed)} jobs failed:", *_most(failed, MOST_NAMED)]), False
+
+
 def how(state: State) -> str:
     """Whether the run goes on, and how it ended."""
     if state.is_alive:
         return f"running since {clock(state.started)}"
     if state.ended is None:
         return "the run was killed, or its machine went down"
-    time_, well = state.ended
-    return f"{'ended well' if well else 'ended with failures'} {clock(time_)}"
+    seconds, well = state.ended
+    word = "ended well" if well else "ended with failures" if state.failed() else "was stopped"
+    return f"{word} {clock(seconds)}"
 
 
 def clock(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,7 +16,9 @@ from facemake.watch.shard import JobState, Shard
 _SECONDS_A_FRAME = {
     "probe": 0.0006,
     "detect": 0.007,
+    "detect_segment": 0.007,
     "landmarks": 0.0055,
+    "landmarks_segment": 0.0055,
     "fit": 0.0028,
     "smooth": 0.0004,
     "expressions": 0.0004,
@@ -60,22 +62,27 @@ def measure(run: Run, shards: Mapping[str, Shard], files: Files, now: float) -> 
         now: seconds since the epoch.
     """
     jobs = [job for job in run.jobs if job.to_do]
-    frames = _frames(shards)
-    if not jobs or not frames:
+    of_shards = _frames(shards)
+    if not jobs or not of_shards:
         return Work() if not jobs else Work(0.0)
+    siblings = Counter((job.stage, job.samples_of) for job in jobs)
+    frames = {
+        (job.stage, job.shard): of_shards[job.samples_of] / siblings[job.stage, job.samples_of]
+        for job in jobs
+    }
     took: dict[str, float] = defaultdict(float)
     weighed: dict[str, float] = defaultdict(float)
     for job in jobs:
-        seconds = _seconds(job, shards[job.shard], run, files)
+        seconds = _seconds(job, shards[job.samples_of], run, files)
         if seconds is not None:
             took[job.stage] += seconds
-            weighed[job.stage] += _weight(job.stage, frames[job.shard])
+            weighed[job.stage] += _weight(job.stage, frames[job.stage, job.shard])
     usual = sum(took.values()) / sum(weighed.values()) if weighed else 1.0
     ratios = {stage: took[stage] / weighed[stage] for stage in took}
     total = done = paid = 0.0
     for job in jobs:
-        weight = _weight(job.stage, frames[job.shard]) * ratios.get(job.stage, usual)
-        part = weight * _fraction(job, shards[job.shard])
+        weight = _weight(job.stage, frames[job.stage, job.shard]) * ratios.get(job.stage, usual)
+        part = weight * _fraction(job, shards[job.samples_of])
         total += weight
         done += part
         if not _is_from_cache(job, files):
@@ -84,7 +91,7 @@ def measure(run: Run, shards: Mapping[str, Shard], files: Files, now: float) -> 
     if paid < _SOONEST or elapsed < _SOONEST:
         return Work(done / total)
     rate = paid / elapsed
-    of_all = sum(frames[shard] for shard in {job.shard for job in jobs} if shard)
+    of_all = sum(of_shards[shard] for shard in {job.samples_of for job in jobs})
     return Work(done / total, of_all * done / total / elapsed, (total - done) / rate)
 
 
@@ -113,7 +120,7 @@ def _weight(stage: str, frames: float) -> float:
 
 def _seconds(job: Job, shard: Shard, run: Run, files: Files) -> float | None:
     """How long a job of this run took; None where it did not run or has no lock."""
-    if shard.states[job.stage] is not JobState.DONE or not job.outputs:
+    if shard.states[job.stage, job.shard] is not JobState.DONE or not job.outputs:
         return None
     began = files.time(f"{WORK}/locks/{job.stage}.{job.shard}")
     ended = files.time(job.outputs[0])
@@ -128,10 +135,10 @@ def _is_from_cache(job: Job, files: Files) -> bool:
 
 def _fraction(job: Job, shard: Shard) -> float:
     """Of a job that is done, 0-1."""
-    state = shard.states[job.stage]
+    state = shard.states[job.stage, job.shard]
     if state is JobState.RUNNING:
         for beat in shard.beats:
-            if beat.stage == job.stage:
+            if (beat.stage, beat.shard) == (job.stage, job.shard):
                 of_frames = beat.frames_done / beat.frames if beat.frames else 0.0
                 of_samples = beat.samples_done / beat.samples if beat.samples else 0.0
                 return min(1.0, max(of_frames, of_samples))

@@ -1,0 +1,132 @@
+# A run's start and end, and what is said in between.
+import atexit
+from dataclasses import replace
+
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
+from snakemake.io import is_flagged
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from facemake.runtime.failures import stage_and_shard
+from facemake.watch.run import Job, write_end, write_start
+from facemake.watch.ticker import Ticker
+from facemake.watch.words import failures_of
+
+RULES = workflow.current_basedir
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+
+# where the results are for those who do not ask Snakemake: another workflow may say `prefix:`
+PLACED = replace(
+    PLAN,
+    config={**PLAN.config, "outdir": str(workflow.modifier.modify_path(OUT, "output"))},
+)
+
+QUIET = {about.name for about in workflow.output_settings.quiet or ()}
+TICKER = Ticker(
+    PLACED.config["outdir"],
+    quiet={"RULES", "PROGRESS"} <= QUIET,
+    silent="ALL" in QUIET,
+)
+
+
+def stage_of(job):
+    """Stage and shard of a job of ours, None of another one: what its log is named after."""
+    ours = job.log and job.rule.basedir == RULES
+    return stage_and_shard(str(job.log[0])) if ours else None
+
+
+def jobs_of_run():
+    """Every job of this run's graph by its stage, for those who watch it."""
+    order = {rule: index for index, rule in enumerate(workflow.rules)}
+    to_do = set(workflow.dag.needrun_jobs())
+    for job in sorted(
+        workflow.dag.jobs, key=lambda job: (order[job.rule], str(job.log))
+    ):
+        known = stage_of(job)
+        if known is None:
+            continue
+        outputs = [str(file) for file in job.output if not is_flagged(file, "temp")]
+        until, part_of = None, ""
+        if not outputs:
+            outputs = [str(file) for file in job.output]
+            until = next(
+                filter(None, map(stage_of, workflow.dag.depending[job])), None
+            )
+        if "segment" in job.wildcards.keys():
+            part_of = PLAN.segments[job.wildcards.sample]["shard"]
+        yield Job(*known, job in to_do, outputs, part_of, until)
+
+
+def start_run():
+    """Write the plan for the jobs, say what runs, and who.
+
+    Only here: it comes after Snakemake has locked the folder, and not in a dry run.
+    """
+    planning.write_owner()
+    planning.write(PLAN)
+    planning.note_use(PLACED, done=False)
+    write_start(PLACED.config["outdir"], jobs_of_run())
+    print(planning.describe(PLAN), file=sys.stderr)
+    for path in planning.set_orphans_aside(PLACED):
+        print(f"no longer in the plan: {path}", file=sys.stderr)
+    TICKER.start()
+    atexit.register(end_run)
+
+
+def end_run(done=None):
+    """Say how each sample ended, naming those that gave nothing, and what failed.
+
+    Args:
+        done: well, or not; None where Snakemake does not say, or was stopped.
+    """
+    from facemake import summary
+
+    atexit.unregister(end_run)
+    TICKER.stop()
+    planning.note_use(PLACED, done=True)
+    what_failed, all_is_done = failures_of(Path())
+    done = all_is_done if done is None else done
+    write_end(done)
+    ended = summary.of_run(Path(PLACED.config["outdir"]), PLAN.shards, done)
+    TICKER.say("\n".join(filter(None, [ended, what_failed])))
+
+
+def is_looked_at_only():
+    """A dry run, one that is to do nothing besides its jobs, or none at all."""
+    how = workflow.execution_settings
+    return how is None or how.no_hooks or workflow.dryrun
+
+
+class Events(logging.Handler):
+    """What Snakemake has no hook for, or none in a workflow that another imports: its own log."""
+
+    def emit(self, record):
+        event = getattr(record, "event", None)
+        if is_looked_at_only():
+            return
+        TICKER.clear()
+        if event == LogEvent.RUN_INFO and IS_MODULE:
+            start_run()
+        elif event == LogEvent.JOB_ERROR:
+            for log in getattr(record, "log", None) or ():
+                TICKER.failed(str(log))
+
+
+def is_noise(record):
+    """What Snakemake says of each step of its scheduler even when it is to be quiet about jobs."""
+    return record.getMessage().startswith(("Select jobs to execute", "Execute "))
+
+
+class NothingToDo(logging.Handler):
+    """Ends a run in which there is nothing to do, after Snakemake's own words for that."""
+
+    def emit(self, record):
+        if record.msg == NOTHING_TO_BE_DONE_MSG and not is_looked_at_only():
+            end_run(done=True)
+
+
+if workflow.is_main_process:
+    if {"RULES", "PROGRESS"} <= QUIET:
+        for handler in logger.handlers:
+            handler.addFilter(lambda record: not is_noise(record))
+    logger.handlers.insert(0, Events())  # before what writes on the terminal
+    logger.addHandler(NothingToDo())

@@ -1,0 +1,177 @@
+"""How far a run is, while it runs: lines on its terminal and in its log.
+
+A thread of the main process looks every few seconds at the files that `facemake status` reads. It
+ends with the process, however that ends, and whatever goes wrong in it harms no run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TextIO
+
+from facemake.runtime import failures, heartbeat
+from facemake.watch.state import KILLED, Watcher
+from facemake.watch.words import failure_in_words, line
+
+logger = logging.getLogger(__name__)
+
+SWITCH = "FACEMAKE_PROGRESS"
+"""Environment variable: `off` shows nothing of this on the terminal."""
+
+_LARGEST_SHARE = 0.02  # of one core
+_SECONDS_BETWEEN_LOOKS = 2.0
+_FIRST_LINES = (10.0, 20.0, 40.0)  # seconds after the start; then one every minute
+_SECONDS_BETWEEN_LINES = 60.0
+
+
+class Screen:
+    """A terminal with a line that is written over, or a stream of lines where it is none.
+
+    Args:
+        stream: where people look.
+        in_place: write over the last line.
+    """
+
+    def __init__(self, stream: TextIO, in_place: bool) -> None:
+        self._stream = stream
+        self.in_place = in_place
+        self._lock = threading.RLock()
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        """Put `text` where it stands until the next, or until something else is said."""
+        with self._lock:
+            self.clear()
+            if self.in_place:
+                self._shown = text[: _columns() - 1]
+                self._write(self._shown)
+            else:
+                self._write(f"{text}\n")
+
+    def say(self, text: str) -> None:
+        """Write lines that stay."""
+        with self._lock:
+            shown = self._shown
+            self.clear()
+            self._write(f"{text}\n")
+            if shown:
+                self.show(shown)
+
+    def clear(self) -> None:
+        """Take the line away, for somebody else who writes."""
+        with self._lock:
+            if self._shown:
+                self._write("\r\x1b[K")
+                self._shown = ""
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+class Ticker:
+    """Says how far the run in this working directory is.
+
+    Args:
+        outdir: the results; the lines are in `run.log` there too.
+        quiet: Snakemake is silent about its jobs, so a line may be written over, and failed jobs
+            are named here.
+        silent: nothing on the terminal.
+    """
+
+    def __init__(self, outdir: str, *, quiet: bool = False, silent: bool = False) -> None:
+        # not in its folder `logs`, where each file is a job's
+        self._log = Path(outdir) / "run.log"
+        self._silent = silent or os.environ.get(SWITCH, "").lower() == "off"
+        self._quiet = quiet
+        self._screen = Screen(sys.stderr, in_place=quiet and sys.stderr.isatty())
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._beating = contextlib.ExitStack()
+
+    def start(self) -> None:
+        """Begin, when the run has written what it sets out to do."""
+        self._beating.enter_context(heartbeat.beating("logs/run.log"))
+        self._thread = threading.Thread(target=self._tick, name="progress", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; the run ends."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(10)
+            self._thread = None
+        self._screen.clear()
+        self._beating.close()
+
+    def say(self, text: str) -> None:
+        """Write lines that stay, on the terminal and in the log."""
+        self._note(text)
+        self._screen.say(text)
+
+    def clear(self) -> None:
+        """Make room for what somebody else writes on the terminal."""
+        self._screen.clear()
+
+    def failed(self, log: str) -> None:
+        """Name a job that failed, and why, by its own note.
+
+        Args:
+            log: the rule's log file.
+        """
+        job = failures.stage_and_shard(log)
+        if job is None:
+            return
+        failure = failures.read(*job)
+        if failure is None:
+            failure = failures.Failure(*job, "", KILLED, True, time.time(), "", log)
+        text = f"failed: {failure_in_words(failure, '').lstrip()}"
+        self._note(text)
+        if self._quiet and not self._silent:
+            self._screen.say(text)
+
+    def _tick(self) -> None:
+        try:
+            self._look_until_the_end()
+        except Exception:
+            logger.debug("no more progress is shown", exc_info=True)
+
+    def _look_until_the_end(self) -> None:
+        watcher = Watcher()
+        began = time.monotonic()
+        lines = iter(_FIRST_LINES)
+        next_line = next(lines)
+        pause = _SECONDS_BETWEEN_LOOKS
+        while not self._ended.wait(pause):
+            elapsed = time.monotonic() - began
+            is_due = elapsed >= next_line
+            if not is_due and not self._screen.in_place:
+                continue
+            cpu = time.thread_time()
+            text = line(watcher.look())
+            pause = max(_SECONDS_BETWEEN_LOOKS, (time.thread_time() - cpu) / _LARGEST_SHARE)
+            if is_due:
+                next_line = next(lines, elapsed + _SECONDS_BETWEEN_LINES)
+                self._note(text)
+            if not self._silent and not self._ended.is_set():
+                self._screen.show(f"{time.strftime('%H:%M:%S')}  {text}")
+
+    def _note(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            with self._log.open("a", encoding="utf-8", errors="surrogateescape") as log:
+                log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")

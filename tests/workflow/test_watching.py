@@ -1,0 +1,107 @@
+"""A run that is watched: what it says itself, and what `facemake status` says of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runworkflow import environment, run, study
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("run")]
+
+FACEMAKE = [sys.executable, "-m", "facemake"]
+
+
+def status(folder: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [*FACEMAKE, "status", "-d", str(folder), "--json"],
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+    )
+    document: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+    return document
+
+
+def until(folder: Path, true: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    deadline = time.monotonic() + 120
+    while True:
+        document = status(folder)
+        if document and true(document):
+            return document
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_killed_job_is_seen_and_named_and_the_next_run_clears_it(bundled: Path, tmp_path: Path):
+    samples = [("clip", bundled / "moving_portrait.mp4"), ("none", tmp_path / "none.mp4")]
+    (tmp_path / "none.mp4").write_text("no video")
+    study(tmp_path, samples)
+    command = [*FACEMAKE, "run", "-d", str(tmp_path), "--cores", "2", "-k"]
+    with (tmp_path / "output.txt").open("wb") as output:
+        started = subprocess.Popen(
+            command, env=environment(tmp_path), cwd=tmp_path, stdout=output, stderr=output
+        )
+    seen = until(
+        tmp_path,
+        lambda d: [b for b in d["jobs"] if (b["stage"], b["shard"]) == ("landmarks", "clip")],
+    )
+    assert seen["running"] is True
+    states = {s["sample"]: s["state"] for s in seen["samples"]}
+    assert states["clip"] == "running"
+    (beat,) = [b for b in seen["jobs"] if (b["stage"], b["shard"]) == ("landmarks", "clip")]
+    os.kill(beat["pid"], signal.SIGKILL)
+    assert started.wait(300) != 0
+    output_text = (tmp_path / "output.txt").read_text()
+
+    for text in (output_text, (tmp_path / "results" / "run.log").read_text()):
+        assert "failed: landmarks of clip: ended without a word" in text
+        assert "log: results/logs/landmarks/clip.log" in text
+        assert "1 jobs failed" in text
+        assert "none: unreadable" in text
+    # the blocks and steps of Snakemake are not there
+    assert "jobid" not in output_text and "Select jobs" not in output_text
+    after = status(tmp_path)
+    assert after["running"] is False and after["ended"]["well"] is False
+    (failure,) = after["failures"]
+    assert (failure["stage"], failure["shard"]) == ("landmarks", "clip")
+    states = {s["sample"]: s["state"] for s in after["samples"]}
+    assert states == {"clip": "failed", "none": "nothing"}
+
+    again = run(tmp_path)
+    assert again.code == 0, again.output
+    last = status(tmp_path)
+    assert last["failures"] == [] and last["ended"]["well"] is True
+    assert last["counts"] == {"done": 1, "nothing": 1}
+    assert not list((tmp_path / ".facemake" / "progress").iterdir())
+
+
+def test_a_killed_run_is_not_shown_as_running(bundled: Path, tmp_path: Path):
+    study(tmp_path, [("clip", bundled / "moving_portrait.mp4")])
+    started = subprocess.Popen(
+        [*FACEMAKE, "run", "-d", str(tmp_path), "--cores", "1"],
+        env=environment(tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until(tmp_path, lambda d: d["jobs"])
+    started.kill()
+    started.wait()
+    until(tmp_path, lambda d: not d["running"] and not d["jobs"])
+    assert status(tmp_path)["ended"] is None
+
+
+def test_a_dry_run_says_and_leaves_nothing_of_a_run(bundled: Path, tmp_path: Path):
+    study(tmp_path, [("clip", bundled / "moving_portrait.mp4")])
+    done = run(tmp_path, "-n")
+    assert done.code == 0 and "dry-run" in done.output
+    assert "samples: " not in done.output and not (tmp_path / ".facemake" / "run.json").exists()
