@@ -32,7 +32,6 @@ include: "rules/probe.smk"
 
 if PLAN.config["engine"] == "native":
 
-    include: "rules/segments.smk"
     include: "rules/detect.smk"
     include: "rules/landmarks.smk"
     include: "rules/fit.smk"

@@ -1,4 +1,33 @@
-# Faces of every frame, joined to tracks.
+# Faces of every frame, joined to tracks. Of a long recording they are found in segments first, a job
+# each; tracks see the recording whole.
+rule detect_segment:
+    input:
+        probe=of_shard("probe"),
+    output:
+        temp(f"{OUT}/detections/.segments/{{sample}}.{{segment}}.parquet"),
+    log:
+        f"{OUT}/logs/detect_segment/{{sample}}.{{segment}}.log",
+    wildcard_constraints:
+        segment="[0-9]+",
+    cache: CACHE
+    conda:
+        conda_file("detect_segment")
+    container:
+        container("detect_segment")
+    threads: 1
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(120),
+    params:
+        recipe=recipe("detect_segment"),
+        container=container_identity("detect_segment"),
+        segment=segment_range,
+    message:
+        "detect faces in segment {wildcards.segment} of {wildcards.sample}"
+    script:
+        "../scripts/detect_segment.py"
+
+
 rule detect:
     input:
         probe=f"{OUT}/probe/{{shard}}.parquet",

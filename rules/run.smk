@@ -48,9 +48,7 @@ def jobs_of_run():
         until, part_of = None, ""
         if not outputs:
             outputs = [str(file) for file in job.output]
-            until = next(
-                filter(None, map(stage_of, workflow.dag.depending[job])), None
-            )
+            until = next(filter(None, map(stage_of, workflow.dag.depending[job])), None)
         if "segment" in job.wildcards.keys():
             part_of = PLAN.segments[job.wildcards.sample]["shard"]
         yield Job(*known, job in to_do, outputs, part_of, until)

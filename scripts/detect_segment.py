@@ -1,4 +1,4 @@
-"""Detect faces in a segment of a long recording: rules/segments.smk."""
+"""Detect faces in a segment of a long recording: rules/detect.smk."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Landmarks and aligned crops of a segment of a long recording: rules/segments.smk."""
+"""Landmarks and aligned crops of a segment of a long recording: rules/landmarks.smk."""
 
 from pathlib import Path
 
