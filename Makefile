@@ -8,7 +8,7 @@ LOCKED := $(PIP) --no-deps --require-hashes --no-build-isolation
 CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: demo demo-3di slurm test test-containers test-slurm lint format bench lock clean help
+.PHONY: demo demo-3di slurm test test-containers test-slurm containers lint format bench lock clean help
 
 demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -37,7 +37,7 @@ test: .venv/dev resources/bundled/moving_portrait.mp4  ## Run all tests, real wo
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # 77 is a machine that lacks something: what it lacks is skipped, with the reason.
-test-containers: .venv/dev  ## Tests in a real Apptainer and a real Docker engine (root on Debian)
+test-containers: .venv/dev resources/bundled/moving_portrait.mp4  ## Tests in a real Apptainer and a real Docker engine (root on Debian)
 	$(BIN)/python tests/containers/setup.py || test $$? -eq 77
 	$(BIN)/python -m pytest -n 0 -m containers tests/containers; code=$$?; \
 	    $(BIN)/python tests/containers/setup.py --stop; exit $$code
@@ -47,9 +47,16 @@ test-slurm: .venv/dev resources/bundled/moving_portrait.mp4  ## Tests on a real 
 	$(BIN)/python -m pytest -n 0 -m slurm tests/slurm; code=$$?; \
 	    $(BIN)/python tests/slurm/setup.py --stop; exit $$code
 
+BASE ?=
+WITH ?=
+STACKS ?=
+containers: .venv/default  ## Build the images of the stacks (BASE=, WITH=, STACKS=: containers/README.md)
+	$(BIN)/python containers/build_images.py --python $(PYTHON) $(if $(BASE),--base $(BASE)) \
+	    $(if $(WITH),--with $(WITH)) $(STACKS)
+
 lint: .venv/dev resources/bundled/moving_portrait.mp4  ## Style, types, Snakemake's own linter
-	$(BIN)/ruff check scripts tests benchmarks
-	$(BIN)/ruff format --check scripts tests benchmarks
+	$(BIN)/ruff check scripts tests benchmarks containers
+	$(BIN)/ruff format --check scripts tests benchmarks containers
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
@@ -57,8 +64,8 @@ lint: .venv/dev resources/bundled/moving_portrait.mp4  ## Style, types, Snakemak
 	$(BIN)/snakemake --lint --config engine=3di 'threedi={"runtime": "$(STANDIN)/3DI"}'
 
 format: .venv/dev  ## Write the code in its one style
-	$(BIN)/ruff check --fix scripts tests benchmarks
-	$(BIN)/ruff format scripts tests benchmarks
+	$(BIN)/ruff check --fix scripts tests benchmarks containers
+	$(BIN)/ruff format scripts tests benchmarks containers
 	$(BIN)/snakefmt Snakefile rules
 
 bench: .venv/dev resources/bundled/moving_portrait.mp4  ## Measure speed and memory (minutes)
@@ -90,6 +97,11 @@ lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) --no-deps requirements/slurm.in -o requirements/slurm.txt
 	$(LOCK) --no-deps requirements/bundled.in -o requirements/bundled.txt
+	$(LOCK) requirements/stacks/pip.in -o requirements/stacks/pip.txt
+	for stack in core mediapipe dlib threedi cuda; do \
+	    $(LOCK) requirements/stacks/$$stack.in --excludes requirements/not-needed.txt \
+	        -c requirements/default.txt -c requirements/dev.txt -o requirements/stacks/$$stack.txt \
+	        || exit 1; done
 
 clean:  ## Delete the results and the run's own folder; the environment and the cache stay
 	rm -rf results results-3di .facemake .snakemake

@@ -5,7 +5,9 @@
 import logging
 
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
 
+from facemake import mounts
 from facemake import plan as planning
 from facemake.backends.threedi.install import use_settings
 from facemake.errors import FacemakeError
@@ -39,6 +41,11 @@ except FacemakeError as error:
 
 OUT = PLAN.config["outdir"]
 CACHE = planning.use_store(PLAN.config)
+IN_CONTAINERS = (
+    DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+)
+if IN_CONTAINERS and not workflow.is_main_process:
+    mounts.use(PLAN.mounts)
 
 
 wildcard_constraints:

@@ -60,6 +60,10 @@ def start_run():
     Only here: it comes after Snakemake has locked the folder, and not in a dry run.
     """
     planning.write_owner()
+    if IN_CONTAINERS:
+        paths = (row.path for rows in PLAN.packs.values() for row in rows)
+        PLAN.mounts.extend(mounts.folders(PLAN.config, paths))
+        mounts.use(PLAN.mounts)
     planning.write(PLAN)
     planning.note_use(PLACED, done=False)
     write_start(PLACED.config["outdir"], jobs_of_run())

@@ -82,22 +82,60 @@ def test_the_package_pins_what_the_lock_pins():
         assert locked()[canonical(name)] == version
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda p: p.stem)
-def test_conda_environments_pin_what_the_lock_pins(path: Path):
+ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+
+
+def conda_pins(path: Path) -> dict[str, str]:
+    """Name on PyPI -> version, of a conda file and of what is installed after it."""
     document = yaml.safe_load(path.read_text())
     pinned = {}
     for entry in document["dependencies"]:
         if isinstance(entry, dict):
-            pinned.update(e.split("==") for e in entry["pip"] if not e.startswith("--"))
+            # conda gives pip these lines as a file, which takes no option but those of sources
+            assert not [e for e in entry["pip"] if e.startswith("-")], path
+            pinned.update(e.split("==") for e in entry["pip"])
         elif entry != "pip":
             name, version = entry.split("=")
             pinned[CONDA_NAMES.get(name, name)] = version
+    later = path.with_suffix(".post-deploy.sh")
+    if later.is_file():
+        assert "pip install --no-deps" in later.read_text()
+        pinned.update(re.findall(r"^ +([\w-]+)==([\w.]+)", later.read_text(), re.MULTILINE))
+    return pinned
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda p: p.stem)
+def test_conda_environments_pin_what_the_lock_pins(path: Path):
+    pinned = conda_pins(path)
     assert pinned.pop("python") == "3.11"
     assert pinned
     # what is an extra of the package is in the development lock
     known = locked("dev") | locked()
     for name, version in pinned.items():
         assert known[canonical(name)] == version, name
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda p: p.stem)
+def test_images_have_what_conda_environments_have(path: Path):
+    """A stack's lock, which its image is made of, is the same packages at the same versions."""
+    image = locked(f"stacks/{path.stem}")
+    pinned = {canonical(name): version for name, version in conda_pins(path).items()}
+    del pinned["python"]
+    assert pinned.items() <= image.items()
+    text = (ROOT / "requirements" / "stacks" / f"{path.stem}.in").read_text()
+    named = {canonical(line) for line in text.splitlines() if not line.startswith("#")}
+    assert named <= pinned.keys()
+    # what conda itself adds is what these declare, and no more of ours
+    known = locked("dev") | locked()
+    assert image.items() <= known.items()
+
+
+def test_the_stack_of_the_gpu_fits_the_lock():
+    cuda = locked("stacks/cuda")
+    assert "onnxruntime-gpu" in cuda and "nvidia-cudnn-cu13" in cuda
+    for name in cuda.keys() & locked().keys():
+        assert cuda[name] == locked()[name], name
+    assert not cuda.keys() & not_needed()
 
 
 def test_every_stage_has_its_environment_and_container():
@@ -153,11 +191,24 @@ def test_each_conda_environment_has_what_its_stages_import():
                     elif isinstance(node, ast.ImportFrom) and node.module:
                         imported.add(node.module.split(".")[0])
         third_party = imported - set(sys.stdlib_module_names) - {"facemake", "__future__"}
-        text = (ROOT / "envs" / f"{recipes.stack(stage, config)}.yaml").read_text()
-        have = {canonical(n) for n in re.findall(r"- ([\w.-]+?)(?:-base)?==?[\d.]", text)}
-        have |= {"matplotlib", "flatbuffers"} if "matplotlib" in text else set()
+        pins = conda_pins(ROOT / "envs" / f"{recipes.stack(stage, config)}.yaml")
+        have = {canonical(name) for name in pins}
         for name in third_party:
             assert canonical(modules.get(name, name)) in have, f"{stage} imports {name}"
+
+
+def test_a_recipe_knows_the_versions_of_environments_that_it_does_not_run_in(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    from facemake import recipes
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(recipes, "version", missing)
+    for libraries in recipes.LIBRARIES.values():
+        for name in libraries:
+            assert recipes._version.__wrapped__(name) == locked()[canonical(name)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ldd is Linux's")

@@ -71,6 +71,11 @@ def model(name: str) -> Model:
         ) from None
 
 
+def fetched_folder() -> Path:
+    """Where `facemake models fetch` puts files."""
+    return Path.home() / ".cache" / "facemake" / "models"
+
+
 def model_path(name: str) -> Path:
     """The model's verified file on this machine.
 

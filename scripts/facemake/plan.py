@@ -78,6 +78,7 @@ class Plan:
         segments: sample -> its shard, and where it is cut (s of its stream's clock): of the long
             recordings that are looked at in segments.
         packs: shard -> its rows, in the main process alone; a job reads its own plan file.
+        mounts: folders that a job in a container must see (`facemake.mounts`).
     """
 
     config: dict[str, Any]
@@ -90,6 +91,7 @@ class Plan:
     samples: int
     segments: dict[str, dict[str, Any]] = field(default_factory=dict)
     packs: dict[str, list[PlanRow]] = field(default_factory=dict)
+    mounts: list[str] = field(default_factory=list)
 
     def enabled(self, stage: str) -> bool:
         """Whether the config asks for the stage."""

@@ -50,8 +50,8 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        for path in sorted(ENVIRONMENTS.glob("*.yaml")):
-            pin = re.search(rf"- {re.escape(name)}==?([\w.]+)", path.read_text(encoding="utf-8"))
+        for path in sorted((*ENVIRONMENTS.glob("*.yaml"), *ENVIRONMENTS.glob("*.sh"))):
+            pin = re.search(rf" {re.escape(name)}==?([\w.]+)", path.read_text(encoding="utf-8"))
             if pin:
                 return pin[1]
         raise

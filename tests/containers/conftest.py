@@ -57,6 +57,19 @@ def sandbox(apptainer: str) -> Path:
 
 
 @pytest.fixture(scope="session")
+def stacks(apptainer: str) -> dict[str, str]:
+    """Stack -> image file, of the default workflow."""
+    return {stack: _state("apptainer")[stack] for stack in _setup().STACKS}
+
+
+@pytest.fixture(scope="session")
+def workflow_image(docker_image: str) -> tuple[str, str]:
+    """Docker's command, and the image of the whole workflow."""
+    command = _setup().cache_folder() / "tools" / "usr" / "bin" / "docker"
+    return str(command), _state("docker")["workflow"]
+
+
+@pytest.fixture(scope="session")
 def docker_image() -> Iterator[str]:
     """The name of the Docker image; DOCKER_HOST is set, and the engine answers."""
     found, setup = _state("docker"), _setup()

@@ -3,7 +3,7 @@
     python tests/containers/setup.py          # exit code 77 where one cannot be had, and why
     python tests/containers/setup.py --stop   # end the Docker engine
 
-Everything is in one folder (1.4 GB): FACEMAKE_TEST_CONTAINERS or ~/.cache/facemake-test-containers.
+Everything is in one folder (5 GB): FACEMAKE_TEST_CONTAINERS or ~/.cache/facemake-test-containers.
 Nothing is installed on the machine, and its own apt, Docker and Apptainer stay as they are. It
 needs root on Debian, a Debian archive that apt reaches, and Perl. What is there already is not made
 again.
@@ -12,6 +12,8 @@ again.
 * Apptainer is in Debian's unstable suite only; its C library and two more of trixie are beside it.
 * A root file system with Python, this environment's PyAV and the stand-in (`tests/standin3di`)
   becomes `standin3di_sandbox`, `standin3di.sif` and the Docker image `facemake-standin3di:test`.
+* On the same root file system, without PyAV, `containers/build_images.py` makes an image file of
+  each stack of the default workflow and a Docker image of the whole workflow.
 
 `state.json` there says what there is, for the fixtures in conftest.py.
 """
@@ -25,14 +27,14 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.metadata import version
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent))
 
 from debian import (  # noqa: E402
-    KEYRING,
     SKIPPED,
     Archive,
     UnavailableError,
@@ -40,10 +42,15 @@ from debian import (  # noqa: E402
     key_of,
     locked,
     once,
+    remove,
     run,
 )
 
 STANDIN = HERE.parent / "standin3di"
+BUILD = ROOT / "containers" / "build_images.py"
+STACKS = ("core", "mediapipe", "dlib")
+"""Of the default workflow."""
+WORKFLOW = "facemake-workflow"
 VARIABLE = "FACEMAKE_TEST_CONTAINERS"
 IMAGE = "facemake-standin3di:test"
 KEY_LABEL = "facemake.key"
@@ -51,8 +58,6 @@ KEY_LABEL = "facemake.key"
 TOOLS = ("docker.io", "mmdebstrap", "patchelf", "squashfs-tools")
 SUITES = ("trixie", "unstable")
 APPTAINER = ("apptainer/unstable", "libc6/trixie", "libseccomp2/trixie", "libsqlite3-0/trixie")
-SUITE = "bookworm"
-"""Of the images: its Python 3.11 is the oldest that PyAV has wheels for."""
 LONGEST_SOCKET = 100
 """Bytes of the path of a socket, of 107 that Linux takes."""
 
@@ -127,37 +132,36 @@ def make_apptainer(archive: Archive, tools: Path) -> Path:
 
 
 def make_base(archive: Archive, tools: Path) -> Path:
-    """A root file system with Python and this environment's PyAV."""
-    import av
-
-    wheel = Path(av.__file__).parent
-    excluded = [f"/usr/share/{name}/*" for name in ("doc", "man", "locale", "zoneinfo")]
+    """A root file system with Python."""
 
     def make(new: Path) -> None:
-        options = [f"--dpkgopt=path-exclude={pattern}" for pattern in excluded]
-        options += ["--dpkgopt=force-unsafe-io", '--aptopt=Acquire::Languages "none"']
-        options += ["--variant=minbase", "--mode=root", "--include=python3", f"--keyring={KEYRING}"]
-        run(
-            [tools / "usr/bin/mmdebstrap", *options, SUITE, new, archive.mirror],
-            env=with_tools(tools),
-        )
+        place = new.with_name("new")
+        remove(place)
+        words = ["--base", "debian", "--only-base", "--mirror", archive.mirror, "--wheels", place]
+        made = run([sys.executable, BUILD, *words], env=with_tools(tools)).splitlines()[-1]
+        Path(made).rename(new)
+        remove(place)
+
+    key = key_of(archive.mirror, BUILD.read_text().split("def debian")[1].split("\ndef ")[0], "2")
+    return once(archive.folder / "base", key, make, "root file system")
+
+
+def make_sandbox(folder: Path, base: Path) -> Path:
+    """The root file system with this environment's PyAV, and the stand-in under /app."""
+    import av
+
+    sys.path.insert(0, str(STANDIN))
+    import build  # type: ignore[import-not-found]
+
+    wheel = Path(av.__file__).parent
+
+    def make(new: Path) -> None:
+        run(["cp", "-a", base, new])
         packages = new / "usr/local/lib/python3.11/dist-packages"
         packages.mkdir(parents=True, exist_ok=True)
         for name in ("av", "av.libs"):
             shutil.copytree(wheel.parent / name, packages / name)
         run(["chroot", new, "/usr/bin/python3", "-c", "import av"])
-
-    key = key_of(SUITE, archive.mirror, version("av"), "1")
-    return once(archive.folder / "base", key, make, "root file system")
-
-
-def make_sandbox(folder: Path, base: Path) -> Path:
-    """The root file system with the stand-in under /app."""
-    sys.path.insert(0, str(STANDIN))
-    import build  # type: ignore[import-not-found]
-
-    def make(new: Path) -> None:
-        run(["cp", "-a", base, new])
         for name in ("input", "output"):
             (new / "app" / name).mkdir(parents=True)
         for engine, name in build.FOLDER.items():
@@ -180,6 +184,61 @@ def make_sif(folder: Path, apptainer: Path, tools: Path, sandbox: Path, key: str
         run([program, "build", "--force", *fast, new, sandbox], env=with_tools(tools))
 
     return once(folder / "standin3di.sif", key, make, "image file")
+
+
+def build_key(base: Path, stack: str) -> str:
+    """Of all that an image of facemake is made of."""
+    sources = [path for path in (ROOT / "containers").glob("*") if path.is_file()]
+    sources += (ROOT / "containers" / "steps").glob("*")
+    sources += (ROOT / "requirements").rglob("*.txt")
+    if stack == "workflow":
+        listed = run(["git", "-C", ROOT, "ls-files", "Snakefile", "rules", "scripts", "config"])
+        sources += [ROOT / name for name in listed.splitlines() if (ROOT / name).is_file()]
+    texts = [path.read_bytes().hex() for path in sorted(sources) if path.suffix != ".sif"]
+    return key_of(base.with_name(f"{base.name}.key").read_text(), stack, *texts)
+
+
+def build(folder: Path, base: Path, stack: str, *more: str | Path, path: str, **env: str) -> None:
+    """Run the project's own build of an image."""
+    words = ["--base", base, "--wheels", folder / "wheels", "--fast", *more, stack]
+    own = {**os.environ, "PATH": f"{path}:{os.environ.get('PATH', os.defpath)}", **env}
+    run([*in_namespace(), sys.executable, BUILD, *words], env=own)
+
+
+def in_namespace() -> list[str]:
+    """Starts a build where root has all capabilities, which root of this machine may not have."""
+    limit = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.split("CapEff:")[1].split()[0], 16)
+    whole = effective == (1 << (limit + 1)) - 1
+    return [] if whole else [sys.executable, str(HERE / "namespace.py")]
+
+
+def make_stacks(folder: Path, apptainer: Path, tools: Path, base: Path) -> dict[str, str]:
+    """Stack -> image file."""
+    path = ":".join(str(root / "usr" / "bin") for root in (apptainer, tools))
+    made = {}
+    for stack in STACKS:
+
+        def make(new: Path, stack: str = stack) -> None:
+            new.mkdir()
+            build(folder, base, stack, "--with", "apptainer", "--out", new, path=path)
+
+        images = once(folder / f"images-{stack}", build_key(base, stack), make, f"image of {stack}")
+        made[stack] = str(images / f"facemake-{stack}.sif")
+    return made
+
+
+def make_workflow(folder: Path, tools: Path, base: Path) -> str:
+    """The Docker image of the whole workflow."""
+
+    def make(new: Path) -> None:
+        path, host = str(tools / "usr" / "bin"), docker_host(folder)
+        build(folder, base, "workflow", "--with", "docker", path=path, DOCKER_HOST=host)
+        new.touch()
+
+    once(folder / WORKFLOW, build_key(base, "workflow"), make, "image of the workflow")
+    return WORKFLOW
 
 
 def with_tools(tools: Path) -> dict[str, str]:
@@ -305,19 +364,26 @@ def set_up(folder: Path) -> dict[str, dict[str, str]]:
     except UnavailableError as reason:
         return {name: {"missing": str(reason)} for name in found}
     key = image_key(base)
-    try:
+
+    def with_apptainer() -> dict[str, str]:
         apptainer = make_apptainer(archive, tools)
         sif = make_sif(folder, apptainer, tools, sandbox, key)
+        stacks = make_stacks(folder, apptainer, tools, base)
         bin_folder = str(apptainer / "usr" / "bin")
-        found["apptainer"] = {"bin": bin_folder, "sif": str(sif), "sandbox": str(sandbox)}
-    except UnavailableError as reason:
-        found["apptainer"] = {"missing": str(reason)}
-    try:
+        return {"bin": bin_folder, "sif": str(sif), "sandbox": str(sandbox), **stacks}
+
+    def with_docker() -> dict[str, str]:
         host = start_docker(folder)
         make_docker_image(folder, sandbox, key)
-        found["docker"] = {"host": host, "image": IMAGE}
-    except UnavailableError as reason:
-        found["docker"] = {"missing": str(reason)}
+        return {"host": host, "image": IMAGE, "workflow": make_workflow(folder, tools, base)}
+
+    with ThreadPoolExecutor() as pool:
+        started = {"apptainer": pool.submit(with_apptainer), "docker": pool.submit(with_docker)}
+        for name, future in started.items():
+            try:
+                found[name] = future.result()
+            except UnavailableError as reason:
+                found[name] = {"missing": str(reason)}
     return found
 
 

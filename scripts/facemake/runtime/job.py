@@ -9,12 +9,13 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from facemake.errors import FacemakeError
-from facemake.runtime import failures, heartbeat
+from facemake.runtime import failures, heartbeat, libraries
 from facemake.runtime.gpu import lease
 from facemake.runtime.parent import end_on_sigterm, end_with_parent
 
@@ -22,7 +23,12 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 @contextmanager
-def job(log: str | Path | None, threads: int = 1, gpus: int = 0) -> Iterator[None]:
+def job(
+    log: str | Path | None,
+    threads: int = 1,
+    gpus: int = 0,
+    recipe: Mapping[str, Any] | None = None,
+) -> Iterator[None]:
     """Run a stage as a job of the workflow.
 
     Sets the thread variables before any numerical library is imported (import the stage inside the
@@ -34,6 +40,7 @@ def job(log: str | Path | None, threads: int = 1, gpus: int = 0) -> Iterator[Non
         log: the rule's log file; None: standard error only.
         threads: the rule's threads.
         gpus: the rule's resource `gpu`: so many are leased (`facemake.runtime.gpu`).
+        recipe: the rule's recipe, whose libraries must be those of this environment.
     """
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
@@ -59,6 +66,8 @@ def job(log: str | Path | None, threads: int = 1, gpus: int = 0) -> Iterator[Non
             os.dup2(stream.fileno(), 2)
     start = time.monotonic()
     try:
+        if recipe is not None:
+            libraries.check(recipe["libraries"])
         with heartbeat.beating(log), lease(gpus):
             yield
         # Snakemake's own benchmark files and its artifact cache exclude each other

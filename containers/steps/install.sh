@@ -1,0 +1,39 @@
+#!/bin/sh
+# Makes /opt/env: what the lock has for a stack, by its hashes. It comes from the folder wheels/
+# beside this one alone where a pip is in that, else the base image's own pip fetches it.
+set -eu
+
+stack=$1
+recipe=$(cd "$(dirname "$0")/../.." && pwd)
+case $stack in
+    core | mediapipe | dlib | threedi) locks=stacks/$stack.txt ;;
+    workflow) locks=default.txt ;;
+    cuda) locks="default.txt stacks/cuda.txt" ;;
+    *)
+        echo "no such stack: $stack" >&2
+        exit 2
+        ;;
+esac
+
+python3 -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and
+    "the base image has Python %d.%d: facemake needs 3.11 or 3.12" % sys.version_info[:2])'
+python3 -m venv --without-pip /opt/env
+
+wheels=$recipe/containers/wheels
+set -- "$wheels"/pip-*.whl
+if [ -e "$1" ]; then
+    install() { python3 "$pip" --python /opt/env/bin/python install --no-index --find-links "$wheels" "$@"; }
+    pip=$1/pip
+else
+    install() { python3 -m pip --python /opt/env/bin/python install "$@"; }
+fi
+for lock in build.txt $locks; do
+    install --quiet --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
+        --no-build-isolation --root-user-action ignore -r "$recipe/requirements/$lock"
+done
+
+if [ "$stack" = cuda ]; then
+    # CUDA's wheels lie where no loader looks
+    ls -d /opt/env/lib/python3*/site-packages/nvidia/*/lib >/etc/ld.so.conf.d/facemake-cuda.conf
+    ldconfig
+fi
