@@ -172,6 +172,7 @@ def debian(folder: Path, mirror: str | None) -> None:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     run("tar", "-C", new, "-xf", packed, "--numeric-owner")
+    (new / "dev").mkdir(exist_ok=True)
     packed.unlink()
     new.rename(folder)
 
