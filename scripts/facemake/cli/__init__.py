@@ -10,6 +10,7 @@ from facemake.cli import (
     cache,
     compare,
     export,
+    fetch,
     materialize,
     mesh,
     models,
@@ -23,7 +24,7 @@ from facemake.errors import FacemakeError
 from facemake.version import __version__
 
 _COMMANDS = (
-    *(run, status, profile, models, provenance, compare, mesh, export),
+    *(run, status, profile, fetch, models, provenance, compare, mesh, export),
     *(cache, materialize, serve),
 )
 

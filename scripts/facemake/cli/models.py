@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from facemake.models import model, model_path, registry, use_models_dir
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "models", help="list models, verify their files, print a path, build a face model"
+        "models", help="list, fetch and verify models, print a path, build a face model"
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listed = actions.add_parser("list", help="every registered model, and those that are built")
@@ -22,10 +23,15 @@ def add_to(commands: Any) -> None:
     verify = actions.add_parser("verify", help="hash the files of all models, or of the named ones")
     verify.add_argument("names", nargs="*", metavar="NAME")
     verify.set_defaults(function=_verify)
+    fetched = actions.add_parser(
+        "fetch", help="download the named models, or all that have an address"
+    )
+    fetched.add_argument("names", nargs="*", metavar="NAME")
+    fetched.set_defaults(function=_fetch)
     path = actions.add_parser("path", help="where a model's verified file is")
     path.add_argument("name", metavar="NAME")
     path.set_defaults(function=_path)
-    for action in (listed, verify, path):
+    for action in (listed, verify, fetched, path):
         action.add_argument(
             "--models-dir", type=Path, metavar="DIR", help="a folder to look through before others"
         )
@@ -57,6 +63,19 @@ def _list(options: argparse.Namespace, rest: list[str]) -> int:
         size = built.path.stat().st_size
         print(f"{name}\tlinear face model\t{built.licence}\t{size} bytes\t{built.sha256}")
     return 0
+
+
+def _fetch(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.fetching import fetch
+
+    use_models_dir(options.models_dir)
+    for name in options.names or [row.name for row in registry().values() if row.url]:
+        print(f"ok\t{name}\t{fetch(name, _say)}")
+    return 0
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr)
 
 
 def _verify(options: argparse.Namespace, rest: list[str]) -> int:

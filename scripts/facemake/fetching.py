@@ -1,0 +1,123 @@
+"""Models that are fetched by their address, on a machine that has a network.
+
+`facemake models fetch` and `facemake fetch` alone use it: no job of the workflow tries the network.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import os
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from facemake.errors import BusyError, ModelError
+from facemake.hashes import private_folder
+from facemake.models import Model, fetched_file, fetched_folder, model, model_path
+from facemake.provenance import file_sha256
+from facemake.version import __version__
+
+SECONDS_OF_SILENCE = 60
+_CHUNK = 1 << 20
+
+
+def fetch(name: str, say: Callable[[str], None] = lambda words: None) -> Path:
+    """The model's verified file, downloaded if it is not on this machine.
+
+    A download that was broken off goes on where it stopped. Under its name a file is whole and has
+    the registered SHA-256; the folder is private (0700).
+
+    Args:
+        name: in the registry.
+        say: is told what is downloaded.
+
+    Raises:
+        ModelError: there is no such model; it is gated; it has no address; it cannot be had; or
+            what was sent is not it. The message says what to do.
+        BusyError: another process downloads it.
+    """
+    row = model(name)
+    try:
+        return model_path(name)
+    except ModelError:
+        if row.url is None or row.gated:
+            raise
+    target = fetched_file(row)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        private_folder(fetched_folder())
+        with part.open("ab") as handle:
+            _lock(handle.fileno(), name)
+            say(f"{name}: {row.bytes} bytes from {row.url} ({row.licence})")
+            _download(row, part)
+            found = file_sha256(part)
+            if found != row.sha256:
+                part.unlink()
+                raise ModelError(
+                    f"{row.url} is not the model {name}: its SHA-256 is {found}, registered is "
+                    f"{row.sha256}; nothing of it was kept"
+                )
+            os.fsync(handle.fileno())
+            part.replace(target)
+    except OSError as error:  # URLError and time limits are of it
+        raise ModelError(_failed(row, error)) from None
+    except http.client.HTTPException as error:
+        raise ModelError(_failed(row, error)) from None
+    return target
+
+
+def _failed(row: Model, error: Exception) -> str:
+    reason = getattr(error, "reason", None) or error
+    return (
+        f"the model {row.name} cannot be fetched from {row.url} ({reason}): run the same again, "
+        "which goes on where it stopped, or fetch that file by other means and put it into "
+        f"models_dir or a folder of FACEMAKE_MODELS (SHA-256 {row.sha256})"
+    )
+
+
+def _lock(descriptor: int, name: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BusyError(f"another process fetches the model {name}; wait for it") from None
+
+
+def _download(row: Model, part: Path) -> None:
+    """Append what `part` lacks.
+
+    Raises:
+        ModelError: more is sent than the model has.
+        OSError, http.client.HTTPException: it was broken off.
+    """
+    assert row.url is not None
+    if urlsplit(row.url).scheme not in ("https", "http"):
+        raise ModelError(f"the address of the model {row.name} is no web address: {row.url}")
+    have = part.stat().st_size
+    if have >= row.bytes:  # whole, or of another try at something else
+        if file_sha256(part) == row.sha256:
+            return
+        have = 0
+    headers = {"User-Agent": f"facemake/{__version__}", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    request = urllib.request.Request(row.url, headers=headers)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=SECONDS_OF_SILENCE) as answer:  # noqa: S310
+        goes_on = answer.status == http.client.PARTIAL_CONTENT and answer.headers.get(
+            "Content-Range", ""
+        ).startswith(f"bytes {have}-")
+        with part.open("r+b") as handle:
+            handle.seek(have if goes_on else 0)
+            handle.truncate()
+            while chunk := answer.read(_CHUNK):
+                if handle.tell() + len(chunk) > row.bytes:
+                    part.unlink()
+                    raise ModelError(
+                        f"{row.url} is not the model {row.name}: it is larger than the "
+                        f"{row.bytes} bytes that are registered"
+                    )
+                handle.write(chunk)
+            size = handle.tell()
+    if size < row.bytes and answer.length:
+        raise http.client.IncompleteRead(b"", answer.length)

@@ -1,0 +1,184 @@
+"""Models by their address, from a real HTTP server."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from facemake import fetching, models
+from facemake.cli import main
+from facemake.errors import BusyError, ModelError
+from facemake.fetching import fetch
+from facemake.models import Model, fetched_file, fetched_folder, model_path
+
+DATA = os.urandom(3 << 20)
+
+
+class Server(BaseHTTPRequestHandler):
+    """Sends DATA; how is said by the path."""
+
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.asked.append((self.path, wanted))
+        if self.path == "/none":
+            self.send_error(404)
+            return
+        if self.path == "/elsewhere":
+            self.send_response(302)
+            self.send_header("Location", "/good")
+            self.end_headers()
+            return
+        data = {"/other": b"x" * len(DATA), "/larger": DATA + b"x", "/short": DATA[:-7]}.get(
+            self.path, DATA
+        )
+        start = 0
+        if wanted and self.path != "/whole":
+            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        if self.path == "/broken" and not start:
+            self.wfile.write(data[: 1 << 20])
+            self.close_connection = True
+            return
+        self.wfile.write(data[start:])
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FACEMAKE_MODELS", "")
+    Server.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def register(monkeypatch: pytest.MonkeyPatch, url: str | None, **more: str | None) -> Model:
+    row = Model("m", "test", hashlib.sha256(DATA).hexdigest(), len(DATA), "CC0-1.0", "x", url=url)
+    row = replace(row, **more)
+    monkeypatch.setattr(models, "registry", lambda: {"m": row})
+    return row
+
+
+@pytest.mark.parametrize("path", ["/good", "/elsewhere"])
+def test_a_model_is_fetched_once_into_a_private_folder(
+    address: str, path: str, monkeypatch: pytest.MonkeyPatch
+):
+    row = register(monkeypatch, address + path)
+    with pytest.raises(ModelError, match="`facemake models fetch m` where there is a network"):
+        model_path("m")
+    said: list[str] = []
+    assert fetch("m", said.append) == fetched_file(row) == model_path("m")
+    assert fetched_file(row).read_bytes() == DATA
+    assert fetched_folder().stat().st_mode & 0o777 == 0o700
+    assert len(said) == 1 and "CC0-1.0" in said[0] and address in said[0]
+    asked = len(Server.asked)
+    assert fetch("m", said.append) == fetched_file(row)
+    assert len(Server.asked) == asked and len(said) == 1
+    assert [path.name for path in fetched_folder().iterdir()] == [fetched_file(row).name]
+
+
+@pytest.mark.parametrize(("path", "asked"), [("/broken", "bytes=1048576-"), ("/whole", "")])
+def test_a_broken_off_download_goes_on(
+    address: str, path: str, asked: str, monkeypatch: pytest.MonkeyPatch
+):
+    register(monkeypatch, f"{address}/broken")
+    with pytest.raises(ModelError, match=r"cannot be fetched .*: run the same again, which goes"):
+        fetch("m")
+    with pytest.raises(ModelError, match="not on this machine"):
+        model_path("m")
+    row = register(monkeypatch, address + path)  # /whole: a server that knows no ranges
+    assert fetch("m").read_bytes() == DATA
+    assert Server.asked[-1] == (path, asked or "bytes=1048576-")
+    assert [path.name for path in fetched_folder().iterdir()] == [fetched_file(row).name]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/other", r"is not the model m: its SHA-256 is .* nothing of it was kept"),
+        ("/short", r"is not the model m: its SHA-256 is"),
+        ("/larger", r"is larger than the 3145728 bytes that are registered"),
+        ("/none", r"cannot be fetched from .*Not Found"),
+    ],
+)
+def test_what_is_not_the_model_is_never_under_its_name(
+    address: str, path: str, said: str, monkeypatch: pytest.MonkeyPatch
+):
+    row = register(monkeypatch, address + path)
+    for _ in range(2):
+        with pytest.raises(ModelError, match=said):
+            fetch("m")
+    assert not fetched_file(row).exists()
+    # and what is left of it is in nobody's way
+    register(monkeypatch, f"{address}/good")
+    assert fetch("m").read_bytes() == DATA
+
+
+def test_no_network_and_no_web_address_are_words(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    register(monkeypatch, "http://127.0.0.1:1/m")
+    with pytest.raises(ModelError, match="or fetch that file by other means and put it into"):
+        fetch("m")
+    (tmp_path / "m").write_bytes(DATA)
+    register(monkeypatch, f"file://{tmp_path}/m")
+    with pytest.raises(ModelError, match="no web address"):
+        fetch("m")
+
+
+def test_a_gated_model_is_never_fetched(address: str, monkeypatch: pytest.MonkeyPatch):
+    register(monkeypatch, f"{address}/good", gated="ask at https://example.org")
+    with pytest.raises(ModelError, match=r"who have its licence \(CC0-1\.0\): ask at https://ex"):
+        fetch("m")
+    register(monkeypatch, None, package="some.package")
+    with pytest.raises(ModelError, match=r"or install the package some\.package"):
+        fetch("m")
+    assert Server.asked == []
+
+
+def test_two_do_not_write_one_file(address: str, monkeypatch: pytest.MonkeyPatch):
+    import fcntl
+
+    row = register(monkeypatch, f"{address}/good")
+    fetching.private_folder(fetched_folder())
+    part = fetched_file(row).with_name(f".{fetched_file(row).name}.part")
+    with part.open("ab") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(BusyError, match="another process fetches the model m"):
+            fetch("m")
+
+
+def test_the_command_fetches_what_has_an_address(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    row = register(monkeypatch, f"{address}/good")
+    monkeypatch.setattr("facemake.cli.models.registry", lambda: {"m": row})
+    assert main(["models", "fetch"]) == 0
+    assert capsys.readouterr().out == f"ok\tm\t{fetched_file(row)}\n"
+    assert main(["models", "path", "m"]) == 0
+    assert capsys.readouterr().out == f"{fetched_file(row)}\n"
