@@ -4,7 +4,7 @@ from pathlib import Path
 
 from facemake.runtime.job import job
 
-with job(snakemake.log[0], snakemake.threads):
+with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
     from facemake.provenance import Recipe
     from facemake.samples import plan_file
     from facemake.segments import Segment

@@ -148,6 +148,14 @@ def test_every_stage_has_its_environment_and_container():
                     assert directive in text, (text.split(":")[0], directive)
 
 
+def test_every_script_with_a_recipe_holds_its_environment_against_it():
+    for path in (ROOT / "scripts").glob("*.py"):
+        text = path.read_text()
+        assert ("snakemake.params.recipe" in text) == ("recipe=snakemake.params.recipe" in text), (
+            path
+        )
+
+
 def test_each_conda_environment_has_what_its_stages_import():
     """Third-party modules that a stage's library code imports, against its stack's file."""
     from facemake import provenance, recipes, settings
