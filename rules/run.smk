@@ -62,7 +62,7 @@ def start_run():
     planning.write_owner()
     if IN_CONTAINERS:
         paths = (row.path for rows in PLAN.packs.values() for row in rows)
-        PLAN.mounts.extend(mounts.folders(PLAN.config, paths))
+        PLAN.mounts.extend(mounts.folders(PLACED.config, paths))
         mounts.use(PLAN.mounts)
     planning.write(PLAN)
     planning.note_use(PLACED, done=False)

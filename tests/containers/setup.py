@@ -188,13 +188,14 @@ def make_sif(folder: Path, apptainer: Path, tools: Path, sandbox: Path, key: str
 
 def build_key(base: Path, stack: str) -> str:
     """Of all that an image of facemake is made of."""
-    sources = [path for path in (ROOT / "containers").glob("*") if path.is_file()]
-    sources += (ROOT / "containers" / "steps").glob("*")
-    sources += (ROOT / "requirements").rglob("*.txt")
+    recipe = "Dockerfile" if stack == "workflow" else "facemake.def"
+    sources = [BUILD, BUILD.with_name(recipe), *(BUILD.parent / "steps").glob("*")]
+    own = "default" if stack == "workflow" else f"stacks/{stack}"
+    sources += [ROOT / "requirements" / f"{name}.txt" for name in ("build", "stacks/pip", own)]
     if stack == "workflow":
         listed = run(["git", "-C", ROOT, "ls-files", "Snakefile", "rules", "scripts", "config"])
         sources += [ROOT / name for name in listed.splitlines() if (ROOT / name).is_file()]
-    texts = [path.read_bytes().hex() for path in sorted(sources) if path.suffix != ".sif"]
+    texts = [path.read_bytes().hex() for path in sorted(sources)]
     return key_of(base.with_name(f"{base.name}.key").read_text(), stack, *texts)
 
 
