@@ -12,9 +12,13 @@ min_version("9.27")
 
 # Snakemake hands this folder on to every script, in conda environments and containers too. It is
 # beside this file also where another workflow imports it.
-sys.path.insert(
-    0, f"{workflow.current_basedir.get_path_or_uri(secret_free=True)}/scripts"
-)
+SCRIPTS = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)) / "scripts"
+if not SCRIPTS.is_dir():
+    raise WorkflowError(
+        "facemake is more than its rules, which Snakemake fetched: clone its repository and give "
+        "the path of the clone's Snakefile to `module`"
+    )
+sys.path.insert(0, str(SCRIPTS))
 
 
 # What the file leaves out has its default from the schema: the shipped file is not merged beneath,

@@ -34,7 +34,8 @@ def line(state: State) -> str:
     if failed or state.failed():
         parts.append(f"{failed:,} failed" if failed else "a job failed")
     if state.is_alive and state.work.frames_per_second is not None:
-        parts.append(f"{state.work.frames_per_second:,.0f} frames/s")
+        rate = state.work.frames_per_second
+        parts.append(f"{rate:,.0f} frames/s" if rate >= 10 else f"{rate:.1f} frames/s")
     if state.is_alive and state.work.seconds_left:
         parts.append(f"{duration(state.work.seconds_left)} left")
     return ", ".join(parts)
