@@ -27,8 +27,14 @@ def _plan():
     return plan
 
 
+IN_CONTAINERS = (
+    DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+)
+
 try:
     PLAN = _plan()
+    if IN_CONTAINERS and workflow.is_main_process:
+        mounts.check_images(PLAN.config["containers"], map(PLAN.stack, PLAN.recipes))
     use_models_dir(PLAN.config["models_dir"])
     gpu.use_settings(PLAN.config["jobs_per_gpu"])
     use_settings(
@@ -41,9 +47,6 @@ except FacemakeError as error:
 
 OUT = PLAN.config["outdir"]
 CACHE = planning.use_store(PLAN.config)
-IN_CONTAINERS = (
-    DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
-)
 if IN_CONTAINERS and not workflow.is_main_process:
     mounts.use(PLAN.mounts)
 

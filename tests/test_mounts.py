@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from facemake import mounts
+from facemake.errors import ConfigError
 from facemake.settings import filled
 
 
@@ -104,3 +105,13 @@ def test_what_apptainer_is_told(here: Path, tmp_path: Path, monkeypatch: pytest.
         assert os.environ["FACEMAKE_MODELS"] == f"{models}:{built}"
     beside = {row["destination"] for row in rows if row["source"] != row["destination"]}
     assert beside == {"/mnt/snakemake_searchpaths/config", "/mnt/snakemake_searchpaths/envs"}
+
+
+def test_an_image_that_is_not_there_is_refused_before_any_job(here: Path):
+    (here / "core.sif").touch()
+    images = {"core": "core.sif", "dlib": "none.sif", "mediapipe": "docker://a@sha256:1"}
+    mounts.check_images({**images, "threedi": None}, ["core", "mediapipe", "threedi"])
+    with pytest.raises(
+        ConfigError, match=r"`make containers` builds them:\n  containers\.dlib is no"
+    ):
+        mounts.check_images(images, ["dlib", "core", "dlib"])

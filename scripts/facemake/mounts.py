@@ -12,8 +12,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from facemake import facemodels
+from facemake.errors import ConfigError
 from facemake.models import fetched_folder
 from facemake.provenance import LIBRARY
 from facemake.runtime.libraries import MOUNTED
@@ -54,6 +56,24 @@ def folders(config: Mapping[str, Any], recordings: Iterable[str]) -> list[str]:
             real = os.path.realpath(path)
             found.add(real if os.path.isdir(real) else os.path.dirname(real))  # noqa: PTH112, PTH120
     return _few(found - {"/"}, os.path.realpath("."))
+
+
+def check_images(containers: Mapping[str, str | None], stacks: Iterable[str]) -> None:
+    """Refuse a run in containers before its first job where the image of a stack is no file.
+
+    A stack without one runs in the environment of the run; what has an address is Apptainer's.
+
+    Raises:
+        ConfigError: all that are not there.
+    """
+    missing = [
+        f"  containers.{stack} is {image}, and there is no such file"
+        for stack in sorted(set(stacks))
+        if (image := containers[stack]) and not urlsplit(image).scheme and not os.path.exists(image)  # noqa: PTH110
+    ]
+    if missing:
+        listed = "\n".join(missing)
+        raise ConfigError(f"images are missing; `make containers` builds them:\n{listed}")
 
 
 def use(listed: Sequence[str]) -> None:
