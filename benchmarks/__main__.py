@@ -6,11 +6,11 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import accuracy, clips, memory, planning, speed
+from benchmarks import accuracy, added, clips, memory, planning, speed
 from benchmarks.measure import ROOT
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-parser.add_argument("what", nargs="*", default=["speed", "clips", "memory", "planning"])
+parser.add_argument("what", nargs="*", default=["speed", "clips", "memory", "planning", "added"])
 parser.add_argument(
     "--clip",
     type=Path,
@@ -43,5 +43,7 @@ with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
         clips.run(folder, options.clip, options.clips, 8, options.runs)
     if "memory" in options.what:
         memory.run(folder, options.clip, options.times)
+    if "added" in options.what:
+        added.run(folder, min(options.samples, 10_000))
     if "planning" in options.what:
         planning.run(folder, options.samples, options.shards)
