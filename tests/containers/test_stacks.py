@@ -79,6 +79,18 @@ def test_an_image_that_is_another_is_a_parameter(in_images: Run, stacks: dict[st
     assert "Nothing to be done" in again.output, again.output
 
 
+def test_a_clusters_job_sees_what_the_plan_says(in_images: Run):
+    """As an executor starts it on a node: it plans nothing itself, and reads the plan."""
+    table = in_images.results / "detections" / "portraits.parquet"
+    before = table.read_bytes()
+    table.unlink()
+    words = ["--mode", "remote", "--target-jobs", "detect:shard=portraits", "--force"]
+    words += ["--allowed-rules", "detect", "--no-hooks", "--nolock", "--ignore-incomplete"]
+    done = run(in_images.folder, *IN_IMAGES, *words, "--config", "cache_dir=null")
+    assert done.code == 0, done.output
+    assert table.read_bytes() == before
+
+
 LISTING = """
 import json, sys
 sys.path.extend(["/mnt/snakemake_searchpaths/item_%d" % i for i in range(9)])
