@@ -90,6 +90,8 @@ def test_what_apptainer_is_told(here: Path, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("FACEMAKE_MODELS", f"{models}:/nowhere")
     monkeypatch.setenv("APPTAINER_MOUNT", "type=bind,source=/mine,destination=/mine")
     monkeypatch.delenv("SINGULARITY_MOUNT", raising=False)
+    monkeypatch.setenv("APPTAINERENV_PYTHONPATH", "mine")
+    monkeypatch.setenv("SINGULARITYENV_PYTHONPATH", "mine")
     for _ in range(2):  # a job reads the rules again, in the environment of the run
         mounts.use([str(odd), str(tmp_path / "none")])
         rows = [
@@ -103,6 +105,7 @@ def test_what_apptainer_is_told(here: Path, tmp_path: Path, monkeypatch: pytest.
         assert len(sources) == len(set(sources))
         # the folder of models in HOME is named: HOME is the working directory in there
         assert os.environ["FACEMAKE_MODELS"] == f"{models}:{built}"
+    assert os.environ["APPTAINERENV_PYTHONPATH"] == ""
     beside = {row["destination"] for row in rows if row["source"] != row["destination"]}
     assert beside == {"/mnt/snakemake_searchpaths/config", "/mnt/snakemake_searchpaths/envs"}
 

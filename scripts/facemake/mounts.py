@@ -96,6 +96,8 @@ def use(listed: Sequence[str]) -> None:
     for variable in VARIABLES:
         theirs = [line for line in os.environ.get(variable, "").split("\n") if line]
         os.environ[variable] = "\n".join(dict.fromkeys([*theirs, *rows]))
+    # the user's own modules would come before the image's
+    os.environ["APPTAINERENV_PYTHONPATH"] = os.environ["SINGULARITYENV_PYTHONPATH"] = ""
 
 
 def _of_recordings(paths: Iterable[str]) -> set[str]:
