@@ -218,7 +218,7 @@ def test_progress_is_logged_now_and_then(
         for i in range(3):
             listener(f"Processing frame #{i}/3\r")
     assert len(caplog.records) == 3 and not listener.last
-    assert listener.said() == "  nothing"
+    assert process.last_words(listener.last) == "  nothing"
 
 
 # --- the time limit ------------------------------------------------------------------------------
