@@ -12,12 +12,13 @@ from facemake import plan as planning
 from facemake.backends.threedi.install import use_settings
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
-from facemake.runtime import gpu
+from facemake.runtime import gpu, runs
 
 
 def _plan():
     if not workflow.is_main_process:
         return planning.load()
+    runs.begin()
     logging.getLogger("facemake").setLevel(logging.INFO)
     files = [
         Path(f) for f in dict.fromkeys(map(os.path.realpath, workflow.configfiles))

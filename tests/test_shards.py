@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from facemake.errors import FacemakeError
+from facemake.errors import BusyError, FacemakeError
 from facemake.provenance import Recipe
+from facemake.runtime import locks, runs
 from facemake.samples import Sample, plan_file, shard_text
 from facemake.shards import ShardRun, read_metadata
 
@@ -99,6 +103,78 @@ def test_two_processes_do_not_work_on_one_shard(plan: Path, tmp_path: Path):
         other.wait()
     # the lock goes with its process, however that ends
     assert work(plan, tmp_path / "o.parquet", recipe()) == ["a", "b", "c"]
+
+
+def test_a_job_of_a_run_waits_for_its_turn(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(locks, "_SECONDS_TO_SETTLE", 0.0)
+    monkeypatch.setenv(runs.VARIABLE, "mine")
+    path = tmp_path / "work" / "locks" / "probe.s"
+    path.parent.mkdir(parents=True)
+    code = (
+        "import fcntl, pathlib, sys\n"
+        f"handle = open({str(path)!r}, 'a')\n"
+        "fcntl.flock(handle, fcntl.LOCK_EX)\n"
+        "handle.write('process 1 on node7'); handle.flush()\n"
+        "print('at work', flush=True)\n"
+        "sys.stdin.read(1)\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None and other.stdout.readline() == "at work\n"
+    threading.Timer(1.5, other.kill).start()
+    caplog.set_level("INFO")
+    output = {"probe": tmp_path / "o.parquet"}
+    began = time.monotonic()
+    with ShardRun(recipe(), plan, [], output, work=tmp_path / "work") as run:
+        assert time.monotonic() - began > 1
+        for sample, part in run.pending():
+            part.table("probe").append(sample=sample.sample, status="ok", reason="")
+    assert "probe of shard s: waiting for another job at work on it (process 1 on node7)" in (
+        caplog.text
+    )
+    assert path.read_text().startswith(f"process {os.getpid()} on ")
+    other.wait()
+
+
+def test_a_job_of_a_run_that_was_replaced_leaves_what_it_has_done(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(runs.VARIABLE, "old")
+    folder, output = tmp_path / "work", {"probe": tmp_path / "o.parquet"}
+    seen: list[str] = []
+
+    def go_on() -> None:
+        with ShardRun(recipe(), plan, [], output, work=folder) as run:
+            for sample, part in run.pending():
+                part.table("probe").append(sample=sample.sample, status="ok", reason="")
+                seen.append(sample.sample)
+                if sample.sample == "b":
+                    (folder / "run").write_text("new\n")
+
+    with pytest.raises(BusyError, match="another run was started in this folder"):
+        go_on()
+    assert seen == ["a", "b"] and not output["probe"].exists()
+    monkeypatch.setenv(runs.VARIABLE, "new")
+    go_on()
+    assert seen == ["a", "b", "c"] and output["probe"].exists()
+
+
+def test_a_job_of_a_run_that_was_replaced_publishes_nothing(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(runs.VARIABLE, "old")
+    output = {"probe": tmp_path / "o.parquet"}
+    with (
+        pytest.raises(BusyError),
+        ShardRun(recipe(), plan, [], output, work=tmp_path / "work") as run,
+    ):
+        for sample, part in run.pending():
+            part.table("probe").append(sample=sample.sample, status="ok", reason="")
+        (tmp_path / "work" / "run").write_text("new\n")
+    assert not output["probe"].exists()
 
 
 def test_a_failure_names_the_sample(plan: Path, tmp_path: Path):

@@ -23,6 +23,7 @@ from facemake.errors import ConfigError, FacemakeError
 from facemake.exports import drop_broken
 from facemake.exports import set_aside as set_exports_aside
 from facemake.provenance import digest
+from facemake.runtime import runs
 from facemake.runtime.atomic import write_text
 from facemake.samples import (
     RESERVED,
@@ -176,8 +177,10 @@ def load(work: Path = WORK) -> Plan:
     """The plan that the main process wrote.
 
     Raises:
-        FacemakeError: there is none.
+        FacemakeError: there is none, or it is that of another run than this job's.
     """
+    if runs.is_stale(work):
+        raise FacemakeError("another run was started in this folder: this job is its own now")
     try:
         document = json.loads((work / "plan.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -417,8 +420,10 @@ def _wanted(folder: str, plan: Plan) -> bool:
 
 
 def write_owner(work: Path = WORK) -> None:
-    """Write down who runs in this folder: host, process id and when it started."""
+    """Write down who runs in this folder: host, process id, when it started, and its name."""
     import psutil
+
+    runs.write(work)
 
     started = psutil.Process().create_time()
     write_text(work / "owner", f"{socket.gethostname()} {os.getpid()} {started:.2f}\n")

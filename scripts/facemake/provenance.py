@@ -30,7 +30,9 @@ _NO_RESULT = frozenset(
         PACKAGE,
         *(
             f"{PACKAGE}.runtime.{name}"
-            for name in ("failures", "gpu", "heartbeat", "job", "parent", "progress")
+            for name in (
+                *("failures", "gpu", "heartbeat", "job", "locks", "parent", "progress", "runs"),
+            )
         ),
     )
 )

@@ -8,7 +8,6 @@ from other inputs, are thrown away.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,9 +18,10 @@ import h5py
 import pyarrow as pa
 
 from facemake import archives, h5, tables
-from facemake.errors import BusyError, FacemakeError
+from facemake.errors import FacemakeError
 from facemake.provenance import Recipe
 from facemake.runtime.atomic import replacing
+from facemake.runtime.locks import ShardLock, hand_over
 from facemake.runtime.progress import Progress
 from facemake.samples import WORK, Sample, read_shard, samples_digest
 from facemake.segments import Segment
@@ -82,7 +82,8 @@ class ShardRun:
         work: folder of locks and parts.
 
     Raises:
-        BusyError: another process is at work on this shard.
+        BusyError: another process is at work on this shard (a job of a run waits for it), or
+            another run has begun, whose job goes on from the samples that are done.
     """
 
     def __init__(
@@ -121,22 +122,14 @@ class ShardRun:
                 )
         self._stage_parts = work / "parts" / recipe.stage
         self._parts = self._stage_parts / f"{self.shard}.{self.lineage[:16]}"
-        self._lock_path = work / "locks" / f"{recipe.stage}.{self.shard}"
+        self._what = f"{recipe.stage} of shard {self.shard}"
+        self._work = work
+        self._lock = ShardLock(work / "locks" / f"{recipe.stage}.{self.shard}", self._what, work)
         self._current: tuple[Sample, Part] | None = None
         self.progress = Progress(recipe.stage, self.shard, len(self.samples))
 
     def __enter__(self) -> Self:
-        self._lock_path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock_path.open("w")
-        try:
-            # the kernel drops the lock with its process, however that ends
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise BusyError(
-                f"another process is at work on {self.recipe.stage} of shard {self.shard}; wait "
-                f"for it, or end it (its lock is {self._lock_path})"
-            ) from None
+        self._lock.__enter__()
         if self._stage_parts.is_dir():
             for stale in self._stage_parts.glob(f"{_glob_escape(self.shard)}.*"):
                 if stale != self._parts and len(stale.name) == len(self.shard) + 17:
@@ -152,6 +145,7 @@ class ShardRun:
     ) -> None:
         try:
             if error is None:
+                hand_over(self._what, self._work)
                 self._finish()
                 self.progress.end()
             elif self._current is not None:
@@ -159,7 +153,7 @@ class ShardRun:
                 error.add_note(f"in sample {sample.sample} ({sample.path})")
                 part.close()
         finally:
-            self._lock.close()
+            self._lock.__exit__(kind, error, trace)
 
     def part_path(self, sample: Sample, output: str) -> Path:
         """Where a sample's part of an output is written until it is whole."""
@@ -174,6 +168,7 @@ class ShardRun:
     def pending(self) -> Iterator[tuple[Sample, Part]]:
         """The samples that have no whole parts yet, in order, each with its part to write."""
         for sample in self.samples:
+            hand_over(self._what, self._work)
             if not all(self._whole(sample, output).exists() for output in self.outputs):
                 part = Part(self, sample)
                 # what goes wrong in the caller's loop is seen by __exit__, not here

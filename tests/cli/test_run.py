@@ -37,6 +37,20 @@ def test_a_run_on_another_host_counts_as_alive(tmp_path: Path):
     assert live_owner(tmp_path) == "process 1 on elsewhere"
 
 
+def test_a_job_that_outlived_its_run_is_no_owner(tmp_path: Path):
+    program = tmp_path / "snakemake"
+    program.write_text("import time\ntime.sleep(60)\n")
+    running = subprocess.Popen([sys.executable, str(program), "--nolock"], cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 10
+        while len(psutil.Process(running.pid).cmdline()) < 3:
+            assert time.monotonic() < deadline
+        assert live_owner(tmp_path) is None
+    finally:
+        running.kill()
+        running.wait()
+
+
 def test_a_run_that_has_not_written_yet_is_found_by_its_folder(tmp_path: Path):
     program = tmp_path / "snakemake"
     program.write_text("import time\ntime.sleep(60)\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from facemake.runtime import failures
+from facemake.runtime import failures, runs
 
 LOG = "results/logs/detect/clip.1.log"
 
@@ -60,6 +60,32 @@ def test_the_note_says_whether_a_retry_can_cure_it(tmp_path: Path, error: str, c
     job(tmp_path, f"from facemake.errors import BusyError, FacemakeError; raise {error}")
     failure = note(tmp_path)
     assert failure is not None and failure.curable is curable
+
+
+@pytest.mark.parametrize(
+    ("error", "run", "tries"),
+    [
+        ("ValueError('odd')", "same", 1),  # of no other attempt it would be otherwise
+        ("MemoryError()", "same", 2),
+        ("ValueError('odd')", "next", 2),  # the user may have mended it
+    ],
+)
+def test_a_retry_that_cures_nothing_ends_at_once_with_the_same_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, run: str, tries: int
+):
+    body = f"print('at work', file=open('tries', 'a')); raise {error}"
+    monkeypatch.setenv(runs.VARIABLE, "same")
+    assert job(tmp_path, body).returncode == 1
+    first = note(tmp_path)
+    monkeypatch.setenv(runs.VARIABLE, run)
+    done = job(tmp_path, body)
+    assert done.returncode == 1
+    assert (tmp_path / "tries").read_text() == "at work\n" * tries
+    if tries == 1:
+        assert done.stderr == "not tried again, since it would fail again: ValueError: odd\n"
+        assert note(tmp_path) == first
+        log = (tmp_path / LOG).read_text()
+        assert "Traceback" in log and "not tried again" in log
 
 
 def test_of_a_bug_the_note_has_the_last_line_and_the_sample(tmp_path: Path):

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -117,14 +116,10 @@ def site(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Site:
     return site
 
 
-def waited(is_so: Callable[[], object], seconds: float = 60, every: float = 0.1) -> bool:
-    """Wait until something is so; False where it is not in time."""
-    end = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > end:
-            return False
-        time.sleep(every)
-    return True
+@pytest.fixture(scope="session")
+def waited() -> Callable[..., bool]:
+    """Waits until something is so; False where it is not in time (`setup.waited`)."""
+    return _setup().waited  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +38,6 @@ def local(samples: list[tuple[str, Path]], tmp_path_factory: pytest.TempPathFact
     done = run(study(tmp_path_factory.mktemp("local"), samples))
     assert done.code == 0, done.output
     return done.results
-
-
-def jobs(cluster: Any) -> list[dict[str, str]]:
-    """Every job that the controller still knows, oldest first."""
-    blocks = re.split(r"\n(?=JobId=)", cluster.call("scontrol", "--oneliner", "show", "job"))
-    return [dict(re.findall(r"(\S+?)=(\S*)", block)) for block in blocks if block.strip()]
 
 
 def test_a_clone_and_the_two_commands_give_the_same_bytes(

@@ -111,7 +111,8 @@ def live_owner(folder: Path) -> str | None:
         try:
             command = process.cmdline()
             if (
-                any(os.path.basename(part) == "snakemake" for part in command[:3])  # noqa: PTH119
+                "--nolock" not in command  # a job of a cluster, which may outlive its run
+                and any(os.path.basename(part) == "snakemake" for part in command[:3])  # noqa: PTH119
                 and Path(process.cwd()).resolve() == folder.resolve()
             ):
                 return f"process {process.pid}"

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from facemake.errors import BusyError, FacemakeError
+from facemake.runtime import runs
 from facemake.samples import WORK
 
 # What a file server or a busy machine answers now and not a minute later.
@@ -44,6 +45,7 @@ class Failure:
         time: seconds since the epoch.
         host: where it ran.
         log: the rule's log file.
+        run: the run that the job was of (`facemake.runtime.runs`).
     """
 
     stage: str
@@ -54,6 +56,7 @@ class Failure:
     time: float
     host: str
     log: str
+    run: str = ""
 
 
 def stage_and_shard(log: str | Path) -> tuple[str, str] | None:
@@ -92,7 +95,9 @@ def write(
     job = stage_and_shard(log) if log else None
     if job is None or not work.is_dir():
         return
-    failure = Failure(*job, sample, message, curable, time.time(), socket.gethostname(), str(log))
+    failure = Failure(
+        *(*job, sample, message, curable, time.time(), socket.gethostname(), str(log)), runs.mine()
+    )
     path = _path(job, work)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
@@ -107,6 +112,18 @@ def clear(log: str | Path | None, work: Path = WORK) -> None:
     if job is not None:
         with contextlib.suppress(OSError):
             _path(job, work).unlink(missing_ok=True)
+
+
+def for_good(log: str | Path | None, work: Path = WORK) -> Failure | None:
+    """How an earlier attempt of the job that writes `log` failed in this run, if that was for good.
+
+    Snakemake tries a failed job again whatever failed it: such a job need not compute.
+    """
+    job = stage_and_shard(log) if log and runs.mine() else None
+    failure = read(*job, work=work) if job else None
+    if failure is None or failure.curable or failure.run != runs.mine():
+        return None
+    return failure
 
 
 def read(stage: str, shard: str = "", work: Path = WORK) -> Failure | None:

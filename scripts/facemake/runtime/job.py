@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from facemake.errors import FacemakeError
-from facemake.runtime import failures, heartbeat, libraries
+from facemake.runtime import failures, heartbeat, libraries, runs
 from facemake.runtime.gpu import lease
 from facemake.runtime.parent import end_on_sigterm, end_with_parent
 
@@ -34,7 +34,8 @@ def job(
     Sets the thread variables before any numerical library is imported (import the stage inside the
     block), writes the log of the library, standard error and any uncaught exception to `log`, and
     repeats warnings and errors on the standard error that it had. A `FacemakeError` is shown as its
-    message alone. A failure is noted for `facemake status` (`facemake.runtime.failures`).
+    message alone. A failure is noted for `facemake status` (`facemake.runtime.failures`); one that
+    no other try can cure is not tried again in the same run.
 
     Args:
         log: the rule's log file; None: standard error only.
@@ -54,9 +55,11 @@ def job(
     terminal = logging.StreamHandler(os.fdopen(os.dup(2), "w", encoding="utf-8"))
     terminal.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(terminal)
+    earlier = failures.for_good(log)
     if log:
         Path(log).parent.mkdir(parents=True, exist_ok=True)
-        Path(log).write_bytes(b"")
+        if earlier is None:
+            Path(log).write_bytes(b"")
         file = logging.FileHandler(log, mode="a", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(file)
@@ -64,6 +67,9 @@ def job(
         # what libraries in C++ write by themselves, a page of warnings a job, is for the log
         with Path(log).open("ab") as stream:
             os.dup2(stream.fileno(), 2)
+    if earlier:
+        logger.error("not tried again, since it would fail again: %s", earlier.message)
+        sys.exit(1)
     start = time.monotonic()
     try:
         if recipe is not None:
@@ -85,7 +91,8 @@ def job(
             message = "".join(traceback.format_exception_only(error)).strip()
         else:
             logger.error("%s", message)
-        failures.write(log, message, curable=failures.is_curable(error), sample=_sample())
+        if not runs.is_stale():  # else the log is the other run's job's by now, and so is the note
+            failures.write(log, message, curable=failures.is_curable(error), sample=_sample())
         sys.exit(1)
 
 

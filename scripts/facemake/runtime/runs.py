@@ -1,0 +1,41 @@
+"""Which run a job belongs to.
+
+Jobs that a cluster has taken outlive the main process that sent them. A run that starts writes a
+name of its own to `.facemake/run`, and its jobs carry it in their environment: a job that finds
+another name there belongs to a run that is no more, and hands over to that of the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from facemake.runtime.atomic import write_text
+from facemake.samples import WORK
+
+VARIABLE = "FACEMAKE_RUN"
+
+
+def begin() -> None:
+    """Name the run of this process; the jobs that it starts inherit the name."""
+    os.environ[VARIABLE] = secrets.token_hex(8)
+
+
+def mine() -> str:
+    """The name of the run that this process is of, "" where it is of none."""
+    return os.environ.get(VARIABLE, "")
+
+
+def write(work: Path = WORK) -> None:
+    """Write down that this process's run is the one at work in this folder."""
+    write_text(work / "run", f"{mine()}\n")
+
+
+def is_stale(work: Path = WORK) -> bool:
+    """Whether another run has begun in this folder since this job's own."""
+    try:
+        current = (work / "run").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(mine() and current and current != mine())
