@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import accuracy, added, clips, memory, planning, speed
+from benchmarks import accuracy, added, clips, cluster, memory, planning, speed
 from benchmarks.measure import ROOT
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -45,5 +45,7 @@ with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
         memory.run(folder, options.clip, options.times)
     if "added" in options.what:
         added.run(folder, min(options.samples, 10_000))
+    if "cluster" in options.what:
+        cluster.run(folder, options.clip)
     if "planning" in options.what:
         planning.run(folder, options.samples, options.shards)

@@ -18,8 +18,8 @@ import yaml
 
 from conftest import ROOT
 
-SECONDS_BETWEEN_LOOKS = 6
-"""A little above what a short job takes, so that most of them have ended at the first look."""
+SECONDS_BETWEEN_LOOKS = 2
+"""The next look comes 12 s later: by then most short jobs have ended, on a busy machine too."""
 
 
 @cache

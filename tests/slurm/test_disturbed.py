@@ -153,3 +153,16 @@ def test_a_job_that_wants_a_gpu_is_given_one(
     others = [job for name, job in known.items() if not name.startswith("rule_threedi_detect")]
     assert others and {job["Partition"] for job in others} == {"cpu"}
     assert not any("gpu" in job.get("TresPerJob", "") for job in others)
+
+
+def test_array_jobs(cluster: Any, site: Any, bundled: Path, tmp_path: Path):
+    clip = bundled / "moving_portrait.mp4"
+    folder = study(tmp_path / "study", [(f"clip{i}", clip) for i in range(3)])
+    command = ["facemake", "run", "-d", str(folder), "--profile", "slurm", "--until", "detect"]
+    # a task waits so long for the outputs of its array's first
+    site.run(tmp_path, *command, "--slurm-array-jobs", "all", "--latency-wait", "120")
+    known = jobs_of(cluster, folder)
+    arrays = {job["ArrayJobId"] for job in known if "ArrayJobId" in job}
+    assert arrays and len(known) == 6 and {job["JobState"] for job in known} == {"COMPLETED"}
+    tables = [folder / "results" / "detections" / f"clip{i}.parquet" for i in range(3)]
+    assert len({pq.read_table(table).drop(["sample"]).num_rows for table in tables}) == 1
