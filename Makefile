@@ -44,7 +44,7 @@ test-containers: .venv/dev resources/bundled/moving_portrait.mp4  ## Tests in a 
 
 test-slurm: .venv/dev resources/bundled/moving_portrait.mp4  ## Tests on a real SLURM of one node (root on Debian)
 	$(BIN)/python tests/slurm/setup.py || test $$? -eq 77
-	$(BIN)/python -m pytest -n 0 -m slurm tests/slurm; code=$$?; \
+	$(BIN)/python -m pytest -n 0 -m slurm --durations=5 tests/slurm; code=$$?; \
 	    $(BIN)/python tests/slurm/setup.py --stop; exit $$code
 
 BASE ?=

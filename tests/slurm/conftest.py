@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -110,7 +112,8 @@ def site(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Site:
     assert str(site.profile) in said and site.profile.is_file()
     site.edit(
         slurm_init_seconds_before_status_checks=SECONDS_BETWEEN_LOOKS,
-        latency_wait=10,
+        # a task of an array waits so long for the outputs of the array's first
+        latency_wait=120,
         partitions={"cpu": {"max_runtime": "7d"}, "gpu": {"max_runtime": "7d", "max_gpu": 2}},
     )
     return site
@@ -120,6 +123,18 @@ def site(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Site:
 def waited() -> Callable[..., bool]:
     """Waits until something is so; False where it is not in time (`setup.waited`)."""
     return _setup().waited  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def jobs_of(cluster: Any) -> Callable[[Path], list[dict[str, str]]]:
+    """Every job of a folder that the controller still knows."""
+
+    def jobs(folder: Path) -> list[dict[str, str]]:
+        lines = cluster.call("scontrol", "--oneliner", "show", "job").splitlines()
+        known = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines]
+        return [job for job in known if job.get("WorkDir") == str(folder)]
+
+    return jobs
 
 
 @pytest.fixture(scope="session")

@@ -66,13 +66,6 @@ def parts(folder: Path, stage: str, shard: str) -> int:
     return len(list((folder / ".facemake" / "parts" / stage).glob(f"{shard}.*/[!.]*")))
 
 
-def jobs_of(cluster: Any, folder: Path) -> list[dict[str, str]]:
-    """Every job of a folder that the controller still knows."""
-    lines = cluster.call("scontrol", "--oneliner", "show", "job").splitlines()
-    jobs = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines]
-    return [job for job in jobs if job.get("WorkDir") == str(folder)]
-
-
 def test_cancelled_out_of_memory_without_a_node_and_without_a_main_process(
     cluster: Any, site: Any, samples: list[tuple[str, Path]], tmp_path: Path, waited: Any
 ):
@@ -134,7 +127,7 @@ def done(folder: Path, stage: str, shard: str) -> bool:
 
 
 def test_a_job_that_wants_a_gpu_is_given_one(
-    cluster: Any, site: Any, bundled: Path, tmp_path: Path
+    cluster: Any, site: Any, jobs_of: Any, bundled: Path, tmp_path: Path
 ):
     from standin3di import build
 
@@ -147,22 +140,9 @@ def test_a_job_that_wants_a_gpu_is_given_one(
     )
     command = ["facemake", "run", "-d", str(folder), "--profile", "slurm", "--until"]
     site.run(tmp_path, *command, "threedi_detect")
-    known = {job["Comment"]: job for job in jobs_of(cluster, folder)}
+    known = {job["Comment"]: job for job in jobs_of(folder)}
     wanted = known["rule_threedi_detect_wildcards_clip"]
     assert wanted["Partition"] == "gpu" and wanted["TresPerJob"] == "gres:gpu:1"
     others = [job for name, job in known.items() if not name.startswith("rule_threedi_detect")]
     assert others and {job["Partition"] for job in others} == {"cpu"}
     assert not any("gpu" in job.get("TresPerJob", "") for job in others)
-
-
-def test_array_jobs(cluster: Any, site: Any, bundled: Path, tmp_path: Path):
-    clip = bundled / "moving_portrait.mp4"
-    folder = study(tmp_path / "study", [(f"clip{i}", clip) for i in range(3)])
-    command = ["facemake", "run", "-d", str(folder), "--profile", "slurm", "--until", "detect"]
-    # a task waits so long for the outputs of its array's first
-    site.run(tmp_path, *command, "--slurm-array-jobs", "all", "--latency-wait", "120")
-    known = jobs_of(cluster, folder)
-    arrays = {job["ArrayJobId"] for job in known if "ArrayJobId" in job}
-    assert arrays and len(known) == 6 and {job["JobState"] for job in known} == {"COMPLETED"}
-    tables = [folder / "results" / "detections" / f"clip{i}.parquet" for i in range(3)]
-    assert len({pq.read_table(table).drop(["sample"]).num_rows for table in tables}) == 1

@@ -41,14 +41,20 @@ def local(samples: list[tuple[str, Path]], tmp_path_factory: pytest.TempPathFact
 
 
 def test_a_clone_and_the_two_commands_give_the_same_bytes(
-    cluster: Any,
     site: Any,
+    jobs_of: Any,
     project: Path,
     samples: list[tuple[str, Path]],
     local: Path,
 ):
     sheet(project, samples)
+    site.edit(slurm_array_jobs="probe,detect")
     said = site.run(project, "snakemake", "--profile", "slurm")
     assert "3 samples: 3 ok" in said
     assert bytes_of(project / "results") == bytes_of(local)
     site.run(project, "facemake", "compare", "results", str(local))
+    jobs = jobs_of(project)
+    arrays = [job["Comment"].split("_")[1] for job in jobs if "ArrayJobId" in job]
+    # detection's jobs are one array only where the probes were seen to end together
+    assert arrays.count("probe") == len(samples) and set(arrays) <= {"probe", "detect"}
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
