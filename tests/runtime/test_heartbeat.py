@@ -109,3 +109,16 @@ def test_of_another_machine_the_age_decides_and_a_held_lock_wins(folder: Path):
 def test_a_process_number_that_was_given_away_again_is_not_the_job(folder: Path):
     here = Beat("detect", "anna", os.uname().nodename, heartbeat._space(), os.getpid(), 5.0, 0.0)
     assert not here.is_alive()
+
+
+def test_a_beat_that_was_under_way_does_not_put_the_file_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(folder)
+    with heartbeat.beating(LOG, folder / ".facemake"):
+        until(lambda: beats(folder))
+        heartbeat.forget()
+        assert heartbeat._path is not None
+        heartbeat._write(heartbeat._path)
+        assert beats(folder) == []
+    assert beats(folder) == []

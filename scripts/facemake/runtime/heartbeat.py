@@ -83,7 +83,7 @@ def beating(log: str | Path | None, work: Path = WORK) -> Iterator[None]:
     Nothing where there is no run in this folder, or where the file cannot be written: a job's work
     does not hang on who watches it.
     """
-    global _now, _path
+    global _now, _path, _ended
     job = stage_and_shard(log) if log else None
     if job is None or not work.is_dir():
         yield
@@ -92,6 +92,7 @@ def beating(log: str | Path | None, work: Path = WORK) -> Iterator[None]:
     _now = Beat(
         *job, socket.gethostname(), _space(), os.getpid(), started, time.time(), log=str(log)
     )
+    _ended = False
     _path = path = work / "progress" / f"{'.'.join(filter(None, job))}.json"
     ended = threading.Event()
 
@@ -113,13 +114,19 @@ def beating(log: str | Path | None, work: Path = WORK) -> Iterator[None]:
 
 _now: Beat | None = None
 _path: Path | None = None
+_ended = False
+_file = threading.Lock()
+"""Held while the file is written or removed: a beat that was under way would put it back."""
 
 
 def forget() -> None:
-    """Remove the file: the job ends in order."""
-    if _path is not None:
-        with contextlib.suppress(OSError):
-            _path.unlink(missing_ok=True)
+    """Remove the file for good: the job ends in order."""
+    global _ended
+    with _file:
+        _ended = True
+        if _path is not None:
+            with contextlib.suppress(OSError):
+                _path.unlink(missing_ok=True)
 
 
 def tell(**what: int | str) -> None:
@@ -147,7 +154,9 @@ def _write(path: Path) -> None:
     if beat is None:
         return
     beside = path.with_name(f".{path.name}.{beat.pid}")
-    with contextlib.suppress(OSError):
+    with _file, contextlib.suppress(OSError):
+        if _ended:
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_text(json.dumps(asdict(replace(beat, time=time.time()))), encoding="utf-8")
         beside.replace(path)
