@@ -92,13 +92,13 @@ resources/bundled/moving_portrait.mp4: .venv/default
 
 lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (needs uv)
 	$(LOCK) pyproject.toml --excludes requirements/not-needed.txt -o requirements/default.txt
-	$(LOCK) pyproject.toml --extra dev --extra 3di --extra serve --extra slurm --excludes requirements/not-needed.txt \
+	$(LOCK) pyproject.toml --extra dev --extra 3di --extra onnx --extra serve --extra slurm --excludes requirements/not-needed.txt \
 	    -c requirements/default.txt -o requirements/dev.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) --no-deps requirements/slurm.in -o requirements/slurm.txt
 	$(LOCK) --no-deps requirements/bundled.in -o requirements/bundled.txt
 	$(LOCK) requirements/stacks/pip.in -o requirements/stacks/pip.txt
-	for stack in core mediapipe dlib threedi cuda; do \
+	for stack in core mediapipe onnx opencv dlib threedi cuda; do \
 	    $(LOCK) requirements/stacks/$$stack.in --excludes requirements/not-needed.txt \
 	        -c requirements/default.txt -c requirements/dev.txt -o requirements/stacks/$$stack.txt \
 	        || exit 1; done

@@ -87,6 +87,11 @@ def grows(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
+def gpus(stage):
+    """How many GPUs a job of the stage asks for."""
+    return int(recipe(stage).get("settings", {}).get("device") == "cuda")
+
+
 def crops(path):
     """The crops, which go when nothing needs them any more unless the config keeps them."""
     return path if PLAN.config["dataset"]["keep_crops"] else temp(path)

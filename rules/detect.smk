@@ -18,6 +18,7 @@ rule detect_segment:
     resources:
         mem_mb=grows(1000),
         runtime=grows(120),
+        gpu=gpus("detect_segment"),
     params:
         recipe=recipe("detect_segment"),
         container=container_identity("detect_segment"),
@@ -45,6 +46,7 @@ rule detect:
     resources:
         mem_mb=grows(1000),
         runtime=grows(240),
+        gpu=gpus("detect"),
     params:
         recipe=recipe("detect"),
         container=container_identity("detect"),

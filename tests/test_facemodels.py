@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facemake import facemodels, recipes, settings
+from facemake import facemodels, pins, recipes, settings
 from facemake.backends.fit import builtin, load
 from facemake.backends.fit.model import save_model
 from facemake.errors import ModelError
@@ -112,7 +112,7 @@ def test_the_recipe_names_the_model_in_use_and_changes_with_its_file(home: Path)
     assert [m["name"] for m in builtin_fit.models] == ["facemake_face_model_1"]
     assert builtin_fit.models[0]["pdm"] == "34 modes derived from facemake-1"
     path.write_bytes(path.read_bytes() + b"\0")
-    facemodels.pin(path)
+    pins.pin(path)
     assert recipes.recipe("fit", config).models[0]["sha256"] != digest
     assert recipes.recipe("fit", config).to_dict() != fit.to_dict()
 

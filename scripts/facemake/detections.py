@@ -30,3 +30,28 @@ class Detections:
                 f"expected bbox ({n}, 4) and keypoints5 ({n}, 5, 2), got {self.bbox.shape} and "
                 f"{self.keypoints5.shape}"
             )
+
+
+def landmark_box(
+    bbox: NDArray[np.float32], face_box: tuple[float, float, float] | list[float]
+) -> NDArray[np.float32]:
+    """The square that landmark networks expect around a face, of a detector's box.
+
+    Each detector draws its boxes another way: from brow to chin, or with the forehead, tight or
+    with a margin. Landmark networks here are told what BlazeFace would draw.
+
+    Args:
+        bbox: (n, 4) or (4,) x, y, w, h px.
+        face_box: how far the middle of BlazeFace's square lies away, right and down, and how large
+            it is, in sides of the square with the area of the detector's box; measured on faces
+            that both detectors found (a detector's row has it).
+
+    Returns:
+        The same shape, float32 px.
+    """
+    x, y, w, h = np.moveaxis(np.asarray(bbox, np.float64), -1, 0)
+    dx, dy, scale = face_box
+    side = np.sqrt(w * h)
+    half = scale * side / 2
+    square = (x + w / 2 + dx * side - half, y + h / 2 + dy * side - half, 2 * half, 2 * half)
+    return np.asarray(np.stack(square, axis=-1), np.float32)

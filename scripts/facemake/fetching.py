@@ -42,8 +42,9 @@ def fetch(name: str, say: Callable[[str], None] = lambda words: None) -> Path:
     try:
         return model_path(name)
     except ModelError:
-        if row.url is None or row.gated:
+        if row.url is None or row.gated or row.sha256 is None:
             raise
+    assert row.bytes is not None
     target = fetched_file(row)
     part = target.with_name(f".{target.name}.part")
     try:
@@ -91,7 +92,7 @@ def _download(row: Model, part: Path) -> None:
         ModelError: more is sent than the model has.
         OSError, http.client.HTTPException: it was broken off.
     """
-    assert row.url is not None
+    assert row.url is not None and row.bytes is not None
     if urlsplit(row.url).scheme not in ("https", "http"):
         raise ModelError(f"the address of the model {row.name} is no web address: {row.url}")
     have = part.stat().st_size

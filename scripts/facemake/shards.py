@@ -150,7 +150,10 @@ class ShardRun:
                 self.progress.end()
             elif self._current is not None:
                 sample, part = self._current
-                error.add_note(f"in sample {sample.sample} ({sample.path})")
+                if not getattr(
+                    error, "__notes__", ()
+                ):  # one that is looked at ahead says so itself
+                    error.add_note(f"in sample {sample.sample} ({sample.path})")
                 part.close()
         finally:
             self._lock.__exit__(kind, error, trace)
@@ -165,11 +168,18 @@ class ShardRun:
     def _whole(self, sample: Sample, output: str) -> Path:
         return self._parts / f"{sample.sample}.{self._suffix(output)}"
 
+    def _is_whole(self, sample: Sample) -> bool:
+        return all(self._whole(sample, output).exists() for output in self.outputs)
+
+    def unfinished(self) -> list[Sample]:
+        """The samples that `pending` is going to give."""
+        return [sample for sample in self.samples if not self._is_whole(sample)]
+
     def pending(self) -> Iterator[tuple[Sample, Part]]:
         """The samples that have no whole parts yet, in order, each with its part to write."""
         for sample in self.samples:
             hand_over(self._what, self._work)
-            if not all(self._whole(sample, output).exists() for output in self.outputs):
+            if not self._is_whole(sample):
                 part = Part(self, sample)
                 # what goes wrong in the caller's loop is seen by __exit__, not here
                 self._current = sample, part

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facemake import facemodels, schemes
+from facemake import facemodels, pins, schemes
 from facemake.backends.fit import archive, sources
 from facemake.backends.fit.model import load_mesh, load_model, model_of, save_model
 from facemake.backends.fit.pdm import derive_pdm
@@ -489,7 +489,7 @@ def test_a_build_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         sources.build("openface-pdm", source, tmp_path / "models")
     assert built.path.read_bytes() == data
-    assert facemodels.verify_pin(built.path) == built.sha256
+    assert pins.verify_pin(built.path) == built.sha256
     with pytest.raises(ModelError, match=r"there is no .*nowhere: wanted is In-the-wild"):
         sources.build("openface-pdm", tmp_path / "nowhere", tmp_path / "models")
 

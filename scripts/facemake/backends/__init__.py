@@ -16,12 +16,16 @@ class Backend:
         models: names in config/models.yaml.
         stack: the environment that it needs (envs/STACK.yaml).
         use: when to use it, in a line.
+        devices: what it can compute on, the config's words for it.
+        own_model: whether a model file of the user's may take the place of the first of `models`.
     """
 
     module: str
     models: tuple[str, ...]
     stack: str
     use: str
+    devices: tuple[str, ...] = ("cpu",)
+    own_model: bool = False
 
     def load(self) -> ModuleType:
         """Import the backend's module (and with it its libraries)."""

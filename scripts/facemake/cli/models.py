@@ -53,7 +53,10 @@ def _names() -> str:
 def _list(options: argparse.Namespace, rest: list[str]) -> int:
     use_models_dir(options.models_dir)
     for row in registry().values():
-        print(f"{row.name}\t{row.task}\t{row.licence}\t{row.bytes} bytes\t{row.sha256}")
+        known = f"{row.bytes} bytes\t{row.sha256}"
+        if row.sha256 is None:
+            known = "size not known\tno SHA-256 registered: pinned when first used"
+        print(f"{row.name}\t{row.task}\t{row.licence}\t{known}")
     for name in facemodels.present():
         try:
             built = facemodels.find(name)
@@ -79,14 +82,17 @@ def _say(words: str) -> None:
 
 
 def _verify(options: argparse.Namespace, rest: list[str]) -> int:
+    """A model that is not here is a fault where it was named, or should come with a package."""
     use_models_dir(options.models_dir)
+    wanted = set(options.names) or {row.name for row in registry().values() if row.package}
     missing = 0
     for name in options.names or (*registry(), *facemodels.present()):
         try:
             print(f"ok\t{name}\t{_file(name)}")
         except ModelError as error:
-            missing += 1
-            print(f"no\t{name}\t{error}")
+            bad = name in wanted or name in facemodels.SOURCES
+            missing += bad
+            print(f"{'no' if bad else 'absent'}\t{name}\t{error}")
     return 1 if missing else 0
 
 

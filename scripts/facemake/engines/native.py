@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from facemake.backends import Backend
 from facemake.backends.aus import AU_ESTIMATORS
-from facemake.backends.detect import DETECTORS
+from facemake.backends.detect import AS_EXPECTED, DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.backends.landmarks import LANDMARKERS
 from facemake.calibration import load_calibration
 from facemake.engines.stage import Config, Models, Stage
-from facemake.facemodels import describe, find, verify_pin
+from facemake.facemodels import describe, find
 from facemake.models import model
+from facemake.pins import verify_pin
 from facemake.provenance import LIBRARY
 
 
@@ -25,22 +27,41 @@ def _detect_settings(config: Config) -> dict[str, Any]:
         "min_score": row.min_score if detect["min_score"] is None else detect["min_score"],
         "start_score": row.start_score if detect["start_score"] is None else detect["start_score"],
         "track": dict(config["track"]),
+        **_device(config, row),
     }
 
 
 def _segment_settings(config: Config) -> dict[str, Any]:
     """Of a detector alone: tracks come later."""
-    return {"min_score": _detect_settings(config)["min_score"]}
+    settings = _detect_settings(config)
+    del settings["track"], settings["start_score"]
+    return settings
+
+
+def _landmark_settings(config: Config) -> dict[str, Any]:
+    """Whose boxes they are makes a difference where they are not as the networks expect them."""
+    row = DETECTORS[config["detect"]["backend"]]
+    drawn = {} if row.face_box == AS_EXPECTED else {"face_box": list(row.face_box)}
+    chosen = LANDMARKERS[config["landmarks"]["backend"]]
+    return {**_section("landmarks")(config), **drawn, **_device(config, chosen)}
+
+
+def _device(config: Config, row: Backend) -> dict[str, Any]:
+    """Part of a recipe where there is a choice: a GPU's sums differ in their last bits."""
+    return {"device": config["device"]} if len(row.devices) > 1 else {}
 
 
 def _chosen(
     section: str, rows: Mapping[str, Backend]
 ) -> Callable[[Config], tuple[str, Backend] | None]:
-    """The row that the config names; None where it says `off`."""
+    """The row that the config names, with the user's own model; None where it says `off`."""
 
     def choose(config: Config) -> tuple[str, Backend] | None:
-        name = config[section]["backend"]
-        return None if name == "off" else (name, rows[name])
+        name, own = config[section]["backend"], config[section].get("model")
+        if name == "off":
+            return None
+        row = rows[name]
+        return name, replace(row, models=(own, *row.models[1:])) if own else row
 
     return choose
 
@@ -121,9 +142,9 @@ NATIVE: dict[str, Stage] = {
     "detect": Stage(settings=_detect_settings, backend=_chosen("detect", DETECTORS)),
     "detect_segment": Stage(settings=_segment_settings, backend=_chosen("detect", DETECTORS)),
     "landmarks_segment": Stage(
-        settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)
+        settings=_landmark_settings, backend=_chosen("landmarks", LANDMARKERS)
     ),
-    "landmarks": Stage(settings=_section("landmarks"), backend=_chosen("landmarks", LANDMARKERS)),
+    "landmarks": Stage(settings=_landmark_settings, backend=_chosen("landmarks", LANDMARKERS)),
     "fit": Stage(settings=_fit_settings, models=_face_model),
     "smooth": Stage(
         settings=_section("fit"),

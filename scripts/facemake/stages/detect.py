@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from facemake.backends.detect import DETECTORS, Detector
-from facemake.media import open_media
+from facemake.errors import ModelError
+from facemake.models import model
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
 from facemake.samples import Sample
 from facemake.segments import say_if_in_doubt
 from facemake.shards import ShardRun, decodable_samples
+from facemake.stages.looking import looked_at
 from facemake.stages.raw_detections import RawDetections, joined
 from facemake.status import FrameStatus
 from facemake.tables import TableWriter
@@ -68,18 +70,18 @@ def detect(
     ):
         kinds = decodable_samples(probe)
         run.progress.expect(sum(row["n_frames"] for row in kinds.values()))
+        cut = segments or {}
+        whole = [s for s in run.unfinished() if s.sample in kinds and s.sample not in cut]
+        found = looked_at(whole, detector, run.progress.frame)
         for sample, part in run.pending():
             writer = part.table("detections")
             if sample.sample not in kinds:
                 continue
             row = kinds[sample.sample]
-            parts = (segments or {}).get(sample.sample, ())
-            raw = joined(parts, sample.sample, row["n_frames"]) if parts else None
-            if raw is None:
-                say_if_in_doubt(sample.sample, len(parts))
-                raw = _looked_at(sample, detector, run)
+            if sample.sample in cut:
+                raw = _joined(sample, cut[sample.sample], row["n_frames"], detector, run)
             else:
-                run.progress.frame(len(raw.times))
+                raw = next(found)
             _write(sample, writer, raw, rules, stand_alone(row, run.metadata))
 
 
@@ -87,19 +89,28 @@ def detector_of(recipe: Recipe) -> Detector:
     """The detector that a recipe names.
 
     Raises:
-        ModelError: its model is missing or not the registered one.
+        ModelError: its model is missing or not the recipe's, or its device is not there.
     """
     row = DETECTORS[str(recipe.backend)]
-    detector: Detector = row.load().create(row.models[0], recipe.settings["min_score"])
-    return detector
+    wanted = recipe.models[0]
+    if (found := model(wanted["name"])).sha256 != wanted["sha256"]:
+        raise ModelError(
+            f"the model {found.name} has the SHA-256 {found.sha256}, and had {wanted['sha256']} "
+            "when the run was planned: start it again"
+        )
+    settings = recipe.settings
+    return row.create(wanted["name"], settings["min_score"], settings.get("device", "cpu"))
 
 
-def _looked_at(sample: Sample, detector: Detector, run: ShardRun) -> RawDetections:
-    raw = RawDetections()
-    with open_media(sample) as media:
-        for frame in media:
-            raw.look(frame, detector)
-            run.progress.frame()
+def _joined(
+    sample: Sample, parts: Sequence[Path], n_frames: int, detector: Detector, run: ShardRun
+) -> RawDetections:
+    """A long recording, from its segments if they are certain."""
+    raw = joined(parts, sample.sample, n_frames)
+    if raw is None:
+        say_if_in_doubt(sample.sample, len(parts))
+        return next(looked_at([sample], detector, run.progress.frame))
+    run.progress.frame(len(raw.times))
     return raw
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from facemake.media import open_media
 from facemake.provenance import Recipe
 from facemake.segments import Segment
 from facemake.shards import ShardRun, decodable_samples
 from facemake.stages.detect import detector_of
-from facemake.stages.raw_detections import RawDetections
+from facemake.stages.looking import looked_at
 from facemake.status import SampleStatus
 
 
@@ -39,11 +38,6 @@ def detect_segment(plan: Path, probe: Path, output: Path, recipe: Recipe, segmen
             writer = part.table("detect_segment")
             if row is None or row["status"] != SampleStatus.OK:
                 continue
-            raw = RawDetections()
-            with open_media(sample) as media:
-                for frame in media:
-                    raw.look(frame, detector)
-                    run.progress.frame()
-                sound = media.undamaged and not raw.broken
-            if sound:
+            raw = next(looked_at([sample], detector, run.progress.frame))
+            if raw.undamaged and not raw.broken:
                 raw.write(writer, segment.sample)

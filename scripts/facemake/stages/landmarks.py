@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from facemake.alignment import align
 from facemake.backends.landmarks import LANDMARKERS
+from facemake.detections import landmark_box
 from facemake.errors import FacemakeError
 from facemake.media import Frame, Media, open_media
 from facemake.provenance import Recipe
@@ -120,6 +121,7 @@ class Marker:
         """
         scheme = self._source.scheme
         least = self._settings["min_confidence"]
+        drawn = self._settings.get("face_box")
         find = self._source.sample(probe, self._settings)
         wanted = contact_frames(probe["n_frames"])
         for frame, rows in pairs:
@@ -133,6 +135,8 @@ class Marker:
                     writer.append(**base, scheme=scheme, status=row["status"])
                     continue
                 box = np.array([row[k] for k in "xywh"], np.float32)
+                if drawn:
+                    box = landmark_box(box, drawn)
                 points5 = np.array(row["keypoints5"], np.float32).reshape(5, 2)
                 found = find(frame, box, points5)
                 if isinstance(found, FrameStatus):

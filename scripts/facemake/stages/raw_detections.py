@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import isnan, nan
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facemake.detections import Detections
 from facemake.media.frame import Frame
 from facemake.rows import numbers
-from facemake.status import FrameStatus
 from facemake.tables import TableReader, TableWriter
 from facemake.tracking import DetectionList
-
-Detect = Callable[[NDArray[np.uint8]], Detections]
-"""A detector: (height, width, 3) uint8 RGB -> its faces."""
 
 N_VALUES = 15
 """Of a face: x, y, w, h, score, ten coordinates of its key points."""
@@ -32,6 +27,7 @@ class RawDetections:
         times: s of each frame; NaN where it has none.
         widths, heights: px of each frame; 0 of one that cannot be decoded.
         broken: the frames that cannot be decoded.
+        undamaged: whether the pass over the recording met no damage (`facemake.media.Media`).
     """
 
     def __init__(self) -> None:
@@ -39,16 +35,17 @@ class RawDetections:
         self.times = array("d")
         self.widths, self.heights = array("i"), array("i")
         self.broken: set[int] = set()
+        self.undamaged = True
 
-    def look(self, frame: Frame, detect: Detect) -> None:
-        """Find the faces of the next frame."""
+    def add(self, frame: Frame, faces: Detections | None) -> None:
+        """Add the next frame and its faces; None of one that cannot be decoded."""
         index = len(self.times)
         self.times.append(nan if frame.time is None else frame.time)
-        whole = frame.status is FrameStatus.OK
+        whole = faces is not None
         self.widths.append(frame.width if whole else 0)
         self.heights.append(frame.height if whole else 0)
-        if whole:
-            self.found.append(index, detect(frame.rgb))
+        if faces is not None:
+            self.found.append(index, faces)
         else:
             self.broken.add(index)
 

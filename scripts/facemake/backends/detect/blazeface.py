@@ -6,6 +6,8 @@ its threshold is fixed inside, and only the graph's own options move it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 # first: what is imported below then brings no more than itself
 import facemake.backends.mediapipe_package  # noqa: F401
 
@@ -14,8 +16,8 @@ import mediapipe.framework.formats.detection_pb2
 import mediapipe.modules.face_detection.face_detection_pb2  # noqa: F401  (both are registered)
 import numpy as np
 from mediapipe.python import packet_getter
-from numpy.typing import NDArray
 
+from facemake.backends.detect import Picture
 from facemake.backends.mediapipe_graph import Graph, image_packet
 from facemake.detections import Detections
 from facemake.models import packaged_model
@@ -56,8 +58,13 @@ class BlazeFace:
         text = _GRAPH.format(calculator=_CALCULATORS[model], min_score=min_score)
         self._graph = Graph(text, ("detections",))
 
-    def __call__(self, rgb: NDArray[np.uint8]) -> Detections:
-        """Detect in an (H, W, 3) uint8 RGB picture."""
+    batch_size = 1
+
+    def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
+        """Detect in (H, W, 3) uint8 RGB pictures."""
+        return [self._detected(rgb) for rgb in pictures]
+
+    def _detected(self, rgb: Picture) -> Detections:
         height, width = rgb.shape[:2]
         packet = self._graph(image=image_packet(rgb)).get("detections")
         found = packet_getter.get_proto_list(packet) if packet is not None else []
@@ -87,6 +94,6 @@ class BlazeFace:
         self._graph.close()
 
 
-def create(model: str, min_score: float) -> BlazeFace:
+def create(model: str, min_score: float, device: str) -> BlazeFace:
     """What the registry calls."""
     return BlazeFace(model, min_score)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake import facemodels
+from facemake import facemodels, pins
 from facemake.backends.fit import archive, pdm
 from facemake.backends.fit.archive import Content
 from facemake.backends.fit.model import LinearFaceModel, load_mesh, load_model, model_of
@@ -76,8 +76,8 @@ def build(name: str, source: Path, folder: Path | None = None) -> Built:
         archive.write(content, beside)
         model, mesh = load_model(beside), load_mesh(beside)
         # a file without a pin is accepted when it is next seen; one with another's pin is not
-        facemodels.pin_of(path).unlink(missing_ok=True)
-    sha256 = facemodels.pin(path)
+        pins.pin_of(path).unlink(missing_ok=True)
+    sha256 = pins.pin(path)
     return Built(path, sha256, model, len(mesh.mean), len(mesh.triangles))
 
 

@@ -1,0 +1,103 @@
+"""What networks that detect have in common: letterboxes, and of boxes that overlap the best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facemake.detections import Detections
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where a picture lies in a network's input: scaled alike in both directions, then padded.
+
+    Attributes:
+        scale: input pixels a picture pixel.
+        left, top: input pixels before the picture.
+    """
+
+    scale: float
+    left: int
+    top: int
+
+    def back(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(..., 2) input pixels to picture pixels, both counted from a pixel's corner."""
+        return (points - (self.left, self.top)) / self.scale
+
+
+def letterbox(
+    rgb: NDArray[np.uint8], height: int, width: int, *, centred: bool, fill: int
+) -> tuple[NDArray[np.uint8], Letterbox]:
+    """A picture in a network's input of (height, width).
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        height: px of the input.
+        width: px of the input.
+        centred: the picture in the middle; else at the top left.
+        fill: value of what is padded.
+
+    Returns:
+        (height, width, 3) uint8, and where the picture lies in it.
+    """
+    scale = min(height / rgb.shape[0], width / rgb.shape[1])
+    inner_w = max(1, min(width, round(rgb.shape[1] * scale)))
+    inner_h = max(1, min(height, round(rgb.shape[0] * scale)))
+    left = (width - inner_w) // 2 if centred else 0
+    top = (height - inner_h) // 2 if centred else 0
+    canvas = np.full((height, width, 3), fill, np.uint8)
+    # reading area by area when a picture shrinks a lot would be another picture than the networks
+    # were trained on, and than their own decoders make
+    canvas[top : top + inner_h, left : left + inner_w] = cv2.resize(
+        rgb, (inner_w, inner_h), interpolation=cv2.INTER_LINEAR
+    )
+    return canvas, Letterbox(scale, left, top)
+
+
+def best(
+    corners: NDArray[np.float64],
+    score: NDArray[np.float32],
+    points: NDArray[np.float64],
+    *,
+    overlap: float,
+) -> Detections:
+    """The faces, each once: of boxes that overlap by more than `overlap` the surest.
+
+    Args:
+        corners: (n, 4) x1 y1 x2 y2 picture pixels, counted from a pixel's corner.
+        score: (n,) 0-1.
+        points: (n, 5, 2) picture pixels, counted from a pixel's corner; NaN where there is none.
+        overlap: intersection over union.
+
+    Returns:
+        By falling score; pixels counted from a pixel's centre, as everywhere here.
+    """
+    order = np.argsort(-score, kind="stable")
+    corners, score, points = corners[order], score[order], points[order]
+    kept = _not_suppressed(corners, overlap)
+    boxes = np.concatenate([corners[:, :2] - 0.5, corners[:, 2:] - corners[:, :2]], axis=1)
+    return Detections(
+        boxes[kept].astype(np.float32),
+        score[kept].astype(np.float32),
+        (points[kept] - 0.5).astype(np.float32),
+    )
+
+
+def _not_suppressed(corners: NDArray[np.float64], overlap: float) -> NDArray[np.intp]:
+    """Indices that stay, of boxes by falling score (greedy non-maximum suppression)."""
+    area = np.prod(corners[:, 2:] - corners[:, :2], axis=1)
+    alive = np.ones(len(corners), bool)
+    kept = []
+    for i in range(len(corners)):
+        if not alive[i]:
+            continue
+        kept.append(i)
+        low = np.maximum(corners[i, :2], corners[i + 1 :, :2])
+        high = np.minimum(corners[i, 2:], corners[i + 1 :, 2:])
+        common = np.prod(np.maximum(high - low, 0), axis=1)
+        alive[i + 1 :] &= common <= overlap * (area[i] + area[i + 1 :] - common)
+    return np.array(kept, np.intp)

@@ -1,0 +1,62 @@
+"""Files of the user's that are in no registry: trusted when first seen, refused when they change.
+
+The SHA-256 of `FILE` is pinned beside it in `FILE.sha256`, as sha256sum writes it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from facemake.errors import ModelError
+from facemake.provenance import file_sha256
+from facemake.runtime.atomic import write_text
+
+
+def pin_of(path: Path) -> Path:
+    """Where the SHA-256 of a file is pinned."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def pin(path: Path) -> str:
+    """Pin a file's SHA-256 beside it, whatever was pinned before; returns it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    sha256 = file_sha256(path)
+    write_text(pin_of(path), f"{sha256}  {path.name}\n")
+    return sha256
+
+
+def verify_pin(path: Path) -> str:
+    """The file's SHA-256, which is the pinned one; a file that has no pin gets one.
+
+    Raises:
+        ModelError: it has another SHA-256, or no pin can be written.
+    """
+    try:
+        pinned = pin_of(path).read_text(encoding="utf-8").split()
+    except FileNotFoundError:
+        try:
+            return pin(path)
+        except OSError as error:
+            raise ModelError(
+                f"the SHA-256 of {path} cannot be pinned beside it ({error}): run `sha256sum "
+                f"{path.name} > {pin_of(path).name}` there as somebody who may write"
+            ) from None
+    stat = path.stat()
+    found = _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    if pinned[:1] != [found]:
+        raise ModelError(
+            f"{path} has changed: its SHA-256 is {found}, pinned in {pin_of(path).name} is "
+            f"{(pinned or ['nothing'])[0]}; put back what it was (a built model: build it again), "
+            "or delete the pin if the change was meant"
+        )
+    return found
+
+
+@cache
+def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
+    """Hash a file once a process, as long as it stays what it is."""
+    return file_sha256(path)

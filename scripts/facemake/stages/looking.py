@@ -1,0 +1,145 @@
+"""Every frame of some samples before a detector, in its batches.
+
+A detector that wants several pictures at once gets them from one sample and the next, while the
+next ones are decoded: short clips and single pictures fill its batches too.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from facemake.backends.detect import Detector
+from facemake.media import open_media
+from facemake.media.frame import Frame
+from facemake.samples import Sample
+from facemake.stages.raw_detections import RawDetections
+from facemake.status import FrameStatus
+
+_BYTES_AHEAD = 256 << 20
+"""Of pixels that wait for the detector; at least one picture may."""
+
+
+@dataclass(frozen=True)
+class _End:
+    """Comes after the last frame of a sample."""
+
+    undamaged: bool
+
+
+_Item = Frame | _End
+_Items = Generator[_Item, None, None]
+
+
+def looked_at(
+    samples: Iterable[Sample], detector: Detector, seen: Callable[[], None]
+) -> Iterator[RawDetections]:
+    """What a detector finds in every frame of each sample, in their order.
+
+    Args:
+        samples: that can be decoded.
+        detector: whose results hang on no other picture.
+        seen: is called after each frame.
+
+    Raises:
+        Whatever the decoder or the detector raises, with a note that names the sample.
+    """
+    items = _frames(samples)
+    size = detector.batch_size
+    with closing(items if size == 1 else _ahead(items, 2 * size)) as stream:
+        raw, waiting = RawDetections(), list[_Item]()
+        for item in stream:
+            waiting.append(item)
+            wanted = sum(_has_pixels(one) for one in waiting)
+            if size == 1 or wanted == size:
+                raw = yield from _emptied(waiting, raw, detector, seen)
+        yield from _emptied(waiting, raw, detector, seen)
+
+
+def _emptied(
+    waiting: list[_Item], raw: RawDetections, detector: Detector, seen: Callable[[], None]
+) -> Generator[RawDetections, None, RawDetections]:
+    """Hand on what waits; returns the sample that goes on."""
+    pictures = [one.rgb for one in waiting if isinstance(one, Frame) and _has_pixels(one)]
+    faces = iter(detector(pictures) if pictures else ())
+    for one in waiting:
+        if isinstance(one, Frame):
+            raw.add(one, next(faces) if _has_pixels(one) else None)
+            seen()
+        else:
+            raw.undamaged = one.undamaged
+            yield raw
+            raw = RawDetections()
+    waiting.clear()
+    return raw
+
+
+def _has_pixels(item: _Item) -> bool:
+    return isinstance(item, Frame) and item.status is FrameStatus.OK
+
+
+def _frames(samples: Iterable[Sample]) -> _Items:
+    for sample in samples:
+        try:
+            with open_media(sample) as media:
+                yield from media
+                yield _End(media.undamaged)
+        except Exception as error:
+            error.add_note(f"in sample {sample.sample} ({sample.path})")
+            raise
+
+
+def _ahead(items: _Items, most: int) -> _Items:
+    """The items, made by a thread of their own, which is ahead of who takes them."""
+    made: queue.Queue[_Item | BaseException | None] = queue.Queue(most)
+    stop = threading.Event()
+    room = threading.Condition()
+    pixels = 0  # bytes that wait
+
+    def has_room() -> bool:
+        return stop.is_set() or not pixels or pixels < _BYTES_AHEAD
+
+    def put(item: _Item | BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                made.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        nonlocal pixels
+        try:
+            for item in items:
+                size = item.rgb.nbytes if isinstance(item, Frame) and _has_pixels(item) else 0
+                with room:
+                    room.wait_for(has_room)
+                    pixels += size
+                if not put(item):
+                    return
+            put(None)
+        except BaseException as error:  # it is raised where the items are taken
+            put(error)
+        finally:
+            items.close()
+
+    thread = threading.Thread(target=work, name="decoding", daemon=True)
+    thread.start()
+    try:
+        while (item := made.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            if isinstance(item, Frame) and _has_pixels(item):
+                with room:
+                    pixels -= item.rgb.nbytes
+                    room.notify()
+            yield item
+    finally:
+        stop.set()
+        with room:
+            room.notify()
+        thread.join()

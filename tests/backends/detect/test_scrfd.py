@@ -1,0 +1,104 @@
+"""SCRFD on real faces, against a decoding of its own making, and files that are no SCRFD."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facemake.backends.detect import DETECTORS
+from facemake.errors import ModelError
+from facemake.models import model_path
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def models(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FACEMAKE_MODELS", str(shared / "models"))
+    return shared / "models"
+
+
+def picture(path: Path) -> np.ndarray:
+    return np.ascontiguousarray(cv2.imread(str(path))[:, :, ::-1])
+
+
+def decoded_by_cells(path: Path, rgb: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """Score, x1 y1 x2 y2 and five points of each face: cell by cell, as the paper's code has it."""
+    scale = 640 / max(rgb.shape[:2])
+    h, w = round(rgb.shape[0] * scale), round(rgb.shape[1] * scale)
+    blob = np.zeros((640, 640, 3), np.float32)
+    blob[:h, :w] = cv2.resize(rgb, (w, h))
+    blob[:] = (blob - 127.5) / 128
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    outputs = [o[0] for o in session.run(None, {"images": blob.transpose(2, 0, 1)[None]})]
+    found = []
+    for level, stride in enumerate((8, 16, 32)):
+        score, box, points = outputs[level], outputs[level + 3], outputs[level + 6]
+        for row in range(len(score)):
+            if score[row, 0] < 0.5:
+                continue
+            cell = row // 2
+            x, y = (cell % (640 // stride)) * stride, (cell // (640 // stride)) * stride
+            left, top, right, bottom = box[row] * stride
+            corners = np.array([x - left, y - top, x + right, y + bottom]) / scale
+            five = (points[row].reshape(5, 2) * stride + (x, y)) / scale
+            found.append((float(score[row, 0]), corners, five))
+    found.sort(key=lambda one: -one[0])
+    boxes = [[*c[:2], *(c[2:] - c[:2])] for _, c, _ in found]
+    kept = cv2.dnn.NMSBoxes(boxes, [s for s, _, _ in found], 0.5, 0.4)
+    return [found[i] for i in np.ravel(kept)]
+
+
+@pytest.mark.parametrize("backend", ["scrfd", "scrfd-500m"])
+@pytest.mark.parametrize("name", ["multi_face.jpg", "single_face.jpg"])
+def test_boxes_and_points_are_those_of_an_independent_decoding(
+    models: Path, shared: Path, backend: str, name: str
+):
+    row = DETECTORS[backend]
+    rgb = picture(shared / "data" / name)
+    wanted = decoded_by_cells(model_path(row.models[0]), rgb)
+    (found,) = row.create(row.models[0], 0.5, "cpu")([rgb])
+    assert len(found.score) == len(wanted) == (5 if name == "multi_face.jpg" else 1)
+    for i, (score, corners, five) in enumerate(wanted):
+        assert found.score[i] == pytest.approx(score, abs=1e-5)
+        box = found.bbox[i]
+        assert np.abs([*box[:2], *(box[:2] + box[2:])] - corners).max() < 1
+        assert np.abs(found.keypoints5[i] - five).max() < 1
+        eyes, mouth = found.keypoints5[i, :2], found.keypoints5[i, 3:]
+        assert eyes[0, 0] < eyes[1, 0] and mouth[0, 0] < mouth[1, 0]  # the image's left first
+        assert eyes[:, 1].max() < found.keypoints5[i, 2, 1] < mouth[:, 1].min()
+
+
+def test_a_file_that_is_no_scrfd_is_refused_by_name(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FACEMAKE_MODELS", str(tmp_path))
+    row = DETECTORS["scrfd"]
+    whole = (shared / "models" / "scrfd_500m_kps.onnx").read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(whole[:100_000])
+    with pytest.raises(ModelError, match=r"cut\.onnx cannot be loaded as an ONNX network"):
+        row.create("cut.onnx", 0.5, "cpu")
+    other = (shared / "models" / "version-RFB-320.onnx").read_bytes()
+    (tmp_path / "other.onnx").write_bytes(other)
+    with pytest.raises(ModelError, match=r"other\.onnx is no SCRFD with key points"):
+        row.create("other.onnx", 0.5, "cpu")
+    with pytest.raises(ModelError, match=r"the model scrfd_2.5g_kps is not on this machine"):
+        row.create(row.models[0], 0.5, "cpu")
+
+
+def test_a_gpu_that_is_not_there_is_said_and_never_the_cpu_in_its_place(models: Path):
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("onnxruntime here may have a GPU")
+    row = DETECTORS["scrfd-500m"]
+    with pytest.raises(ModelError, match=r"device is cuda, and onnxruntime here computes on"):
+        row.create(row.models[0], 0.5, "cuda")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (12, 12000), (3000, 4000)])
+def test_pictures_of_any_shape_are_looked_at(models: Path, shape: tuple[int, int]):
+    row = DETECTORS["scrfd-500m"]
+    (found,) = row.create(row.models[0], 0.5, "cpu")([np.full((*shape, 3), 128, np.uint8)])
+    assert len(found.score) == 0
