@@ -14,6 +14,7 @@ from facemake.backends.fit import builtin
 from facemake.backends.fit import gaze as gazing
 from facemake.backends.fit.fitter import Fitter
 from facemake.backends.fit.gaze import Gaze, estimate_gaze
+from facemake.backends.landmarks import Face
 from facemake.backends.landmarks.facemesh import FaceMesh
 from facemake.geometry import Camera, rotate, rotation_from_euler
 from facemake.media.images import read_picture
@@ -309,7 +310,7 @@ def test_a_portrait_that_looks_into_the_lens_and_its_mirror_image(bundled: Path)
     mesh = FaceMesh()
     found = []
     for rgb, bbox in ((picture, box), (np.ascontiguousarray(picture[:, ::-1]), flipped)):
-        landmarks = mesh(rgb, bbox, np.full((5, 2), np.nan, np.float32))
+        (landmarks,) = mesh([Face.of(rgb, bbox)])
         assert landmarks is not None
         points = landmarks.points[None].astype(np.float64)
         assert points[0, 33, 0] < points[0, 468, 0] < points[0, 133, 0]

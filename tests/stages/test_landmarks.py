@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from facemake.backends.landmarks import Face
 from facemake.backends.landmarks.facemesh import FaceMesh
 from facemake.geometry import apply_affine
 from facemake.media import open_media
@@ -41,11 +42,11 @@ def test_a_frame_gives_the_same_points_whatever_was_seen_before(bundled: Path):
     with open_media(Sample("c", bundled / "moving_portrait.mp4", "c")) as media:
         frames = [frame.rgb for frame in media if frame.index in (0, 20, 40)]
     boxes = [np.array([170, 90, 140, 140], np.float32)] * 3
-    nowhere = np.full((5, 2), np.nan, np.float32)
+    faces = [Face.of(f, b) for f, b in zip(frames, boxes, strict=True)]
     mesh, fresh = FaceMesh(), FaceMesh()
-    forwards = [mesh(f, b, nowhere) for f, b in zip(frames, boxes, strict=True)]
-    backwards = [mesh(f, b, nowhere) for f, b in zip(frames[::-1], boxes, strict=True)][::-1]
-    alone = fresh(frames[2], boxes[2], nowhere)
+    forwards = mesh(faces)
+    backwards = mesh(faces[::-1])[::-1]
+    (alone,) = fresh(faces[2:])
     for a, b in zip(forwards, backwards, strict=True):
         assert a is not None and b is not None
         assert a.points.tobytes() == b.points.tobytes()

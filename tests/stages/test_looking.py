@@ -86,4 +86,4 @@ def test_whoever_stops_early_leaves_no_thread(samples: list[Sample]):
     found = looked_at(samples * 50, Means(4), lambda: None)
     next(found)
     found.close()
-    assert not [t for t in threading.enumerate() if t.name == "decoding"]
+    assert not [t for t in threading.enumerate() if t.name == "ahead"]

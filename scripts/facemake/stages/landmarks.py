@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from facemake.alignment import align
-from facemake.backends.landmarks import LANDMARKERS
+from facemake.backends.landmarks import LANDMARKERS, Face, Finder
 from facemake.detections import landmark_box
 from facemake.errors import FacemakeError
 from facemake.media import Frame, Media, open_media
@@ -23,12 +24,16 @@ from facemake.samples import Sample
 from facemake.schemes import IBUG51, convert
 from facemake.segments import say_if_in_doubt
 from facemake.shards import ShardRun, decodable_samples
+from facemake.stages.ahead import ahead
 from facemake.stages.crops import CropWriter
 from facemake.status import FrameStatus
 from facemake.tables import TableReader, TableWriter, regrouped
 from facemake.template import crop_affine
 
 CONTACT_FRAMES = 12
+
+Pair = tuple[Frame, list[dict[str, Any]]]
+"""A frame, and its rows of the detections table."""
 
 
 def landmarks(
@@ -94,7 +99,8 @@ class Marker:
     def __init__(self, recipe: Recipe, given: Sequence[Path] = ()) -> None:
         cv2.setNumThreads(1)
         self._settings = recipe.settings
-        self._source = LANDMARKERS[str(recipe.backend)].source(given)
+        row = LANDMARKERS[str(recipe.backend)]
+        self._source = row.source(given, recipe.settings.get("device", "cpu"))
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +111,7 @@ class Marker:
     def mark(
         self,
         probe: Mapping[str, Any],
-        pairs: Iterable[tuple[Frame, list[dict[str, Any]]]],
+        pairs: Iterable[Pair],
         writer: TableWriter,
         crops: CropWriter,
         progress: Progress,
@@ -119,45 +125,77 @@ class Marker:
             crops: of the sample.
             progress: counts the frames.
         """
-        scheme = self._source.scheme
-        least = self._settings["min_confidence"]
-        drawn = self._settings.get("face_box")
         find = self._source.sample(probe, self._settings)
         wanted = contact_frames(probe["n_frames"])
-        for frame, rows in pairs:
-            progress.frame()
-            index = rows[0]["frame"]  # `frame.index` is that of a segment
-            if frame.status is FrameStatus.OK and index in wanted:
-                crops.add_contact(index, frame.rgb)
-            for row in rows:
-                base = {key: row[key] for key in ("sample", "frame", "track", "time")}
-                if row["status"] != FrameStatus.OK:
-                    writer.append(**base, scheme=scheme, status=row["status"])
-                    continue
-                box = np.array([row[k] for k in "xywh"], np.float32)
-                if drawn:
-                    box = landmark_box(box, drawn)
-                points5 = np.array(row["keypoints5"], np.float32).reshape(5, 2)
-                found = find(frame, box, points5)
-                if isinstance(found, FrameStatus):
-                    writer.append(**base, scheme=scheme, status=found)
-                    continue
-                sure = found.confidence is None or found.confidence >= least
-                writer.append(
-                    **base,
-                    scheme=scheme,
-                    points=found.points.ravel(),
-                    depth=found.depth,
-                    confidence=found.confidence,
-                    status=FrameStatus.OK if sure else FrameStatus.LOW_CONFIDENCE,
-                )
-                affine = crop_affine(convert(found.points, scheme, IBUG51))
-                crops.add(align(frame.rgb, affine), affine, row["frame"], row["track"])
+        size = self._source.batch_size
+        waiting: list[tuple[dict[str, Any], Face | None]] = []
+        with closing(_one_by_one(pairs) if size == 1 else _ahead(pairs, 2 * size)) as stream:
+            for frame, rows in stream:
+                progress.frame()
+                index = rows[0]["frame"]  # `frame.index` is that of a segment
+                if frame.status is FrameStatus.OK and index in wanted:
+                    crops.add_contact(index, frame.rgb)
+                for row in rows:
+                    seen = row["status"] == FrameStatus.OK
+                    waiting.append((row, self._face(frame, row) if seen else None))
+                    if sum(face is not None for _, face in waiting) == size:
+                        self._empty(waiting, find, writer, crops)
+                if size == 1 or all(face is None for _, face in waiting):
+                    self._empty(waiting, find, writer, crops)
+            self._empty(waiting, find, writer, crops)
+
+    def _face(self, frame: Frame, row: Mapping[str, Any]) -> Face:
+        box = np.array([row[k] for k in "xywh"], np.float32)
+        if drawn := self._settings.get("face_box"):
+            box = landmark_box(box, drawn)
+        return Face(frame, box, np.array(row["keypoints5"], np.float32).reshape(5, 2))
+
+    def _empty(
+        self,
+        waiting: list[tuple[dict[str, Any], Face | None]],
+        find: Finder,
+        writer: TableWriter,
+        crops: CropWriter,
+    ) -> None:
+        """Write what waits."""
+        scheme, least = self._source.scheme, self._settings["min_confidence"]
+        faces = [face for _, face in waiting if face is not None]
+        answers = iter(find(faces) if faces else ())
+        for row, face in waiting:
+            base = {key: row[key] for key in ("sample", "frame", "track", "time")}
+            if face is None:
+                writer.append(**base, scheme=scheme, status=row["status"])
+                continue
+            found = next(answers)
+            if isinstance(found, FrameStatus):
+                writer.append(**base, scheme=scheme, status=found)
+                continue
+            sure = found.confidence is None or found.confidence >= least
+            writer.append(
+                **base,
+                scheme=scheme,
+                points=found.points.ravel(),
+                depth=found.depth,
+                confidence=found.confidence,
+                status=FrameStatus.OK if sure else FrameStatus.LOW_CONFIDENCE,
+            )
+            affine = crop_affine(convert(found.points, scheme, IBUG51))
+            crops.add(align(face.frame.rgb, affine), affine, row["frame"], row["track"])
+        waiting.clear()
 
 
-def _with_rows(
-    media: Media, reader: TableReader, sample: Sample
-) -> Iterator[tuple[Frame, list[dict[str, Any]]]]:
+def _one_by_one(pairs: Iterable[Pair]) -> Generator[Pair, None, None]:
+    yield from pairs
+
+
+def _ahead(pairs: Iterable[Pair], most: int) -> Generator[Pair, None, None]:
+    def pixels(pair: Pair) -> int:
+        return pair[0].rgb.nbytes if pair[0].status is FrameStatus.OK else 0
+
+    return ahead(_one_by_one(pairs), most, pixels)
+
+
+def _with_rows(media: Media, reader: TableReader, sample: Sample) -> Iterator[Pair]:
     """Each frame with its rows of the detections table.
 
     Raises:

@@ -6,8 +6,6 @@ next ones are decoded: short clips and single pictures fill its batches too.
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,11 +14,9 @@ from facemake.backends.detect import Detector
 from facemake.media import open_media
 from facemake.media.frame import Frame
 from facemake.samples import Sample
+from facemake.stages.ahead import ahead
 from facemake.stages.raw_detections import RawDetections
 from facemake.status import FrameStatus
-
-_BYTES_AHEAD = 256 << 20
-"""Of pixels that wait for the detector; at least one picture may."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ def looked_at(
     """
     items = _frames(samples)
     size = detector.batch_size
-    with closing(items if size == 1 else _ahead(items, 2 * size)) as stream:
+    with closing(items if size == 1 else ahead(items, 2 * size, _pixels)) as stream:
         raw, waiting = RawDetections(), list[_Item]()
         for item in stream:
             waiting.append(item)
@@ -77,6 +73,11 @@ def _emptied(
     return raw
 
 
+def _pixels(item: _Item) -> int:
+    """Decodes them, too."""
+    return item.rgb.nbytes if isinstance(item, Frame) and _has_pixels(item) else 0
+
+
 def _has_pixels(item: _Item) -> bool:
     return isinstance(item, Frame) and item.status is FrameStatus.OK
 
@@ -90,56 +91,3 @@ def _frames(samples: Iterable[Sample]) -> _Items:
         except Exception as error:
             error.add_note(f"in sample {sample.sample} ({sample.path})")
             raise
-
-
-def _ahead(items: _Items, most: int) -> _Items:
-    """The items, made by a thread of their own, which is ahead of who takes them."""
-    made: queue.Queue[_Item | BaseException | None] = queue.Queue(most)
-    stop = threading.Event()
-    room = threading.Condition()
-    pixels = 0  # bytes that wait
-
-    def has_room() -> bool:
-        return stop.is_set() or not pixels or pixels < _BYTES_AHEAD
-
-    def put(item: _Item | BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                made.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def work() -> None:
-        nonlocal pixels
-        try:
-            for item in items:
-                size = item.rgb.nbytes if isinstance(item, Frame) and _has_pixels(item) else 0
-                with room:
-                    room.wait_for(has_room)
-                    pixels += size
-                if not put(item):
-                    return
-            put(None)
-        except BaseException as error:  # it is raised where the items are taken
-            put(error)
-        finally:
-            items.close()
-
-    thread = threading.Thread(target=work, name="decoding", daemon=True)
-    thread.start()
-    try:
-        while (item := made.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            if isinstance(item, Frame) and _has_pixels(item):
-                with room:
-                    pixels -= item.rgb.nbytes
-                    room.notify()
-            yield item
-    finally:
-        stop.set()
-        with room:
-            room.notify()
-        thread.join()

@@ -30,21 +30,46 @@ class Landmarks:
     confidence: float | None
 
 
-class Landmarker(Protocol):
-    """Finds the landmarks of one face in one picture; what it saw before makes no difference."""
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face to find the landmarks of.
 
-    scheme: str
+    Attributes:
+        frame: that it is in.
+        bbox: (4,) float32 x, y, w, h px, as BlazeFace draws it (`detections.landmark_box`).
+        keypoints5: (5, 2) float32 px, the detector's; NaN where it has no such point.
+    """
 
-    def __call__(
-        self,
+    frame: Frame
+    bbox: NDArray[np.float32]
+    keypoints5: NDArray[np.float32]
+
+    @classmethod
+    def of(
+        cls,
         rgb: NDArray[np.uint8],
         bbox: NDArray[np.float32],
-        keypoints5: NDArray[np.float32],
-    ) -> Landmarks | None:
-        """Landmarks of the face at `bbox` (x, y, w, h px) with the detector's five points.
+        keypoints5: NDArray[np.float32] | None = None,
+    ) -> Face:
+        """A face in an (H, W, 3) uint8 RGB picture that is no frame of a sample."""
+        points = np.full((5, 2), np.nan, np.float32) if keypoints5 is None else keypoints5
+        height, width = rgb.shape[:2]
+        return cls(Frame(0, lambda: rgb, width=width, height=height), bbox, points)
 
-        None where the network gives nothing.
-        """
+
+class Landmarker(Protocol):
+    """Finds the landmarks of faces; what it saw before, or sees beside it, makes no difference.
+
+    Attributes:
+        scheme: of its points (`facemake.schemes`).
+        batch_size: how many faces it wants at once; 1 where more at once are no gain.
+    """
+
+    scheme: str
+    batch_size: int
+
+    def __call__(self, faces: Sequence[Face]) -> list[Landmarks | None]:
+        """Landmarks of at most `batch_size` faces; None where the network gives nothing."""
         ...
 
     def close(self) -> None:
@@ -55,17 +80,20 @@ class Landmarker(Protocol):
 class Finder(Protocol):
     """Gives the landmarks of a sample's faces, in the order of its frames."""
 
-    def __call__(
-        self, frame: Frame, bbox: NDArray[np.float32], keypoints5: NDArray[np.float32]
-    ) -> Landmarks | FrameStatus:
-        """Landmarks of the face at `bbox` in a frame; where there are none, what to say of it."""
+    def __call__(self, faces: Sequence[Face]) -> list[Landmarks | FrameStatus]:
+        """Landmarks of faces; where there are none, what to say of it."""
         ...
 
 
 class LandmarkSource(Protocol):
-    """Where the landmarks of whole samples come from: a network, or what an engine has found."""
+    """Where the landmarks of whole samples come from: a network, or what an engine has found.
+
+    Attributes:
+        scheme, batch_size: see `Landmarker`.
+    """
 
     scheme: str
+    batch_size: int
 
     def sample(self, probe: Mapping[str, Any], settings: Mapping[str, Any]) -> Finder:
         """For a sample with this row of the probe table, under the recipe's settings."""
@@ -81,16 +109,17 @@ class PerFrame:
 
     def __init__(self, network: Landmarker) -> None:
         self.scheme = network.scheme
+        self.batch_size = network.batch_size
         self._network = network
 
     def sample(self, probe: Mapping[str, Any], settings: Mapping[str, Any]) -> Finder:
         """See `LandmarkSource`."""
 
-        def find(
-            frame: Frame, bbox: NDArray[np.float32], keypoints5: NDArray[np.float32]
-        ) -> Landmarks | FrameStatus:
-            found = self._network(frame.rgb, bbox, keypoints5)
-            return FrameStatus.LOW_CONFIDENCE if found is None else found
+        def find(faces: Sequence[Face]) -> list[Landmarks | FrameStatus]:
+            return [
+                FrameStatus.LOW_CONFIDENCE if found is None else found
+                for found in self._network(faces)
+            ]
 
         return find
 
@@ -112,15 +141,20 @@ class LandmarkBackend(Backend):
     scheme: str
     given: bool = False
 
-    def source(self, given: Sequence[Path]) -> LandmarkSource:
+    def source(self, given: Sequence[Path], device: str = "cpu") -> LandmarkSource:
         """Where landmarks come from.
 
         Args:
             given: the files that an engine wrote.
+            device: of `devices`.
+
+        Raises:
+            ModelError: a model is missing or not the registered one, or the device is not there.
         """
-        made = self.load().create(*given)
-        source: LandmarkSource = made if self.given else PerFrame(made)
-        return source
+        if self.given:
+            source: LandmarkSource = self.load().create(*given)
+            return source
+        return PerFrame(self.load().create(device))
 
 
 LANDMARKERS: dict[str, LandmarkBackend] = {
@@ -130,6 +164,21 @@ LANDMARKERS: dict[str, LandmarkBackend] = {
         stack="mediapipe",
         use="the default: 468 points of the face and 10 of the irises, on a CPU",
         scheme="mediapipe478",
+    ),
+    "pfld68": LandmarkBackend(
+        module="facemake.backends.landmarks.pfld",
+        models=("pfld",),
+        stack="onnx",
+        use="68 points, also of turned heads; coarser than mediapipe478, and no irises",
+        devices=("cpu", "cuda"),
+        scheme="ibug68",
+    ),
+    "dlib68": LandmarkBackend(
+        module="facemake.backends.landmarks.dlib_trees",
+        models=("dlib_68_point_predictor",),
+        stack="dlib",
+        use="68 points as much earlier work has them; near frontal faces; research only, no irises",
+        scheme="ibug68",
     ),
     "3di": LandmarkBackend(
         module="facemake.backends.threedi.landmarks",

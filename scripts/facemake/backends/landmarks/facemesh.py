@@ -6,6 +6,7 @@ video starts. This graph takes the region from the detection and nothing from th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import atan2, isfinite
 
 # first: what is imported below then brings no more than itself
@@ -23,7 +24,7 @@ from mediapipe.framework.formats import rect_pb2
 from mediapipe.python import packet_creator, packet_getter
 from numpy.typing import NDArray
 
-from facemake.backends.landmarks import Landmarks
+from facemake.backends.landmarks import Face, Landmarks
 from facemake.backends.mediapipe_graph import Graph, image_packet
 from facemake.models import packaged_model
 
@@ -118,13 +119,18 @@ class FaceMesh:
         packaged_model("facemesh_attention")
         self._graph = Graph(_GRAPH, ("landmarks", "presence"))
 
-    def __call__(
+    batch_size = 1
+
+    def __call__(self, faces: Sequence[Face]) -> list[Landmarks | None]:
+        """Landmarks of faces, each turned by the line of its two eyes."""
+        return [self._found(face.frame.rgb, face.bbox, face.keypoints5) for face in faces]
+
+    def _found(
         self,
         rgb: NDArray[np.uint8],
         bbox: NDArray[np.float32],
         keypoints5: NDArray[np.float32],
     ) -> Landmarks | None:
-        """Landmarks of the face at `bbox` (x, y, w, h px), turned by the line of its two eyes."""
         height, width = rgb.shape[:2]
         out = self._graph(
             image=image_packet(rgb),
@@ -162,6 +168,6 @@ def _region(
     )
 
 
-def create() -> FaceMesh:
+def create(device: str) -> FaceMesh:
     """What the registry calls."""
     return FaceMesh()

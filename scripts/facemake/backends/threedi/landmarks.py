@@ -29,6 +29,7 @@ class FoundLandmarks:
     """
 
     scheme = schemes.IBUG51
+    batch_size = 1
 
     def __init__(self, videos: Path, raw: Path) -> None:
         self._videos, self._raw = Archive(videos), Archive(raw)
@@ -42,9 +43,7 @@ class FoundLandmarks:
         held: NDArray[np.float64] = np.empty((0, schemes.N_POINTS[self.scheme], 2))
         first = 0
 
-        def find(
-            frame: Frame, bbox: NDArray[np.float32], keypoints5: NDArray[np.float32]
-        ) -> Landmarks | FrameStatus:
+        def found(frame: Frame) -> Landmarks | FrameStatus:
             nonlocal held, first
             if not stream.there:
                 return FrameStatus.NOT_CONVERGED  # the program failed on this sample
@@ -57,7 +56,7 @@ class FoundLandmarks:
                 return FrameStatus.LOW_CONFIDENCE
             return Landmarks(mine.astype(np.float32), None, None)
 
-        return find
+        return lambda faces: [found(face.frame) for face in faces]
 
     def close(self) -> None:
         """Close the archives."""
