@@ -98,7 +98,7 @@ lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (
 	$(LOCK) --no-deps requirements/slurm.in -o requirements/slurm.txt
 	$(LOCK) --no-deps requirements/bundled.in -o requirements/bundled.txt
 	$(LOCK) requirements/stacks/pip.in -o requirements/stacks/pip.txt
-	for stack in core mediapipe onnx opencv dlib threedi cuda; do \
+	for stack in core mediapipe onnx onnx-gpu opencv dlib threedi cuda; do \
 	    $(LOCK) requirements/stacks/$$stack.in --excludes requirements/not-needed.txt \
 	        -c requirements/default.txt -c requirements/dev.txt -o requirements/stacks/$$stack.txt \
 	        || exit 1; done

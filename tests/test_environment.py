@@ -93,7 +93,7 @@ def conda_pins(path: Path) -> dict[str, str]:
         if isinstance(entry, dict):
             # conda gives pip these lines as a file, which takes no option but those of sources
             assert not [e for e in entry["pip"] if e.startswith("-")], path
-            pinned.update(e.split("==") for e in entry["pip"])
+            pinned.update(re.sub(r"\[.*\]", "", e).split("==") for e in entry["pip"])
         elif entry != "pip":
             name, version = entry.split("=")
             pinned[CONDA_NAMES.get(name, name)] = version
@@ -110,7 +110,7 @@ def test_conda_environments_pin_what_the_lock_pins(path: Path):
     assert pinned.pop("python") == "3.11"
     assert pinned
     # what is an extra of the package is in the development lock
-    known = locked("dev") | locked()
+    known = locked("stacks/cuda") | locked("dev") | locked()
     for name, version in pinned.items():
         assert known[canonical(name)] == version, name
 
@@ -123,10 +123,11 @@ def test_images_have_what_conda_environments_have(path: Path):
     del pinned["python"]
     assert pinned.items() <= image.items()
     text = (ROOT / "requirements" / "stacks" / f"{path.stem}.in").read_text()
-    named = {canonical(line) for line in text.splitlines() if not line.startswith("#")}
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    named = {canonical(re.match(r"[\w.-]+", line).group()) for line in lines}
     assert named <= pinned.keys()
     # what conda itself adds is what these declare, and no more of ours
-    known = locked("dev") | locked()
+    known = locked("stacks/cuda") | locked("dev") | locked()
     assert image.items() <= known.items()
 
 
@@ -214,7 +215,7 @@ def test_a_recipe_knows_the_versions_of_environments_that_it_does_not_run_in(
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(recipes, "version", missing)
-    known = locked("dev") | locked()
+    known = locked("stacks/cuda") | locked("dev") | locked()
     for libraries in recipes.LIBRARIES.values():
         for name in libraries:
             assert recipes._version.__wrapped__(name) == known[canonical(name)]

@@ -17,6 +17,7 @@ _COMMON = ("av", "h5py", "numpy", "pillow", "pyarrow")
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "core": (*_COMMON, "opencv-contrib-python-headless", "pyfhog"),
     "mediapipe": (*_COMMON, "lapx", "mediapipe", "opencv-contrib-python-headless"),
+    "onnx-gpu": (*_COMMON, "lapx", "onnxruntime-gpu", "opencv-contrib-python-headless"),
     "opencv": (*_COMMON, "lapx", "opencv-contrib-python-headless"),
     "dlib": (*_COMMON, "dlib-bin", "lapx", "opencv-contrib-python-headless"),
     "onnx": (*_COMMON, "lapx", "onnxruntime", "opencv-contrib-python-headless"),
@@ -53,7 +54,9 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         for path in sorted((*ENVIRONMENTS.glob("*.yaml"), *ENVIRONMENTS.glob("*.sh"))):
-            pin = re.search(rf" {re.escape(name)}==?([\w.]+)", path.read_text(encoding="utf-8"))
+            pin = re.search(
+                rf" {re.escape(name)}(?:\[.*\])?==?([\w.]+)", path.read_text(encoding="utf-8")
+            )
             if pin:
                 return pin[1]
         raise

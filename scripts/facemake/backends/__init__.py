@@ -15,6 +15,7 @@ class Backend:
         module: the module that has the backend's `create` function.
         models: names in config/models.yaml.
         stack: the environment that it needs (envs/STACK.yaml).
+        gpu_stack: the one that it needs on a GPU, where that is another.
         use: when to use it, in a line.
         devices: what it can compute on, the config's words for it.
         own_model: whether a model file of the user's may take the place of the first of `models`.
@@ -26,6 +27,7 @@ class Backend:
     use: str
     devices: tuple[str, ...] = ("cpu",)
     own_model: bool = False
+    gpu_stack: str = ""
 
     def load(self) -> ModuleType:
         """Import the backend's module (and with it its libraries)."""

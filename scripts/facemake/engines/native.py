@@ -54,13 +54,17 @@ def _device(config: Config, row: Backend) -> dict[str, Any]:
 def _chosen(
     section: str, rows: Mapping[str, Backend]
 ) -> Callable[[Config], tuple[str, Backend] | None]:
-    """The row that the config names, with the user's own model; None where it says `off`."""
+    """The row that the config names, as it is for its device, with the user's own model; None
+    where it says `off`.
+    """
 
     def choose(config: Config) -> tuple[str, Backend] | None:
         name, own = config[section]["backend"], config[section].get("model")
         if name == "off":
             return None
         row = rows[name]
+        if row.gpu_stack and config["device"] != "cpu":
+            row = replace(row, stack=row.gpu_stack)
         return name, replace(row, models=(own, *row.models[1:])) if own else row
 
     return choose

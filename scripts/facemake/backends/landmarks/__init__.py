@@ -169,6 +169,7 @@ LANDMARKERS: dict[str, LandmarkBackend] = {
         module="facemake.backends.landmarks.pfld",
         models=("pfld",),
         stack="onnx",
+        gpu_stack="onnx-gpu",
         use="68 points, also of turned heads; coarser than mediapipe478, and no irises",
         devices=("cpu", "cuda"),
         scheme="ibug68",
