@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from facemake.cli import (
     cache,
     compare,
+    compare_detectors,
     export,
     fetch,
     materialize,
@@ -24,7 +25,7 @@ from facemake.errors import FacemakeError
 from facemake.version import __version__
 
 _COMMANDS = (
-    *(run, status, profile, fetch, models, provenance, compare, mesh, export),
+    *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh, export),
     *(cache, materialize, serve),
 )
 

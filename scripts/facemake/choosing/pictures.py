@@ -1,0 +1,93 @@
+"""Some pictures of what a user has: evenly spread frames of videos, pictures of folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemake.errors import FacemakeError
+from facemake.media import Kind, MediaError, VideoMedia, classify, content_files, open_media
+from facemake.media.files import PICTURE_SUFFIXES
+from facemake.samples import Sample
+from facemake.status import FrameStatus
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A picture that all detectors look at.
+
+    Attributes:
+        name: of its file, with the frame's index where it is one of several.
+        rgb: (H, W, 3) uint8 RGB.
+    """
+
+    name: str
+    rgb: NDArray[np.uint8]
+
+
+def recordings(paths: Sequence[Path]) -> list[Path]:
+    """The videos, pictures and folders of pictures that paths name.
+
+    A folder of videos stands for all that is directly in it, one of pictures alone is one.
+
+    Raises:
+        FacemakeError: a path is not there, or there is nothing to look at.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise FacemakeError(f"{path} is not there")
+        found += _inside(path) if path.is_dir() else [path]
+    if not found:
+        raise FacemakeError(
+            f"there is no picture and no video in {', '.join(map(str, paths))} (hidden files, and "
+            "folders deeper than one level, do not count)"
+        )
+    return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    entries = [e for e in sorted(folder.iterdir()) if not e.name.startswith(".")]
+    videos = [entry for entry in entries if entry.is_file() and _is_video(entry)]
+    folders = [entry for entry in entries if entry.is_dir() and content_files(entry)]
+    return [*([folder] if content_files(folder) else []), *folders, *videos]
+
+
+def _is_video(path: Path) -> bool:
+    try:
+        if path.suffix.lower() in PICTURE_SUFFIXES or classify(path) is not Kind.VIDEO:
+            return False
+        with VideoMedia(path):
+            return True
+    except (MediaError, OSError):
+        return False
+
+
+def frames_of(path: Path, count: int, say: Callable[[str], None]) -> Iterator[Looked]:
+    """At most `count` pictures of a recording, evenly spread over it.
+
+    Args:
+        path: a video or a picture.
+        count: how many.
+        say: is told of what cannot be read.
+    """
+    sample = Sample(path.name, path, path.name)
+    try:
+        with open_media(sample) as media:
+            n = sum(1 for _ in media.sizes())
+        wanted = sorted({int((i + 0.5) * n / min(n, count)) for i in range(min(n, count))})
+        with open_media(sample) as media:
+            for frame in media.pick(wanted, None):
+                if frame.status is not FrameStatus.OK:
+                    say(f"{path.name}: frame {frame.index} cannot be decoded: {frame.error}")
+                    continue
+                name = path.name if n == 1 else f"{path.name} #{frame.index}"
+                if path.is_dir():
+                    name = content_files(path)[frame.index].name
+                yield Looked(name, frame.rgb)
+    except MediaError as error:
+        say(f"{path.name}: {error.status}, {error.reason}")

@@ -1,0 +1,164 @@
+"""facemake compare-detectors: which detector suits one's own pictures."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from facemake.backends.detect import DETECTORS
+from facemake.choosing.consensus import AGREEING, Standing, standings
+from facemake.choosing.pictures import Looked, frames_of, recordings
+from facemake.choosing.run import Comparison, compare
+from facemake.choosing.sheet import contact_sheet
+from facemake.errors import FacemakeError
+from facemake.models import registry, use_models_dir
+from facemake.runtime.atomic import replacing, write_text
+
+_NAMES = [name for name, row in DETECTORS.items() if row.stack != "threedi"]
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "compare-detectors",
+        help="all installed face detectors on your own pictures: recall, speed, a contact sheet",
+        description="Has every detector that is installed look at evenly spread frames of videos "
+        "and at pictures. Nobody drew the faces by hand: a face is what at least "
+        f"{AGREEING} other detectors find (of fewer than {AGREEING + 1} detectors, all others). "
+        "Each detector counts with what it is sure of (its start_score).",
+        epilog="example: facemake compare-detectors recordings/ --frames 12 --output detectors",
+    )
+    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH")
+    parser.add_argument(
+        "--detectors",
+        type=lambda text: text.split(","),
+        default=_NAMES,
+        metavar="NAME,...",
+        help=f"({', '.join(_NAMES)})",
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        default=24,
+        metavar="N",
+        help="of each video or folder of pictures (24)",
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(cpu)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("compare-detectors"),
+        metavar="DIR",
+        help="where the tables and the contact sheet go (compare-detectors)",
+    )
+    parser.add_argument(
+        "--models-dir", type=Path, metavar="DIR", help="a folder to look through before others"
+    )
+    parser.set_defaults(function=_compare)
+
+
+def _compare(options: argparse.Namespace, rest: list[str]) -> int:
+    unknown = [name for name in options.detectors if name not in _NAMES]
+    if unknown or options.frames < 1:
+        raise FacemakeError(
+            f"there is no detector {', '.join(unknown)}; there are {', '.join(_NAMES)}"
+            if unknown
+            else "--frames must be 1 or more"
+        )
+    use_models_dir(options.models_dir)
+    paths = recordings(options.paths)
+    result = compare(_pictures(paths, options.frames), options.detectors, options.device, _seen)
+    if not result.pictures:
+        raise FacemakeError("none of the recordings could be read: the lines above say why")
+    judged = standings([picture.faces for picture in result.pictures], result.detectors)
+    options.output.mkdir(parents=True, exist_ok=True)
+    write_text(options.output / "detectors.tsv", _table(_figures(result, judged)))
+    write_text(options.output / "faces.tsv", _table(_faces(result)))
+    with replacing(options.output / "sheet.png") as beside:
+        beside.write_bytes(contact_sheet(result))
+    print(_words(result, judged))
+    print(f"{options.output / 'sheet.png'} shows where they differ; tables lie beside it")
+    return 0
+
+
+def _pictures(paths: Sequence[Path], count: int) -> Iterator[Looked]:
+    for path in paths:
+        yield from frames_of(path, count, lambda words: print(words, file=sys.stderr))
+
+
+def _seen(count: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{count} pictures", end="", file=sys.stderr, flush=True)
+    elif count % 100 == 0:
+        print(f"{count} pictures", file=sys.stderr)
+
+
+def _figures(result: Comparison, judged: dict[str, Standing]) -> list[dict[str, Any]]:
+    rows = []
+    for name, one in judged.items():
+        row = DETECTORS[name]
+        rows.append(
+            {
+                "detector": name,
+                "pictures": len(result.pictures),
+                "agreed_faces": one.agreed,
+                "found": one.found,
+                "recall": "" if not one.agreed else f"{one.recall:.3f}",
+                "detections": one.total,
+                "alone": one.alone,
+                "ms_a_picture": f"{1000 * median(result.seconds[name]):.1f}",
+                "points": row.points,
+                "licence": "; ".join(dict.fromkeys(registry()[m].licence for m in row.models)),
+                "use": row.use,
+            }
+        )
+    return rows
+
+
+def _faces(result: Comparison) -> list[dict[str, Any]]:
+    rows = []
+    for picture in result.pictures:
+        for number, face in enumerate(picture.faces):
+            row: dict[str, Any] = {"picture": picture.name, "face": number}
+            row |= {k: f"{v:.1f}" for k, v in zip("xywh", face.bbox.tolist(), strict=True)}
+            for name in result.detectors:
+                index = face.found.get(name)
+                row[name] = "" if index is None else f"{picture.found[name].score[index]:.3f}"
+            rows.append(row)
+    return rows
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, list(rows[0]), delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return out.getvalue()
+
+
+def _words(result: Comparison, judged: dict[str, Standing]) -> str:
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    lines = [f"{'detector':16} {'recall':>16} {'alone':>6} {'ms':>8}  use"]
+    for name in sorted(judged, key=lambda n: (-judged[n].found, n)):
+        one = judged[name]
+        recall = f"{one.found} of {one.agreed}" + (f" ({one.recall:.0%})" if one.agreed else "")
+        milliseconds = 1000 * median(result.seconds[name])
+        use = DETECTORS[name].use
+        lines.append(f"{name:16} {recall:>16} {one.alone:6} {milliseconds:8.1f}  {use}")
+    lines.append("")
+    lines.append(
+        f"recall: of the faces that {min(AGREEING, len(judged) - 1)} others agree on, in "
+        f"{len(result.pictures)} pictures; alone: detections that no other confirms; ms: median of "
+        "a picture, decoding apart, one thread"
+    )
+    for name, why in result.missing.items():
+        lines.append(f"not here: {name}: {why}")
+    return "\n".join(lines)

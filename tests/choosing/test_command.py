@@ -1,0 +1,75 @@
+"""facemake compare-detectors on real recordings."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from facemake.cli import main
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_it_says_who_finds_what_and_shows_it(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    names = "mediapipe,mediapipe-short,scrfd-500m"
+    arguments = [str(shared / "data"), str(tmp_path / "broken.jpg"), "--detectors", names]
+    arguments += ["--models-dir", str(shared / "models"), "--frames", "4"]
+    pytest.importorskip("onnxruntime")
+    assert main(["compare-detectors", *arguments, "--output", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    assert "broken.jpg" in said.err
+    figures = {row["detector"]: row for row in rows(tmp_path / "out" / "detectors.tsv")}
+    assert list(figures) == names.split(",")
+    # a folder of four pictures, four frames of each of four videos
+    assert {row["pictures"] for row in figures.values()} == {"20"}
+    agreed = figures["scrfd-500m"]
+    assert int(agreed["agreed_faces"]) >= 12 and agreed["recall"] == "1.000"
+    faces = rows(tmp_path / "out" / "faces.tsv")
+    assert sum(row["picture"] == "multi_face.jpg" for row in faces) == 5
+    assert not [row for row in faces if row["picture"].startswith(("no_face", "free-mountain"))]
+    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+        assert sheet.width > 600 and sheet.height > 1000
+        colours = {colour for _, colour in sheet.getcolors(1 << 24)}
+    assert (86, 180, 233) in colours
+
+
+def test_a_detector_that_cannot_be_had_is_named_with_its_cure(
+    bundled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    monkeypatch.delenv("FACEMAKE_MODELS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    command = ["compare-detectors", str(bundled / "moving_portrait.mp4"), "--frames", "2"]
+    command += ["--output", str(tmp_path / "out")]
+    assert main([*command, "--detectors", "mediapipe,scrfd"]) == 0
+    assert "not here: scrfd: " in capsys.readouterr().out
+    assert main([*command, "--detectors", "scrfd"]) == 2
+    assert "no detector can be had: scrfd: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.mp4"], "nowhere.mp4 is not there"),
+        (["."], "there is no picture and no video in ."),
+        ([".", "--detectors", "mediapipes"], "there is no detector mediapipes; there are"),
+        ([".", "--frames", "0"], "--frames must be 1 or more"),
+    ],
+)
+def test_mistakes_are_words(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare-detectors", *arguments]) == 2
+    assert words in capsys.readouterr().err
