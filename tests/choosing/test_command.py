@@ -33,7 +33,7 @@ def test_it_says_who_finds_what_and_shows_it(
     # a folder of four pictures, four frames of each of four videos
     assert {row["pictures"] for row in figures.values()} == {"20"}
     agreed = figures["scrfd-500m"]
-    assert int(agreed["agreed_faces"]) >= 12 and agreed["recall"] == "1.000"
+    assert int(agreed["agreed_faces"]) >= 8 and agreed["recall"] == "1.000"
     faces = rows(tmp_path / "out" / "faces.tsv")
     assert sum(row["picture"] == "multi_face.jpg" for row in faces) == 5
     assert not [row for row in faces if row["picture"].startswith(("no_face", "free-mountain"))]
