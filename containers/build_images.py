@@ -22,7 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-STACKS = ("core", "mediapipe", "onnx", "opencv", "dlib", "threedi")
+STACKS = ("core", "mediapipe", "onnx", "onnx-gpu", "opencv", "dlib", "threedi")
 """Of the workflow's jobs: keys of `containers` in the config."""
 WHOLE = ("workflow", "cuda")
 """Images of the whole workflow."""

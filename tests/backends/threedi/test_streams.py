@@ -11,7 +11,7 @@ import pytest
 
 from facemake import archives
 from facemake.archives import Archive
-from facemake.backends.landmarks import Landmarks
+from facemake.backends.landmarks import Face, Landmarks
 from facemake.backends.threedi import Engine, landmarks, rawfiles
 from facemake.backends.threedi.offer import Offer
 from facemake.backends.threedi.rawfiles import RawFileError
@@ -168,14 +168,14 @@ def test_landmarks_of_each_frame(tmp_path: Path) -> None:
     assert source.scheme == "ibug51"
     find = source.sample({"sample": "v", "rotation": 0}, {"fov": 30.0})
     for index in (0, 1, 511, 512, 600, 601, 1299):  # frames without a box are not asked for
-        found = find(frame(index), *BOX)
+        (found,) = find([Face(frame(index), *BOX)])
         if index in (0, 600):
             assert found is FrameStatus.LOW_CONFIDENCE
             continue
         assert isinstance(found, Landmarks) and found.depth is None and found.confidence is None
         assert found.points.dtype == np.float32
         assert np.array_equal(found.points.ravel(), values[index].astype(np.float32))
-    assert find(frame(N + 5), *BOX) is FrameStatus.LOW_CONFIDENCE
+    assert find([Face(frame(N + 5), *BOX)]) == [FrameStatus.LOW_CONFIDENCE]
     source.close()
 
 
@@ -183,7 +183,7 @@ def test_landmarks_of_a_sample_that_has_none(tmp_path: Path) -> None:
     source = found_landmarks(tmp_path, None)
     find = source.sample({"sample": "v", "rotation": 0}, {"fov": 30.0})
     for index in (0, 5000):  # the program failed: that is not a face that nobody is sure of
-        assert find(frame(index), *BOX) is FrameStatus.NOT_CONVERGED
+        assert find([Face(frame(index), *BOX)]) == [FrameStatus.NOT_CONVERGED]
     source.close()
 
 
