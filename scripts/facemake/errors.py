@@ -17,7 +17,11 @@ class TableError(FacemakeError):
     """A table or HDF5 file is not what its stage writes (damaged, or of another version)."""
 
 
-class BusyError(FacemakeError):
+class PassingError(FacemakeError):
+    """What stopped it may not be there at the next try, or may not matter with more memory."""
+
+
+class BusyError(PassingError):
     """Another process is at work on it: the same job may succeed a little later."""
 
 

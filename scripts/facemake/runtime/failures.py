@@ -10,13 +10,14 @@ import contextlib
 import errno
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from facemake.errors import BusyError, FacemakeError
+from facemake.errors import PassingError
 from facemake.runtime import runs
 from facemake.samples import WORK
 
@@ -79,13 +80,30 @@ def is_curable(error: BaseException) -> bool:
     """Whether the same job may succeed if it is only started again.
 
     A mistake of the user's, a bug and a full disk stay what they are; too little memory (each
-    attempt may have more), a file server that does not answer and a lock that is held do not.
+    attempt may have more), a file server that does not answer and a lock that is held do not. An
+    error in words is what it was made of.
     """
-    if isinstance(error, FacemakeError):
-        return isinstance(error, BusyError)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, OSError) and error.errno in _PASSING
+    return any(
+        isinstance(one, (PassingError, MemoryError))
+        or (isinstance(one, OSError) and errno_of(one) in _PASSING)
+        for one in causes(error)
     )
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, then what it came of."""
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = one.__cause__ or one.__context__
+
+
+def errno_of(error: BaseException) -> int | None:
+    """The system's number of an error; HDF5 has it in its message only."""
+    number = getattr(error, "errno", None)
+    if number is None and (said := re.search(r"\berrno = (\d+)", str(error))):
+        return int(said[1])
+    return number
 
 
 def write(
@@ -102,8 +120,11 @@ def write(
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(asdict(failure)), encoding="utf-8", errors="surrogateescape")
-        beside.replace(path)
+        try:
+            beside.write_text(json.dumps(asdict(failure)), encoding="ascii")
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def clear(log: str | Path | None, work: Path = WORK) -> None:

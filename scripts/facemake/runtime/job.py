@@ -121,16 +121,12 @@ def _in_words(error: Exception) -> str | None:
     return "\n".join([text, *getattr(error, "__notes__", ())])
 
 
-def _disk_is_full(error: BaseException | None) -> bool:
-    """Whether the disk is what stopped it; HDF5 and Arrow say so in their message only."""
-    while error is not None:
-        number = getattr(error, "errno", None)
-        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            return True
-        if f"errno = {errno.ENOSPC}" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _disk_is_full(error: BaseException) -> bool:
+    """Whether the disk is what stopped it; Arrow says so in its message only."""
+    return any(
+        failures.errno_of(one) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(one)
+        for one in failures.causes(error)
+    )
 
 
 def _peak_memory() -> int:

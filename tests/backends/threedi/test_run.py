@@ -23,11 +23,13 @@ from facemake.backends.threedi.run import Recording, run_program
 from facemake.backends.threedi.runtimes import (
     Call,
     Ended,
+    PassingRunError,
     RunError,
     SampleError,
     TimeLimitError,
     runtime,
 )
+from facemake.runtime.failures import is_curable
 from standin3di import programs as standin
 
 FULL, LITE = Engine.FULL, Engine.LITE
@@ -315,6 +317,21 @@ def test_what_a_person_knows_who_has_seen_it_before(
         mine.run("detect")
     assert not isinstance(error.value, SampleError)
     assert said in str(error.value) and "exit code 1" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(-9, ""), (137, ""), (-15, ""), (143, "Terminated"), (1, "CUDA error: out of memory")],
+)
+def test_what_was_ended_from_outside_or_for_want_of_memory_may_be_tried_again(
+    bench: Callable[..., Bench], code: int, said: str
+) -> None:
+    mine = bench(FULL, "detect")
+    mine.runtime = Double(lambda out: code, said)
+    with pytest.raises(PassingRunError, match="memory") as error:
+        mine.run("detect")
+    # no mark on the recording: another attempt, with more memory, may do it
+    assert not isinstance(error.value, SampleError) and is_curable(error.value)
 
 
 def test_a_signal_is_named(bench: Callable[..., Bench]) -> None:

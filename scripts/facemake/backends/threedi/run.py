@@ -7,6 +7,7 @@ an old file is never taken for a new one; what a failed program left is removed.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,18 @@ from facemake.backends.threedi.runtimes import (
     Input,
     Output,
     Own,
+    PassingRunError,
     RunError,
     Runtime,
     SampleError,
 )
 from facemake.backends.threedi.runtimes.process import last_words
 from facemake.runtime.gpu import lease
+
+_FROM_OUTSIDE = frozenset(
+    code for number in (signal.SIGKILL, signal.SIGTERM) for code in (-number, 128 + number)
+)
+"""Codes of a program that others ended; a shell or a container between adds 128."""
 
 _HOLDS_XVID = (".mp4", ".avi", ".mpeg")
 
@@ -122,6 +129,7 @@ def run_program(
 
     Raises:
         SampleError: it failed, or did not write what it should; its outputs are then gone.
+        PassingRunError: it was ended from outside, or memory was short.
         RunError: it cannot be started, or the machine lacks what it needs.
     """
     files = {
@@ -156,8 +164,7 @@ def failure(program: Program, install: Install, ended: Ended, also: str = "") ->
     """What to say of a program that ended badly; a `SampleError` where the machine is not known to
     be at fault.
     """
-    hint = _hint(ended, install)
-    kind = RunError if hint else SampleError
+    kind, hint = _hint(ended, install)
     return kind(
         f"{program.executable} ended with {_code(ended.code)}{also} ({install}, to {program.does})"
         f"{hint}. It said last:\n{last_words(ended.said)}"
@@ -217,13 +224,18 @@ def _code(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {-code}"
 
 
-def _hint(ended: Ended, install: Install) -> str:
-    """What the end of its words tells a person who has seen it before."""
+def _hint(ended: Ended, install: Install) -> tuple[type[RunError], str]:
+    """What how it ended, or the end of its words, tells a person who has seen it before."""
     said = "\n".join(ended.said).lower()
+    if ended.code in _FROM_OUTSIDE:
+        return PassingRunError, (
+            ": it was ended from outside, as a rule because memory ran out; give the job more, or "
+            "run fewer at once"
+        )
     if "models/mms" in said or "01_morphablemodel" in said:
-        return f": it lacks its face model. {BFM[install.engine]}"
+        return RunError, f": it lacks its face model. {BFM[install.engine]}"
     if "out of memory" in said or "memory allocation" in said:
-        return ": the GPU has no memory left; run fewer at once"
+        return PassingRunError, ": the GPU has no memory left; run fewer at once"
     if "no cuda" in said or "cuda driver" in said or "cuda-capable" in said:
-        return ": it found no usable GPU; run it where nvidia-smi lists one"
-    return ""
+        return RunError, ": it found no usable GPU; run it where nvidia-smi lists one"
+    return SampleError, ""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from facemake.backends.threedi.install import Form, Install
-from facemake.errors import FacemakeError
+from facemake.errors import FacemakeError, PassingError
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,10 @@ OUTPUT = "/app/output"
 
 class RunError(FacemakeError):
     """A program failed: the message has its exit code and the end of what it said."""
+
+
+class PassingRunError(RunError, PassingError):
+    """A program was ended from outside, or memory was short: it may go well the next time."""
 
 
 class SampleError(RunError):
