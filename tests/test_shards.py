@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 
 from facemake.errors import BusyError, FacemakeError
 from facemake.provenance import Recipe
-from facemake.runtime import locks, runs
+from facemake.runtime import heartbeat, locks, runs
 from facemake.samples import Sample, plan_file, shard_text
 from facemake.shards import ShardRun, read_metadata
 
@@ -124,12 +126,19 @@ def test_a_job_of_a_run_waits_for_its_turn(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert other.stdout is not None and other.stdout.readline() == "at work\n"
-    threading.Timer(1.5, other.kill).start()
     caplog.set_level("INFO")
+
+    def end_it() -> None:
+        deadline = time.monotonic() + 120
+        while "waiting for another job" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.02)
+        other.kill()
+
+    ending = threading.Thread(target=end_it)
+    ending.start()
     output = {"probe": tmp_path / "o.parquet"}
-    began = time.monotonic()
     with ShardRun(recipe(), plan, [], output, work=tmp_path / "work") as run:
-        assert time.monotonic() - began > 1
+        ending.join()
         for sample, part in run.pending():
             part.table("probe").append(sample=sample.sample, status="ok", reason="")
     assert "probe of shard s: waiting for another job at work on it (process 1 on node7)" in (
@@ -137,6 +146,30 @@ def test_a_job_of_a_run_waits_for_its_turn(
     )
     assert path.read_text().startswith(f"process {os.getpid()} on ")
     other.wait()
+
+
+def test_who_only_asks_whether_a_lock_is_held_stops_nobody(tmp_path: Path):
+    path = tmp_path / "locks" / "probe.s"
+    path.parent.mkdir()
+    with path.open("a") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        threading.Timer(0.1, fcntl.flock, (asking, fcntl.LOCK_UN)).start()
+        with locks.ShardLock(path, "probe of shard s", tmp_path):
+            assert heartbeat._is_locked(path)
+
+
+def test_a_lock_goes_where_the_disk_has_no_room_for_its_owners_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full() -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "probe.s"
+    lock = locks.ShardLock(path, "probe of shard s", tmp_path)
+    monkeypatch.setattr(locks.socket, "gethostname", full)
+    with pytest.raises(OSError, match="No space left"), lock:
+        pass
+    assert not heartbeat._is_locked(path)
 
 
 def test_a_job_of_a_run_that_was_replaced_leaves_what_it_has_done(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def end(job: Job) -> None:
     assert job.stdin is not None
     job.stdin.write("\n")
     job.stdin.flush()
-    assert job.wait(timeout=20) == 0
+    assert job.wait(timeout=60) == 0
 
 
 def test_no_two_jobs_have_the_same_gpu_and_a_killed_one_frees_its_own(start: Start):
@@ -112,9 +112,7 @@ def test_no_two_jobs_have_the_same_gpu_and_a_killed_one_frees_its_own(start: Sta
     third = start()
     assert "2 here, all taken" in waits(third)
     os.kill(second.pid, signal.SIGKILL)
-    killed = time.monotonic()
     freed = leased(third)
-    assert time.monotonic() - killed < 5
     assert first.poll() is None and freed in UUIDS[:2]
     fourth = start()
     waits(fourth)
@@ -134,8 +132,8 @@ def test_who_came_first_is_first_and_who_died_waiting_hinders_nobody(start: Star
     waiting[0].wait()
     end(holder)
     leased(waiting[1])
-    time.sleep(1)
-    assert waiting[2].poll() is None
+    assert waiting[2].stdout is not None
+    assert select.select([waiting[2].stdout], [], [], 1) == ([], [], [])  # it says nothing yet
     end(waiting[1])
     leased(waiting[2])
     end(waiting[2])
@@ -242,6 +240,14 @@ def test_a_lease_within_a_lease_is_the_same_and_ends_with_the_outer_one(machine:
         assert os.environ[gpu.VARIABLE] == outer[0].token
     assert gpu.VARIABLE not in os.environ
     with pytest.raises(FacemakeError, match="3 GPUs are asked for and 2"), gpu.lease(3):
+        pass
+
+
+def test_a_folder_of_leases_that_cannot_be_made_is_refused_in_words(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(gpu.FOLDER_VARIABLE, str(machine / "none" / "leases"))
+    with pytest.raises(FacemakeError, match=f"set {gpu.FOLDER_VARIABLE}"), gpu.lease():
         pass
 
 

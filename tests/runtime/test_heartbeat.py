@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from facemake.runtime import failures, heartbeat
+from facemake.runtime import failures, heartbeat, runs
 from facemake.runtime.heartbeat import Beat
 
 LOG = "results/logs/detect/anna.log"
@@ -48,7 +50,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -76,9 +78,13 @@ def test_a_job_says_how_far_it_is_until_it_is_killed(folder: Path):
 
 def test_sigterm_is_noted_at_once_though_the_main_thread_hears_nothing(folder: Path):
     started = start(folder)
-    until(lambda: [b for b in beats(folder) if b.sample == "second"])
-    started.terminate()
-    assert started.wait(10) == 143
+    try:
+        until(lambda: [b for b in beats(folder) if b.sample == "second"])
+        started.terminate()
+        assert started.wait(60) == 143
+    finally:
+        started.kill()
+        started.wait()
     failure = failures.read("detect", "anna", folder / ".facemake")
     assert failure is not None and failure.curable and failure.sample == "second"
     assert "SIGTERM" in failure.message
@@ -122,3 +128,63 @@ def test_a_beat_that_was_under_way_does_not_put_the_file_back(
         heartbeat._write(heartbeat._path)
         assert beats(folder) == []
     assert beats(folder) == []
+
+
+def test_a_job_that_ends_leaves_the_file_of_another_one_that_took_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(folder)
+    with heartbeat.beating(LOG, folder / ".facemake"):
+        until(lambda: beats(folder))
+        (mine,) = beats(folder)
+        other = replace(mine, pid=mine.pid + 1)
+        path = folder / ".facemake" / "progress" / "detect.anna.json"
+        path.write_text(json.dumps(other.__dict__))
+    assert beats(folder) == [other]
+
+
+def test_nothing_is_left_beside_where_the_disk_is_full(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(path: Path, text: str, **how: str) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with heartbeat.beating(LOG, folder / ".facemake"):
+        failures.write(LOG, "odd", curable=False, work=folder / ".facemake")
+        until((folder / ".facemake" / "progress").is_dir)
+    for place in ("progress", "failed"):
+        assert not list((folder / ".facemake" / place).iterdir())
+
+
+def test_a_job_of_a_run_that_was_replaced_leaves_no_note_when_it_is_ended(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(runs.VARIABLE, "old")
+    (folder / ".facemake" / "run").write_text("new\n")
+    started = start(folder)
+    try:
+        until(lambda: [b for b in beats(folder) if b.sample == "second"])
+        started.terminate()
+        assert started.wait(60) == 143
+    finally:
+        started.kill()
+        started.wait()
+    assert failures.read("detect", "anna", folder / ".facemake") is None
+
+
+def test_who_ends_a_forked_child_does_not_end_the_job(folder: Path):
+    body = f"""
+import multiprocessing, time
+from facemake.runtime.job import job
+with job({LOG!r}):
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    child.start()
+    child.terminate()
+    child.join()
+    assert child.exitcode == -15, child.exitcode
+    time.sleep(0.5)  # for the thread that would end the job
+"""
+    done = subprocess.run([sys.executable, "-c", body], cwd=folder, timeout=120)
+    assert done.returncode == 0

@@ -237,13 +237,20 @@ def folder() -> Path:
     sets for each job: all jobs of a user have to meet here.
 
     Raises:
-        FacemakeError: somebody else has made it, or others can write to it.
+        FacemakeError: somebody else has made it, or it cannot be made.
     """
     named = os.environ.get(FOLDER_VARIABLE)
     path = Path(named) if named else Path(f"/tmp/facemake-{os.getuid()}")  # noqa: S108
     for one in (path, path / "gpu"):
-        with contextlib.suppress(FileExistsError):
+        try:
             one.mkdir(mode=0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise FacemakeError(
+                f"{one}, where jobs that share GPUs meet, cannot be made ({error.strerror}): set "
+                f"{FOLDER_VARIABLE} to a folder of this machine that can be"
+            ) from None
         stat = one.lstat()
         if not one.is_dir() or one.is_symlink() or stat.st_uid != os.getuid():
             raise FacemakeError(
@@ -328,13 +335,14 @@ def _ticket(place: Path, found: Iterable[Device]) -> Iterator[Path]:
     path = place / f"{time.monotonic_ns():020d}.{secrets.token_hex(4)}.ticket"
     beside = path.with_name(f".{path.name}")
     with beside.open("w", encoding="utf-8") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        json.dump([device.name for device in found], handle)
-        handle.flush()
-        beside.rename(path)  # it is never seen without its lock
         try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            json.dump([device.name for device in found], handle)
+            handle.flush()
+            beside.rename(path)  # it is never seen without its lock
             yield path
         finally:
+            beside.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
 
 

@@ -93,7 +93,7 @@ def beating(log: str | Path | None, work: Path = WORK) -> Iterator[None]:
         *job, socket.gethostname(), _space(), os.getpid(), started, time.time(), log=str(log)
     )
     _ended = False
-    _path = path = work / "progress" / f"{'.'.join(filter(None, job))}.json"
+    _path = path = _file_of(job, work)
     ended = threading.Event()
 
     def beat() -> None:
@@ -120,12 +120,17 @@ _file = threading.Lock()
 
 
 def forget() -> None:
-    """Remove the file for good: the job ends in order."""
+    """Remove the file for good: the job ends in order. That of another process stays."""
     global _ended
     with _file:
         _ended = True
-        if _path is not None:
-            with contextlib.suppress(OSError):
+        if _path is None or _now is None:
+            return
+        with contextlib.suppress(OSError):
+            said = _read(_path)
+            if said is None or (said.host, said.space, said.pid) == (
+                *(_now.host, _now.space, _now.pid),
+            ):
                 _path.unlink(missing_ok=True)
 
 
@@ -145,8 +150,25 @@ def read_all(work: Path = WORK) -> Iterator[Beat]:
     """What every job said last that has not ended, or could not say that it has."""
     with contextlib.suppress(FileNotFoundError):
         for path in sorted((work / "progress").glob("[!.]*.json")):
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                yield Beat(**json.loads(path.read_text(encoding="utf-8")))
+            beat = _read(path)
+            if beat is not None:
+                yield beat
+
+
+def read(stage: str, shard: str = "", work: Path = WORK) -> Beat | None:
+    """What a job said last; None where it has ended in order."""
+    return _read(_file_of((stage, shard), work))
+
+
+def _file_of(job: tuple[str, str], work: Path) -> Path:
+    return work / "progress" / f"{'.'.join(filter(None, job))}.json"
+
+
+def _read(path: Path) -> Beat | None:
+    try:
+        return Beat(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _write(path: Path) -> None:
@@ -158,8 +180,11 @@ def _write(path: Path) -> None:
         if _ended:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(asdict(replace(beat, time=time.time()))), encoding="utf-8")
-        beside.replace(path)
+        try:
+            beside.write_text(json.dumps(asdict(replace(beat, time=time.time()))), encoding="utf-8")
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def _space() -> str:

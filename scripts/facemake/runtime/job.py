@@ -104,7 +104,8 @@ def _sample() -> str:
 def _note_end_from_outside(log: str | Path | None) -> None:
     message = "ended from outside (SIGTERM): cancelled, or over its time or memory"
     logging.getLogger("facemake").error("%s", message)
-    failures.write(log, message, curable=True, sample=_sample())
+    if not runs.is_stale():
+        failures.write(log, message, curable=True, sample=_sample())
     heartbeat.forget()
 
 

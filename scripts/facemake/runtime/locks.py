@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -16,6 +17,10 @@ from facemake.errors import BusyError, FacemakeError
 from facemake.runtime import runs
 
 logger = logging.getLogger(__name__)
+
+_TRIES_AT_FIRST = 5
+_SECONDS_BETWEEN_FIRST_TRIES = 0.1
+"""Who only asks whether a lock is held (`facemake.runtime.heartbeat`) holds it for that moment."""
 
 _SECONDS_BETWEEN_TRIES = 1.0
 _SECONDS_BETWEEN_LINES = 60.0
@@ -50,15 +55,15 @@ class ShardLock:
         self._file = self._path.open("a+", encoding="utf-8")
         try:
             self._take()
+            self._file.truncate(0)
+            job = os.environ.get("SLURM_JOB_ID")
+            job = f", SLURM job {job}" if job else ""
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()}{job}")
+            self._file.flush()
         except BaseException:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what was not written is tried once more
+                self._file.close()
             raise
-        self._file.truncate(0)
-        job = os.environ.get("SLURM_JOB_ID")
-        self._file.write(
-            f"process {os.getpid()} on {socket.gethostname()}{f', SLURM job {job}' if job else ''}"
-        )
-        self._file.flush()
         return self
 
     def __exit__(
@@ -70,8 +75,10 @@ class ShardLock:
         self._file.close()
 
     def _take(self) -> None:
-        if self._try():
-            return
+        for _ in range(_TRIES_AT_FIRST):
+            if self._try():
+                return
+            time.sleep(_SECONDS_BETWEEN_FIRST_TRIES)
         if not runs.mine():
             raise BusyError(
                 f"another process is at work on {self._what}; wait for it, or end it (its lock is "

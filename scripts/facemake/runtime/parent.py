@@ -80,8 +80,14 @@ def end_on_sigterm(act: Callable[[], None]) -> None:
             act()
         _end()
 
+    def in_child() -> None:
+        # else who ends a forked child would end this process, and not the child
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=in_child)
     threading.Thread(target=watch, name="end-on-sigterm", daemon=True).start()
 
 
