@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -17,7 +18,7 @@ import pytest
 
 from facemake.cli import main
 from facemake.errors import FacemakeError
-from facemake.runtime import heartbeat
+from facemake.runtime import failures, heartbeat
 from facemake.runtime.failures import Failure
 from facemake.runtime.heartbeat import Beat
 from facemake.samples import PLAN_COLUMNS
@@ -135,6 +136,44 @@ def test_a_killed_job_is_a_failure_and_a_killed_run_does_not_run(folder: Folder)
     assert not state.is_alive and "killed" in page(state)
     (failure,) = state.failed()
     assert (failure.stage, failure.shard, failure.message) == ("detect", "p0", KILLED)
+
+
+@pytest.mark.parametrize(("noted", "state"), [(True, "failed"), (False, "waiting")])
+def test_a_job_that_ends_between_two_looks_was_not_killed(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, noted: bool, state: str
+):
+    gone = replace(folder.beat("detect", "p0"), started=1.0)
+    if noted:
+        folder.fails("detect", "p0", message="no room")
+    # as they were listed: before the job removed its progress and wrote its note
+    monkeypatch.setattr(heartbeat, "read_all", lambda work: iter([folder.beat("run", ""), gone]))
+    monkeypatch.setattr(failures, "read_all", lambda work: iter([]))
+    seen = Watcher(folder.path).look()
+    assert seen.shards["p0"].states["detect", "p0"] == state
+    assert [failure.message for failure in seen.failed()] == ["no room"] * noted
+
+
+def test_what_another_machine_said_is_held_against_the_locks_of_its_own_folder(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ago = time.time() - 600
+    beat = replace(folder.beat("detect", "p0"), host="elsewhere", time=ago)
+    folder.write("progress", "detect.p0", beat)
+    (folder.work / "locks").mkdir()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    with (folder.work / "locks" / "detect.p0").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert states(folder)["a"] == "running"
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"outdir": "x", "jobs": [[1, 2, 3, 4, 5, 6, 7]]}'])
+def test_a_run_of_another_version_is_refused_in_words(
+    folder: Folder, capsys: pytest.CaptureFixture[str], text: str
+):
+    (folder.work / "run.json").write_text(text)
+    assert main(["status"]) == 2
+    assert "of another version" in capsys.readouterr().err
 
 
 def test_what_an_earlier_run_noted_waits_while_this_run_goes_on(folder: Folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def ended(work: Path = WORK) -> tuple[float, bool] | None:
     try:
         document = json.loads((work / "ended.json").read_text(encoding="utf-8"))
         return float(document["time"]), bool(document["well"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -83,16 +84,22 @@ def read(work: Path = WORK) -> Run:
     """The last run.
 
     Raises:
-        FacemakeError: nothing was ever run here.
+        FacemakeError: nothing was ever run here, or what it wrote cannot be read.
     """
     path = work / _NAME
     try:
         with path.open(encoding="utf-8") as handle:
-            started = path.stat().st_mtime
+            started = os.fstat(handle.fileno()).st_mtime
             document = json.load(handle)
+        return Run(started, document["outdir"], [Job(*job) for job in document["jobs"]])
     except FileNotFoundError:
         raise FacemakeError(
             f"no run was started in {work.resolve().parent}: `facemake run` starts one, -d names "
             "another folder"
         ) from None
-    return Run(started, document["outdir"], [Job(*job) for job in document["jobs"]])
+    except OSError as error:
+        raise FacemakeError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise FacemakeError(
+            f"{path} is damaged, or of another version of facemake: the next run writes it anew"
+        ) from None

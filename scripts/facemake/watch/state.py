@@ -131,7 +131,8 @@ class Watcher:
             beat, note = beats.get(key), notes.get(key)
             if is_alive:  # what an earlier run left is tried again by this one
                 note = note if note and note.time >= run.started else None
-                beat = beat if beat and (beat.time >= run.started or beat.is_alive()) else None
+                if beat and beat.time < run.started and not beat.is_alive(now, self._work):
+                    beat = None
             self._judge(job, shard, made(job), beat, note)
         state.stages = list(dict.fromkeys(job.stage for job in run.jobs))
         for shard in state.shards.values():
@@ -153,6 +154,11 @@ class Watcher:
         if made:
             shard.states[key] = JobState.DONE
             return
+        if beat is not None and (note is None or note.time < beat.time):
+            # it may have ended in order since the folders were listed, and its words are there now
+            later = failures.read(*key, work=self._work)
+            note = later if later and later.time >= beat.time else note
+            beat = heartbeat.read(*key, work=self._work)
         if beat is not None and (note is None or note.time < beat.time):
             note = Failure(*key, beat.sample, KILLED, True, beat.time, beat.host, beat.log)
         if note is not None:

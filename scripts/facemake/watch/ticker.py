@@ -162,7 +162,11 @@ class Ticker:
             if not is_due and not self._screen.in_place:
                 continue
             cpu = time.thread_time()
-            text = line(watcher.look())
+            try:
+                text = line(watcher.look())
+            except Exception:  # a file server may answer at the next look
+                logger.debug("a look at the run failed", exc_info=True)
+                continue
             pause = max(_SECONDS_BETWEEN_LOOKS, (time.thread_time() - cpu) / _LARGEST_SHARE)
             if is_due:
                 next_line = next(lines, elapsed + _SECONDS_BETWEEN_LINES)
