@@ -11,6 +11,7 @@ import pytest
 
 from facemake.cli import main
 from facemake.store import users
+from facemake.watch import run as runs
 
 KEY = "0" * 63
 
@@ -72,3 +73,17 @@ def test_a_run_that_goes_on_is_not_disturbed(folder: Path, capsys):
     plan.write_owner(folder / ".facemake")
     assert main(["materialize", "-d", str(folder)]) == 2
     assert "runs the workflow" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_results_that_lie_elsewhere_are_found_by_the_last_run(folder: Path, linked: bool):
+    place = folder.parent / "disk of the lab" / "results"
+    place.parent.mkdir()
+    (folder / "results").rename(place)
+    if linked:
+        (folder / "results").symlink_to(place)
+    (folder / ".facemake").mkdir()
+    runs.write_start("results" if linked else str(place), [], folder / ".facemake")
+    assert main(["materialize", "-d", str(folder)]) == 0
+    assert (place / "aus" / "clip0.parquet").read_text() == "table 0"
+    assert not (place / "aus" / "clip0.parquet").is_symlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -157,6 +158,71 @@ def test_damage_is_named_with_its_cure(store: Path, tmp_path: Path, capsys):
     assert main(["cache", "check", "--remove"]) == 0
     assert whole.exists() and not cut.exists() and not flipped.exists()
     assert main(["cache", "check"]) == 0
+
+
+def test_what_was_stored_while_all_was_read_is_spared(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    mended, cut = entry(store, 1), entry(store, 2)
+    whole = mended.read_bytes()
+    for path in (mended, cut):
+        path.write_bytes(whole[:100])
+
+    @contextlib.contextmanager
+    def alone(folder: Path) -> Iterator[None]:
+        # a run that ended before entries may be removed
+        mended.write_bytes(whole)
+        study(tmp_path / "a", store, mended, entry(store, 3))
+        yield
+
+    monkeypatch.setattr(lock, "alone", alone)
+    assert main(["cache", "check", "--remove"]) == 0
+    assert mended.exists() and not cut.exists()
+    (record,) = users.records(store).values()
+    assert {int(key, 16) for key in record.links} == {1, 3}
+    assert {int(key, 16) for key in record.used} == {1, 3}
+
+
+def test_what_may_not_be_read_is_not_damaged_and_spares_what_it_links_to(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    linked = entry(store, 1)
+    study(tmp_path / "a", store, linked)
+
+    def refuse(path: Path, *rest: object, **how: object) -> object:
+        if path == tmp_path / "a":
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *rest, **how)
+
+    stat = Path.stat
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", refuse)
+        (directory,) = survey.survey(store).directories
+        assert directory.state is users.State.ELSEWHERE and len(directory.links) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: False)
+        (directory,) = survey.survey(store).directories
+        assert directory.state is users.State.ELSEWHERE and len(directory.links) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(survey, "_read_through", lambda path: os.listdir("/proc/1/nothing"))
+        assert survey.survey(store, thorough=True).entries[f"{1:064x}"].fault is None
+
+
+def test_who_may_only_read_a_store_holds_its_lock_too(store: Path, monkeypatch: pytest.MonkeyPatch):
+    (store / ".lock").touch()
+
+    def read_only(path: Path, mode: str = "r", *rest: object, **how: object) -> object:
+        if mode == "ab":
+            raise PermissionError(13, "Permission denied")
+        return open_(path, mode, *rest, **how)
+
+    open_ = Path.open
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", read_only)
+        lock.hold(store)
+    with pytest.raises(FacemakeError, match="a run uses"), lock.alone(store):
+        pass
+    lock._held.pop(store).close()
 
 
 def test_what_other_workflows_keep_there_is_left_alone(store: Path):

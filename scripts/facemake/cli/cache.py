@@ -213,6 +213,9 @@ def _check(options: argparse.Namespace, rest: list[str]) -> int:
         print("facemake cache check --remove removes them; the next run makes them again")
         return 1
     with lock.alone(store):
+        # runs may have stored entries, and links to them, while all was read
+        found = survey.survey(store)
+        damaged = survey.still_damaged(found, damaged)
         survey.remove(found, damaged)
     print(f"removed {_sum(damaged)}")
     return 0

@@ -10,9 +10,11 @@ from typing import Any
 
 from facemake.cli.run import live_owner
 from facemake.errors import FacemakeError
+from facemake.samples import WORK
 from facemake.store import lock, users
 from facemake.store.materialize import check, materialize
 from facemake.store.words import size_text
+from facemake.watch import run as runs
 
 
 def add_to(commands: Any) -> None:
@@ -31,6 +33,15 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(function=_materialize)
 
 
+def _places(folder: Path) -> list[Path]:
+    """The folder, and its last run's results where they lie elsewhere or are a link themselves."""
+    try:
+        results = (folder / runs.read(folder / WORK).outdir).resolve()
+    except FacemakeError:
+        return [folder]
+    return [folder] if results.is_relative_to(folder.resolve()) else [folder, results]
+
+
 def _materialize(options: argparse.Namespace, rest: list[str]) -> int:
     folder: Path = options.directory
     if not folder.is_dir():
@@ -39,7 +50,7 @@ def _materialize(options: argparse.Namespace, rest: list[str]) -> int:
         owner = live_owner(folder)
         if owner is not None:
             raise FacemakeError(f"{owner} runs the workflow in {folder}; wait for it, or end it")
-    found = list(users.links(folder))
+    found = [link for place in _places(folder) for link in users.links(place)]
     if not found:
         print(f"no result in {folder.resolve()} is a link into the cache")
         return 0

@@ -64,11 +64,17 @@ def alone(store: Path, trust: bool = False) -> Iterator[None]:
 
 
 def _open(store: Path) -> IO[bytes]:
-    """The lock's file, which may be written to by whoever may write to the folder."""
+    """The lock's file, which may be written to by whoever may write to the folder.
+
+    Who may only read locks it too, though not alone on every file system.
+    """
     path = store / _LOCK
     try:
         handle = path.open("xb")
     except FileExistsError:
-        return path.open("ab")
+        try:
+            return path.open("ab")
+        except OSError:  # another one's, or on a file system that is read-only here
+            return path.open("rb")
     path.chmod(0o666)
     return handle

@@ -189,6 +189,18 @@ def choose(
     return chosen
 
 
+def still_damaged(found: Survey, damaged: Sequence[Entry]) -> list[Entry]:
+    """Those entries of an earlier survey that are damaged now; others were made again meanwhile.
+
+    Args:
+        found: by a survey inside of `alone`.
+        damaged: of the earlier one.
+    """
+    again = (found.entries[one.key] for one in damaged if one.key in found.entries)
+    looked_at = (_entry(one.key, one.files, one.used, thorough=True) for one in again)
+    return [one for one in looked_at if one is not None and one.fault]
+
+
 def remove(found: Survey, entries: Sequence[Entry]) -> None:
     """Remove entries, what dead processes left, and records of folders that are no more.
 
@@ -253,11 +265,14 @@ def _entry(key: str, paths: Sequence[Path], used: float, thorough: bool) -> Entr
         size += stat.st_size
         used = max(used, stat.st_mtime)
         try:
-            stage = _stage(path) or stage
+            with path.open("rb"):  # libraries say less of why they cannot
+                stage = _stage(path) or stage
             if thorough:
                 _read_through(path)
         except ForeignFileError:
             return None
+        except (MemoryError, FileNotFoundError, PermissionError):
+            continue  # no fault of the file: it went meanwhile, or is another user's
         except Exception as error:
             fault = f"{path.name} is damaged ({error})"
     return Entry(key, tuple(paths), size, used, stage, fault)

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,7 +34,8 @@ class State(StrEnum):
     GONE = "gone"
     """The file system that it was on is there, and it is not."""
     ELSEWHERE = "out of reach"
-    """Of another machine, or on a file system that is not mounted: what it linked to is spared."""
+    """Of another machine, on a file system that is not mounted, or not ours to read: what it linked
+    to is spared."""
 
 
 class Link(NamedTuple):
@@ -90,7 +92,7 @@ def links(folder: Path, store: Path | None = None) -> Iterator[Link]:
                 continue
             try:
                 target = Path(one.path).parent / Path(one.path).readlink()
-                stat = one.stat(follow_symlinks=False)
+                mtime_ns = one.stat(follow_symlinks=False).st_mtime_ns
             except OSError:
                 continue
             if not ENTRY.fullmatch(target.name):
@@ -99,7 +101,7 @@ def links(folder: Path, store: Path | None = None) -> Iterator[Link]:
             if wanted is not None and parent not in inside:
                 inside[parent] = target.parent.resolve() == wanted
             if wanted is None or inside[parent]:
-                yield Link(Path(one.path), target, stat.st_mtime_ns)
+                yield Link(Path(one.path), target, mtime_ns)
 
 
 def register(store: Path, directory: Path, results: Path) -> None:
@@ -200,8 +202,17 @@ def _mount(path: Path) -> Path:
 
 def state(record: Record) -> State:
     """Where the working directory of a record is."""
-    if Path(record.directory).is_dir():
-        return State.HERE
+    try:
+        if stat.S_ISDIR(Path(record.directory).stat().st_mode):
+            hidden = any(
+                Path(folder).exists() and not os.access(folder, os.R_OK | os.X_OK)
+                for folder in (record.directory, record.results)
+            )
+            return State.ELSEWHERE if hidden else State.HERE
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError:
+        return State.ELSEWHERE
     if record.host == socket.gethostname() and Path(record.mount).is_mount():
         return State.GONE
     return State.ELSEWHERE
