@@ -173,6 +173,22 @@ def test_two_do_not_write_one_file(address: str, monkeypatch: pytest.MonkeyPatch
             fetch("m")
 
 
+def test_a_file_that_got_its_name_while_its_lock_was_waited_for_is_not_written_to(
+    address: str, monkeypatch: pytest.MonkeyPatch
+):
+    row = register(monkeypatch, address + "/good")
+
+    def locked(descriptor: int, how: int) -> None:
+        part = fetched_file(row).with_name(f".{fetched_file(row).name}.part")
+        part.rename(fetched_file(row))  # by who had the lock
+        part.write_bytes(b"of a third one")
+
+    monkeypatch.setattr(fetching.fcntl, "flock", locked)
+    with pytest.raises(BusyError):
+        fetch("m")
+    assert fetched_file(row).read_bytes() == b""
+
+
 def test_the_command_fetches_what_has_an_address(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

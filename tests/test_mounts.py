@@ -50,6 +50,18 @@ def test_recordings_and_what_they_link_to(here: Path, tmp_path: Path):
     assert found == [str(tmp_path / name) for name in names]
 
 
+def test_a_folder_of_pictures_that_may_not_be_listed_stops_nothing(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "pictures").mkdir()
+
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert mounts._of_recordings([str(tmp_path / "pictures")]) == {str(tmp_path)}
+
+
 def test_folders_of_the_config(here: Path, tmp_path: Path):
     results, camera = tmp_path / "out" / "results", Path(video(tmp_path / "camera" / "lens.yml"))
     install = tmp_path / "3DI"

@@ -50,7 +50,7 @@ def fetch(name: str, say: Callable[[str], None] = lambda words: None) -> Path:
     try:
         private_folder(fetched_folder())
         with part.open("ab") as handle:
-            _lock(handle.fileno(), name)
+            _lock(handle.fileno(), part, name)
             say(f"{name}: {row.bytes} bytes from {row.url} ({row.licence})")
             _download(row, part)
             found = file_sha256(part)
@@ -78,11 +78,15 @@ def _failed(row: Model, error: Exception) -> str:
     )
 
 
-def _lock(descriptor: int, name: str) -> None:
+def _lock(descriptor: int, part: Path, name: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise BusyError(f"another process fetches the model {name}; wait for it") from None
+        # who had the lock may have given the file its name meanwhile
+        if os.path.samestat(os.fstat(descriptor), part.stat()):
+            return
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    raise BusyError(f"another process fetches the model {name}; wait for it") from None
 
 
 def _download(row: Model, part: Path) -> None:

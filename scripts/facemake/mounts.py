@@ -6,6 +6,7 @@ lie anywhere, results are links into the artifact cache, and models are in folde
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -106,9 +107,9 @@ def _of_recordings(paths: Iterable[str]) -> set[str]:
         found.add(os.path.dirname(path))  # noqa: PTH120
         if os.path.islink(path):  # noqa: PTH114
             found.add(os.path.dirname(os.path.realpath(path)))  # noqa: PTH120
-        if os.path.isdir(path):  # noqa: PTH112
-            with os.scandir(path) as entries:
-                links = [entry.path for entry in entries if entry.is_symlink()]
+        # a video, or a folder that may not be listed: a status of its sample
+        with contextlib.suppress(OSError), os.scandir(path) as entries:
+            links = [entry.path for entry in entries if entry.is_symlink()]
             found |= {os.path.dirname(os.path.realpath(link)) for link in links}  # noqa: PTH120
     return found | {os.path.realpath(folder) for folder in found}
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -32,6 +34,52 @@ def test_a_number_that_was_given_away_again_is_no_owner(tmp_path: Path):
     assert live_owner(tmp_path) is None
 
 
+def test_a_run_that_has_ended_and_that_nobody_waited_for_is_no_owner(tmp_path: Path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    write_owner(tmp_path, socket.gethostname(), ended.pid, psutil.Process(ended.pid).create_time())
+    assert live_owner(tmp_path) is None
+    ended.wait()
+
+
+def test_two_that_start_do_not_clear_each_others_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The first one clears a dead run's lock, and its own is there when the second one looks."""
+    locked = tmp_path / ".snakemake" / "locks" / "0.output.lock"
+    locked.parent.mkdir(parents=True)
+    locked.write_text("x")
+    write_owner(tmp_path, socket.gethostname(), os.getpid(), 12345.0)
+    unlocking, go_on = threading.Event(), threading.Event()
+    cleared: list[str] = []
+
+    def unlock(command: list[str], **how: object) -> None:
+        if "--unlock" not in command:
+            raise FileNotFoundError(command[0])
+        cleared.append(threading.current_thread().name)
+        unlocking.set()
+        go_on.wait(120)
+        locked.unlink()
+
+    monkeypatch.setattr("facemake.cli.run.subprocess.run", unlock)
+    monkeypatch.setattr(os, "execv", lambda program, command: sys.exit(0))
+
+    def start() -> None:
+        with contextlib.suppress(SystemExit):
+            main(["run", "-d", str(tmp_path)])
+
+    first = threading.Thread(target=start, name="first")
+    first.start()
+    assert unlocking.wait(120)
+    second = threading.Thread(target=start, name="second")
+    second.start()
+    second.join(1)
+    go_on.set()
+    first.join()
+    second.join()
+    assert cleared == ["first"]
+
+
 def test_a_run_on_another_host_counts_as_alive(tmp_path: Path):
     write_owner(tmp_path, "elsewhere", 1, 1.0)
     assert live_owner(tmp_path) == "process 1 on elsewhere"
@@ -42,7 +90,7 @@ def test_a_job_that_outlived_its_run_is_no_owner(tmp_path: Path):
     program.write_text("import time\ntime.sleep(60)\n")
     running = subprocess.Popen([sys.executable, str(program), "--nolock"], cwd=tmp_path)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while len(psutil.Process(running.pid).cmdline()) < 3:
             assert time.monotonic() < deadline
         assert live_owner(tmp_path) is None
@@ -57,7 +105,7 @@ def test_a_run_that_has_not_written_yet_is_found_by_its_folder(tmp_path: Path):
     (tmp_path / "study").mkdir()
     running = subprocess.Popen([sys.executable, str(program)], cwd=tmp_path / "study")
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while not psutil.Process(running.pid).cmdline():
             assert time.monotonic() < deadline
         assert live_owner(tmp_path / "study") == f"process {running.pid}"

@@ -109,11 +109,14 @@ def _pull(containers: Mapping[str, str | None], into: Path) -> None:
             if program is None:
                 raise FacemakeError("images are pulled by Apptainer, which is not on PATH")
             into.mkdir(parents=True, exist_ok=True)
-            new = into / f".{name}.part"
-            new.unlink(missing_ok=True)
-            done = subprocess.run([program, "pull", str(new), image])  # noqa: S603
-            if done.returncode:
+            new = into / f".{name}.{os.getpid()}.part"  # another one may fetch the same
+            try:
+                done = subprocess.run([program, "pull", str(new), image])  # noqa: S603
+                if done.returncode:
+                    raise FacemakeError(
+                        f"the image of {stack}, {image}, cannot be pulled: see above"
+                    )
+                new.replace(target)
+            finally:
                 new.unlink(missing_ok=True)
-                raise FacemakeError(f"the image of {stack}, {image}, cannot be pulled: see above")
-            new.replace(target)
         print(f"image\t{stack}\t{target}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from facemake.errors import FacemakeError
 from facemake.provenance import LIBRARY
+from facemake.runtime.atomic import replacing
 
 PROFILES = LIBRARY.parent.parent / "profiles"
 
@@ -74,7 +75,8 @@ def _install(options: argparse.Namespace, rest: list[str]) -> int:
                 )
             path.replace(path.with_name("config.yaml.old"))
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ours, path)
+        with replacing(path) as beside:
+            shutil.copyfile(ours, beside)
     except OSError as error:
         raise FacemakeError(f"the profile cannot be installed: {error}") from None
     print(path)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +60,15 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     folder: Path = options.directory
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
     snakemake += ["--directory", str(folder)]
-    if any((folder / ".snakemake" / "locks").glob("*")):
-        owner = live_owner(folder)
-        if owner is not None:
-            raise FacemakeError(
-                f"{owner} runs the workflow in this folder; wait for it, or end it. If it is dead, "
-                "snakemake --unlock"
-            )
-        subprocess.run([*snakemake, "--unlock", "--quiet", "all"], check=True)  # noqa: S603
+    with _one_at_a_time(folder):
+        if any((folder / ".snakemake" / "locks").glob("*")):
+            owner = live_owner(folder)
+            if owner is not None:
+                raise FacemakeError(
+                    f"{owner} runs the workflow in this folder; wait for it, or end it. If it is "
+                    "dead, snakemake --unlock"
+                )
+            subprocess.run([*snakemake, "--unlock", "--quiet", "all"], check=True)  # noqa: S603
     # programs that share a GPU run out of its memory together; a cluster gives each job its own
     limits = []
     if not any(word.split("=")[0] in _SAYS_HOW_MANY for word in rest):
@@ -87,6 +91,16 @@ def _jobs_per_gpu(folder: Path) -> int:
         return 1
 
 
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keep others from looking whose lock it is: they would clear that of the run that we start."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # no such folder yet, or no locks on its file system
+            handle = held.enter_context((folder / ".snakemake" / "facemake.lock").open("ab"))
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
 def live_owner(folder: Path) -> str | None:
     """Who runs the workflow in `folder`, in words; None where its lock is a dead run's.
 
@@ -97,13 +111,15 @@ def live_owner(folder: Path) -> str | None:
     """
     try:
         host, pid, started = (folder / WORK / "owner").read_text(encoding="utf-8").split()
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         host, pid, started = socket.gethostname(), "0", "0"
     if host != socket.gethostname():
         return f"process {pid} on {host}"
     try:
         process = psutil.Process(int(pid))
-        if abs(process.create_time() - float(started)) < 1:
+        if abs(process.create_time() - float(started)) < 1 and (
+            process.status() != psutil.STATUS_ZOMBIE
+        ):
             return f"process {pid}"
     except (ValueError, psutil.Error):
         pass
