@@ -1,21 +1,26 @@
-"""Debian packages for tests, unpacked into a folder: nothing is installed on the machine.
+"""What the setups of tests share: their folders, and Debian packages unpacked into them.
 
-Packages come by apt from lists of its own, signatures checked.
+Nothing is installed on the machine. Packages come by apt from lists of its own, signatures checked.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.util
+import json
 import os
+import platform
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from types import ModuleType
 
 SKIPPED = 77
 """Exit code of a setup where something cannot be had."""
@@ -24,6 +29,77 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 class UnavailableError(Exception):
     """Something cannot be had on this machine; the message says why."""
+
+
+Found = dict[str, dict[str, str]]
+"""Name -> what there is of it: places and names, or `missing`: why it cannot be had."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A script that sets something up for tests.
+
+    Attributes:
+        variable: of the environment: the folder of all that it makes.
+        name: of the folder in ~/.cache where the variable is not set.
+        make: makes in the folder what is not there.
+        stop: ends what runs there.
+    """
+
+    variable: str
+    name: str
+    make: Callable[[Path], Found]
+    stop: Callable[[Path], None]
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is."""
+        default = Path("~/.cache").expanduser() / self.name
+        return Path(os.environ.get(self.variable) or default).absolute()
+
+    def state(self) -> Found:
+        """What a finished run of the script has left; {} where none ran."""
+        try:
+            found: Found = json.loads((self.folder / "state.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def command(self, usage: str | None) -> int:
+        """The command of the script; its exit code."""
+        folder = self.folder
+        with locked(folder):
+            if sys.argv[1:] == ["--stop"]:
+                self.stop(folder)
+                return 0
+            if sys.argv[1:]:
+                print(usage, file=sys.stderr)
+                return 2
+            found = self.make(folder)
+            (folder / "state.json").write_text(json.dumps(found, indent=2))
+        for name, what in found.items():
+            print(
+                f"{name}: {what.get('missing') or ', '.join(f'{k} {v}' for k, v in what.items())}"
+            )
+        return SKIPPED if any("missing" in what for what in found.values()) else 0
+
+
+@cache
+def script(path: Path) -> ModuleType:
+    """A script, which is in no package, as a module."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def want_root(what_for: str) -> None:
+    """Refuse a machine that the setups are not written for, and users other than root."""
+    if os.geteuid() != 0:
+        raise UnavailableError(f"root is needed, for {what_for}")
+    if platform.machine() != "x86_64":
+        raise UnavailableError(f"this is written for x86_64, not for {platform.machine()}")
 
 
 def run(command: Sequence[str | Path], **more: object) -> str:

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from debian import UnavailableError, script
+from setups import found
 
-@cache
-def _setup() -> ModuleType:
-    """The script, as a module."""
-    spec = importlib.util.spec_from_file_location(
-        "containers_setup", Path(__file__).with_name("setup.py")
-    )
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+setup = script(Path(__file__).with_name("setup.py"))
 
 
 def _state(name: str) -> dict[str, str]:
     """What setup.py left of `name`; skips the test where that is nothing."""
-    found: dict[str, str] = _setup().state().get(name, {})
-    if not found:
-        pytest.skip("containers are not set up: `make test-containers` does that")
-    if "missing" in found:
-        pytest.skip(f"no {name} on this machine: {found['missing']}")
-    return found
+    return found(setup.SETUP, name, "test-containers")
 
 
 @pytest.fixture(scope="session")
@@ -59,25 +43,25 @@ def sandbox(apptainer: str) -> Path:
 @pytest.fixture(scope="session")
 def stacks(apptainer: str) -> dict[str, str]:
     """Stack -> image file, of the default workflow."""
-    return {stack: _state("apptainer")[stack] for stack in _setup().STACKS}
+    return {stack: _state("apptainer")[stack] for stack in setup.STACKS}
 
 
 @pytest.fixture(scope="session")
 def workflow_image(docker_image: str) -> tuple[str, str]:
     """Docker's command, and the image of the whole workflow."""
-    command = _setup().cache_folder() / "tools" / "usr" / "bin" / "docker"
+    command = setup.SETUP.folder / "tools" / "usr" / "bin" / "docker"
     return str(command), _state("docker")["workflow"]
 
 
 @pytest.fixture(scope="session")
 def docker_image() -> Iterator[str]:
     """The name of the Docker image; DOCKER_HOST is set, and the engine answers."""
-    found, setup = _state("docker"), _setup()
+    left = _state("docker")
     try:
-        host = setup.start_docker(setup.cache_folder())
-    except setup.UnavailableError as reason:
+        host = setup.start_docker(setup.SETUP.folder)
+    except UnavailableError as reason:
         pytest.skip(f"no docker on this machine: {reason}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOCKER_HOST", host)
         patch.delenv("DOCKER_TLS_VERIFY", raising=False)
-        yield found["image"]
+        yield left["image"]

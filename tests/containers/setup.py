@@ -20,7 +20,6 @@ again.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -35,15 +34,16 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent))
 
 from debian import (  # noqa: E402
-    SKIPPED,
     Archive,
+    Found,
+    Setup,
     UnavailableError,
     archive_of,
     key_of,
-    locked,
     once,
     remove,
     run,
+    want_root,
 )
 
 STANDIN = HERE.parent / "standin3di"
@@ -60,21 +60,6 @@ SUITES = ("trixie", "unstable")
 APPTAINER = ("apptainer/unstable", "libc6/trixie", "libseccomp2/trixie", "libsqlite3-0/trixie")
 LONGEST_SOCKET = 100
 """Bytes of the path of a socket, of 107 that Linux takes."""
-
-
-def cache_folder() -> Path:
-    """Where everything is."""
-    default = Path("~/.cache/facemake-test-containers").expanduser()
-    return Path(os.environ.get(VARIABLE) or default).absolute()
-
-
-def state() -> dict[str, dict[str, str]]:
-    """What a finished run of this script has left: `apptainer` and `docker`; {} where none ran."""
-    try:
-        found: dict[str, dict[str, str]] = json.loads((cache_folder() / "state.json").read_text())
-    except FileNotFoundError:
-        return {}
-    return found
 
 
 # --- what is made --------------------------------------------------------------------------------
@@ -350,14 +335,11 @@ def make_docker_image(folder: Path, sandbox: Path, key: str) -> None:
 # --- all of it -----------------------------------------------------------------------------------
 
 
-def set_up(folder: Path) -> dict[str, dict[str, str]]:
+def set_up(folder: Path) -> Found:
     """Make what is not there; what there is, or why not."""
-    found: dict[str, dict[str, str]] = {"apptainer": {}, "docker": {}}
+    found: Found = {"apptainer": {}, "docker": {}}
     try:
-        if os.geteuid() != 0:
-            raise UnavailableError("root is needed, for images, mounts and Docker's engine")
-        if os.uname().machine != "x86_64":
-            raise UnavailableError(f"this is written for x86_64, not for {os.uname().machine}")
+        want_root("images, mounts and Docker's engine")
         archive = archive_of(folder, *SUITES)
         tools = make_tools(archive)
         base = make_base(archive, tools)
@@ -388,22 +370,7 @@ def set_up(folder: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def main() -> int:
-    """The command."""
-    folder = cache_folder()
-    with locked(folder):
-        if sys.argv[1:] == ["--stop"]:
-            stop_docker(folder)
-            return 0
-        if sys.argv[1:]:
-            print(__doc__, file=sys.stderr)
-            return 2
-        found = set_up(folder)
-        (folder / "state.json").write_text(json.dumps(found, indent=2))
-    for name, what in found.items():
-        print(f"{name}: {what.get('missing') or ', '.join(f'{k} {v}' for k, v in what.items())}")
-    return SKIPPED if any("missing" in what for what in found.values()) else 0
-
+SETUP = Setup(VARIABLE, "facemake-test-containers", set_up, stop_docker)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(SETUP.command(__doc__))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -10,44 +9,31 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
 from conftest import ROOT
+from debian import UnavailableError, script
+from setups import found
 
 SECONDS_BETWEEN_LOOKS = 2
 """The next look comes 12 s later: by then most short jobs have ended, on a busy machine too."""
 
 
-@cache
-def _setup() -> ModuleType:
-    """The script, as a module."""
-    spec = importlib.util.spec_from_file_location(
-        "slurm_setup", Path(__file__).with_name("setup.py")
-    )
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+setup = script(Path(__file__).with_name("setup.py"))
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[object]:
     """The cluster (`setup.Cluster`); its programs are on PATH and find it."""
-    found = _setup().state()
-    if not found:
-        pytest.skip("SLURM is not set up: `make test-slurm` does that")
-    if "missing" in found:
-        pytest.skip(f"no SLURM on this machine: {found['missing']}")
-    cluster = _setup().Cluster(Path(found["folder"]))
+    left = found(setup.SETUP, "SLURM", "test-slurm")
+    cluster = setup.Cluster(Path(left["folder"]))
     try:
         cluster.start()
-    except _setup().UnavailableError as reason:
+    except UnavailableError as reason:
         pytest.skip(f"no SLURM on this machine: {reason}")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in cluster.environment().items():
@@ -122,7 +108,7 @@ def site(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Site:
 @pytest.fixture(scope="session")
 def waited() -> Callable[..., bool]:
     """Waits until something is so; False where it is not in time (`setup.waited`)."""
-    return _setup().waited  # type: ignore[no-any-return]
+    return setup.waited  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="session")

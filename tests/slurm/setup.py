@@ -17,9 +17,7 @@ watched once a second, and a job that takes more than it asked for is ended.
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import secrets
 import shlex
 import shutil
@@ -36,14 +34,15 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from debian import (  # noqa: E402
-    SKIPPED,
     Archive,
+    Found,
+    Setup,
     UnavailableError,
     archive_of,
     key_of,
-    locked,
     once,
     run,
+    want_root,
 )
 
 VARIABLE = "FACEMAKE_TEST_SLURM"
@@ -92,21 +91,6 @@ NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={m
 PartitionName=cpu Nodes={node} OverSubscribe=FORCE:{shared} Default=YES MaxTime=7-0 State=UP
 PartitionName=gpu Nodes={node} OverSubscribe=FORCE:{shared} MaxTime=7-0 State=UP
 """
-
-
-def cache_folder() -> Path:
-    """Where everything is."""
-    default = Path("~/.cache/facemake-test-slurm").expanduser()
-    return Path(os.environ.get(VARIABLE) or default).absolute()
-
-
-def state() -> dict[str, str]:
-    """What a finished run of this script has left; {} where none ran."""
-    try:
-        found: dict[str, str] = json.loads((cache_folder() / "state.json").read_text())
-    except FileNotFoundError:
-        return {}
-    return found
 
 
 class Cluster:
@@ -292,13 +276,10 @@ def unpack_slurm(archive: Archive) -> None:
     once(archive.folder / "root", key, make, "SLURM")
 
 
-def set_up(folder: Path) -> dict[str, str]:
+def set_up(folder: Path) -> Found:
     """Make and start what is not there; what there is, or why not."""
     try:
-        if os.geteuid() != 0:
-            raise UnavailableError("root is needed, for SLURM's daemons")
-        if platform.machine() != "x86_64":
-            raise UnavailableError(f"this is written for x86_64, not for {platform.machine()}")
+        want_root("SLURM's daemons")
         unpack_slurm(archive_of(folder))
         cluster = Cluster(folder)
         try:
@@ -309,25 +290,12 @@ def set_up(folder: Path) -> dict[str, str]:
             cluster.stop()
             raise
     except UnavailableError as reason:
-        return {"missing": str(reason)}
-    return {"version": cluster.call("sinfo", "--version").strip(), "folder": str(folder)}
+        return {"SLURM": {"missing": str(reason)}}
+    version = cluster.call("sinfo", "--version").strip()
+    return {"SLURM": {"version": version, "folder": str(folder)}}
 
 
-def main() -> int:
-    """The command."""
-    folder = cache_folder()
-    with locked(folder):
-        if sys.argv[1:] == ["--stop"]:
-            Cluster(folder).stop()
-            return 0
-        if sys.argv[1:]:
-            print(__doc__, file=sys.stderr)
-            return 2
-        found = set_up(folder)
-        (folder / "state.json").write_text(json.dumps(found, indent=2))
-    print(found.get("missing") or f"{found['version']} in {found['folder']}")
-    return SKIPPED if "missing" in found else 0
-
+SETUP = Setup(VARIABLE, "facemake-test-slurm", set_up, lambda folder: Cluster(folder).stop())
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(SETUP.command(__doc__))
