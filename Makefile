@@ -39,7 +39,8 @@ test: .venv/dev resources/bundled/moving_portrait.mp4  ## Run all tests, real wo
 # 77 is a machine that lacks something: what it lacks is skipped, with the reason.
 test-containers: .venv/dev resources/bundled/moving_portrait.mp4  ## Tests in a real Apptainer and a real Docker engine (root on Debian)
 	$(BIN)/python tests/containers/setup.py || test $$? -eq 77
-	$(BIN)/python -m pytest -n 0 -m containers tests/containers; code=$$?; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m containers --durations=5 \
+	    tests/containers; code=$$?; \
 	    $(BIN)/python tests/containers/setup.py --stop; exit $$code
 
 test-slurm: .venv/dev resources/bundled/moving_portrait.mp4  ## Tests on a real SLURM of one node (root on Debian)

@@ -93,14 +93,14 @@ def fetch_wheels(stack: str, folder: Path, python: str) -> list[Path]:
     names = listed.read_text().splitlines() if listed.is_file() else []
     if not names or not all((folder / name).is_file() for name in names):
         with tempfile.TemporaryDirectory(dir=folder) as new:
-            for name in locks(stack):
-                run(
-                    *(python, "-m", "pip", "--python", sys.executable, "download", "--quiet"),
-                    "--no-deps",
-                    *("--disable-pip-version-check", "--require-hashes", "--no-build-isolation"),
-                    *("--find-links", folder, "--dest", new),
-                    *("--requirement", ROOT / "requirements" / f"{name}.txt"),
-                )
+            files = [ROOT / "requirements" / f"{name}.txt" for name in locks(stack)]
+            run(
+                *(python, "-m", "pip", "--python", sys.executable, "download", "--quiet"),
+                "--no-deps",
+                *("--disable-pip-version-check", "--require-hashes", "--no-build-isolation"),
+                *("--find-links", folder, "--dest", new),
+                *(word for file in files for word in ("--requirement", file)),
+            )
             names = sorted(path.name for path in Path(new).iterdir())
             for name in names:
                 (Path(new) / name).replace(folder / name)
@@ -248,6 +248,7 @@ def main() -> int:
     parser.add_argument("--with", dest="engine", choices=("apptainer", "docker"))
     parser.add_argument("--base", help="what the images are made upon: see below")
     parser.add_argument("--only-base", action="store_true", help="make the base and stop")
+    parser.add_argument("--only-wheels", action="store_true", help="fetch the wheels and stop")
     parser.add_argument("--mirror", help="Debian's archive for --base debian")
     parser.add_argument("--python", default="python3", help="a Python that has pip")
     parser.add_argument("--wheels", type=Path, default=HERE / "wheels", help="kept downloads")
@@ -256,13 +257,17 @@ def main() -> int:
     options = parser.parse_args()
     engine = options.engine or next(filter(shutil.which, ("apptainer", "docker")), None)
     try:
-        if engine is None and not options.only_base:
+        if engine is None and not (options.only_base or options.only_wheels):
             raise BuildError("neither apptainer nor docker is on PATH: install one of them")
         stacks = options.stacks or (STACKS if engine == "apptainer" else ("workflow",))
         for stack in stacks:
             if stack not in (*STACKS, *WHOLE):
                 raise BuildError(f"no such stack: {stack}; {', '.join((*STACKS, *WHOLE))}")
         options.wheels.mkdir(parents=True, exist_ok=True)
+        if options.only_wheels:
+            for stack in stacks:
+                fetch_wheels(stack, options.wheels, options.python)
+            return 0
         base = base_of(options.base, options.wheels / f"base-{SUITE}", options.mirror)
         if options.only_base:
             print(base.name)

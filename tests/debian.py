@@ -151,6 +151,16 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def waited(is_so: Callable[[], bool], seconds: float) -> bool:
+    """Wait until something is so; False where it is not in time."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """One at a time."""

@@ -43,13 +43,14 @@ from debian import (  # noqa: E402
     once,
     remove,
     run,
+    waited,
     want_root,
 )
 
 STANDIN = HERE.parent / "standin3di"
 BUILD = ROOT / "containers" / "build_images.py"
-STACKS = ("core", "mediapipe", "dlib")
-"""Of the default workflow."""
+STACKS = ("mediapipe", "dlib", "core")
+"""Of the default workflow; what takes longest to build is first."""
 WORKFLOW = "facemake-workflow"
 VARIABLE = "FACEMAKE_TEST_CONTAINERS"
 IMAGE = "facemake-standin3di:test"
@@ -200,19 +201,22 @@ def in_namespace() -> list[str]:
     return [] if whole else [sys.executable, str(HERE / "namespace.py")]
 
 
-def make_stacks(folder: Path, apptainer: Path, tools: Path, base: Path) -> dict[str, str]:
-    """Stack -> image file."""
+def fetch_wheels(folder: Path) -> None:
+    """All wheels of the images, so that no build waits for a network."""
+    words = ["--only-wheels", "--with", "apptainer", "--wheels", folder / "wheels"]
+    run([sys.executable, BUILD, *words, "workflow", *STACKS])
+
+
+def make_stack(stack: str, folder: Path, apptainer: Path, tools: Path, base: Path) -> Path:
+    """The image file of a stack."""
     path = ":".join(str(root / "usr" / "bin") for root in (apptainer, tools))
-    made = {}
-    for stack in STACKS:
 
-        def make(new: Path, stack: str = stack) -> None:
-            new.mkdir()
-            build(folder, base, stack, "--with", "apptainer", "--out", new, path=path)
+    def make(new: Path) -> None:
+        new.mkdir()
+        build(folder, base, stack, "--with", "apptainer", "--out", new, path=path)
 
-        images = once(folder / f"images-{stack}", build_key(base, stack), make, f"image of {stack}")
-        made[stack] = str(images / f"facemake-{stack}.sif")
-    return made
+    images = once(folder / f"images-{stack}", build_key(base, stack), make, f"image of {stack}")
+    return images / f"facemake-{stack}.sif"
 
 
 def make_workflow(folder: Path, tools: Path, base: Path) -> str:
@@ -295,6 +299,14 @@ def start_docker(folder: Path) -> str:
 
 def stop_docker(folder: Path) -> None:
     """End the engine of this folder, if it runs."""
+    end_docker(folder)
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        place = line.split()[1]
+        if Path(place).is_relative_to(docker_folder(folder)):  # else the folder cannot be removed
+            run(["umount", "--lazy", place])
+
+
+def end_docker(folder: Path) -> None:
     try:
         pid = int((docker_folder(folder) / "docker.pid").read_text())
         if b"dockerd" not in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -302,11 +314,8 @@ def stop_docker(folder: Path) -> None:
         os.kill(pid, signal.SIGTERM)
     except (FileNotFoundError, ProcessLookupError, ValueError):
         return
-    for _ in range(100):
-        if not Path(f"/proc/{pid}").exists():
-            return
-        time.sleep(0.1)
-    os.kill(pid, signal.SIGKILL)
+    if not waited(lambda: not Path(f"/proc/{pid}").exists(), 10):
+        os.kill(pid, signal.SIGKILL)
 
 
 def make_docker_image(folder: Path, sandbox: Path, key: str) -> None:
@@ -341,32 +350,40 @@ def set_up(folder: Path) -> Found:
     try:
         want_root("images, mounts and Docker's engine")
         archive = archive_of(folder, *SUITES)
-        tools = make_tools(archive)
-        base = make_base(archive, tools)
-        sandbox = make_sandbox(folder, base)
+        with ThreadPoolExecutor() as pool:
+            pool.submit(fetch_wheels, folder)  # where it fails, a build does and says why
+            tools = make_tools(archive)
+            engine = pool.submit(start_docker, folder)
+            unpacked = pool.submit(make_apptainer, archive, tools)
+            base = make_base(archive, tools)
+            sandbox = make_sandbox(folder, base)
     except UnavailableError as reason:
         return {name: {"missing": str(reason)} for name in found}
     key = image_key(base)
 
-    def with_apptainer() -> dict[str, str]:
-        apptainer = make_apptainer(archive, tools)
-        sif = make_sif(folder, apptainer, tools, sandbox, key)
-        stacks = make_stacks(folder, apptainer, tools, base)
-        bin_folder = str(apptainer / "usr" / "bin")
-        return {"bin": bin_folder, "sif": str(sif), "sandbox": str(sandbox), **stacks}
-
-    def with_docker() -> dict[str, str]:
-        host = start_docker(folder)
+    def docker_images() -> dict[str, str]:
+        host = engine.result()
         make_docker_image(folder, sandbox, key)
         return {"host": host, "image": IMAGE, "workflow": make_workflow(folder, tools, base)}
 
-    with ThreadPoolExecutor() as pool:
-        started = {"apptainer": pool.submit(with_apptainer), "docker": pool.submit(with_docker)}
-        for name, future in started.items():
-            try:
-                found[name] = future.result()
-            except UnavailableError as reason:
-                found[name] = {"missing": str(reason)}
+    def stack_image(stack: str) -> dict[str, str]:
+        return {stack: str(make_stack(stack, folder, unpacked.result(), tools, base))}
+
+    def standin_image() -> dict[str, str]:
+        sif = make_sif(folder, unpacked.result(), tools, sandbox, key)
+        bin_folder = unpacked.result() / "usr" / "bin"
+        return {"bin": str(bin_folder), "sif": str(sif), "sandbox": str(sandbox)}
+
+    # a build takes one processor for most of its time
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        started = [("docker", pool.submit(docker_images))]
+        started += [("apptainer", pool.submit(stack_image, stack)) for stack in STACKS]
+        started += [("apptainer", pool.submit(standin_image))]
+    for name, future in started:
+        try:
+            found[name] |= future.result()
+        except UnavailableError as reason:
+            found[name]["missing"] = str(reason)
     return found
 
 

@@ -15,12 +15,14 @@ import psutil
 import pytest
 
 import makemedia
+from debian import waited
 from facemake.backends.threedi import Engine, Options, rawfiles
 from facemake.backends.threedi.install import Form, Install, find_install
 from facemake.backends.threedi.model import learn
 from facemake.backends.threedi.programs import program, programs
 from facemake.backends.threedi.run import Recording, run_program
 from facemake.backends.threedi.runtimes import RunError, Runtime, TimeLimitError, runtime
+from facemake.backends.threedi.runtimes.docker import _OWNER
 from facemake.errors import InstallError
 from standin3di import programs as standin
 
@@ -77,28 +79,28 @@ class Bench:
         play = self.recording.folder / "standin.json"
         play.write_text(json.dumps({"video_detect_face": mode}))
 
+    def left(self) -> list[str]:
+        """Command lines of programs on this recording that still run, in images too."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            line = " ".join(process.info["cmdline"] or [])
+            ours = f"/{self.recording.video.name}" in line
+            if ours and "/app/3DI" in line and "video_detect_face" in line:
+                found.append(line)
+        return found
+
+    def has_begun(self) -> bool:
+        """Whether one of them runs, at the latest after half a minute."""
+        return waited(lambda: bool(self.left()), 30)
+
+    def has_ended(self) -> bool:
+        """Whether none is left, at the latest after a quarter of a minute."""
+        return waited(lambda: not self.left(), 15)
+
 
 @pytest.fixture
 def bench(image: str, tmp_path: Path) -> Bench:
     return Bench(Engine.FULL, image, tmp_path)
-
-
-def left() -> list[str]:
-    """Command lines of the stand-in's programs that still run, in images too."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if "/app/3DI" in line and "video_detect_face" in line and "pytest" not in line:
-            found.append(line)
-    return found
-
-
-def gone(seconds: float = 15) -> bool:
-    """Whether none of them is left, at the latest after so long."""
-    until = time.monotonic() + seconds
-    while left() and time.monotonic() < until:
-        time.sleep(0.2)
-    return not left()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -136,7 +138,9 @@ def test_forms(sif: Path, sandbox: Path, docker_image: str) -> None:
         assert forms == [Form.SINGULARITY, Form.SINGULARITY, Form.DOCKER]
 
 
-def test_identities_are_of_the_content(sif: Path, sandbox: Path, docker_image: str) -> None:
+def test_identities_are_of_the_content(
+    sif: Path, sandbox: Path, docker_image: str, tmp_path: Path
+) -> None:
     import docker
 
     def identity(image: object) -> str:
@@ -152,12 +156,11 @@ def test_identities_are_of_the_content(sif: Path, sandbox: Path, docker_image: s
     finally:
         client.images.remove("facemake-standin3di:another-name")
         client.close()
-    play = sandbox / "app" / "3DI" / "configs" / "more.txt"
-    play.write_text("something else")
-    try:
-        assert identity(sandbox) != found[1]
-    finally:
-        play.unlink()
+    other = tmp_path / "other_sandbox"
+    subprocess.run(["cp", "-a", sandbox, other], check=True)
+    before = identity(other)
+    (other / "app" / "3DI" / "configs" / "more.txt").write_text("something else")
+    assert identity(other) != before
 
 
 def test_calibrated_camera_is_a_second_input(image: str, tmp_path: Path) -> None:
@@ -215,7 +218,7 @@ def test_time_limit_ends_it_and_leaves_nothing(bench: Bench) -> None:
         bench.run("detect", limit=3)
     # Docker is asked every 30 s whether it has ended
     assert time.monotonic() - began < (40 if bench.install.form is Form.DOCKER else 15)
-    assert gone()
+    assert bench.has_ended()
     bench.play("")
     bench.run("detect")
 
@@ -241,10 +244,7 @@ def test_nothing_outlives_a_killed_process(bench: Bench) -> None:
     words = [bench.install.location, str(bench.recording.video), str(bench.recording.folder)]
     child = subprocess.Popen([sys.executable, "-c", KILLED, *words])
     try:
-        until = time.monotonic() + 30
-        while not left() and time.monotonic() < until:
-            time.sleep(0.1)
-        assert left() and child.poll() is None
+        assert bench.has_begun() and child.poll() is None
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
@@ -252,7 +252,7 @@ def test_nothing_outlives_a_killed_process(bench: Bench) -> None:
         bench.play("")
         bench.runtime = runtime(bench.install)
         bench.run("detect")
-    assert gone()
+    assert bench.has_ended()
 
 
 def test_terminated_process_takes_its_container_along(docker_image: str, tmp_path: Path) -> None:
@@ -260,18 +260,17 @@ def test_terminated_process_takes_its_container_along(docker_image: str, tmp_pat
     bench.play("sleep")
     words = [docker_image, str(bench.recording.video), str(bench.recording.folder)]
     end = "from facemake.runtime import parent; parent.end_with_parent()\n"
+    # what a shell starts behind it is told to ignore the signal
+    end += "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     child = subprocess.Popen([sys.executable, "-c", end + KILLED, *words])
     try:
-        until = time.monotonic() + 30
-        while not left() and time.monotonic() < until:
-            time.sleep(0.1)
-        assert left()
+        assert bench.has_begun()
         child.send_signal(signal.SIGINT)
         child.wait(20)
     finally:
         child.kill()
         child.wait()
-    assert gone()
+    assert bench.has_ended()
 
 
 def test_no_container_is_left(docker_image: str, tmp_path: Path) -> None:
@@ -279,7 +278,8 @@ def test_no_container_is_left(docker_image: str, tmp_path: Path) -> None:
 
     Bench(Engine.FULL, docker_image, tmp_path).run("detect")
     client = docker.from_env()
-    assert client.containers.list(all=True) == []
+    owners = [one.labels.get(_OWNER, "") for one in client.containers.list(all=True)]
+    assert str(os.getpid()) not in " ".join(owners).split()
     client.close()
 
 

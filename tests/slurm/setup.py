@@ -26,8 +26,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -42,6 +40,7 @@ from debian import (  # noqa: E402
     key_of,
     once,
     run,
+    waited,
     want_root,
 )
 
@@ -239,16 +238,6 @@ class Cluster:
                 pass
         for name in DAEMONS:
             self.kill(name, signal.SIGTERM)
-
-
-def waited(is_so: Callable[[], bool], seconds: float) -> bool:
-    """Wait until something is so; False where it is not in time."""
-    end = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.2)
-    return True
 
 
 def free_ports(count: int) -> list[int]:
