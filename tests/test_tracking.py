@@ -112,6 +112,31 @@ def test_two_people_who_cross_keep_their_identities():
         assert np.all(np.sign(steps) == np.sign(steps[0]))
 
 
+def test_a_track_ends_at_a_cut_and_two_who_swap_places_there_are_no_track():
+    left, right = (100, 150, 60, 0.9), (140, 150, 62, 0.88)
+    frames = [detections(left, right)] * 20
+    found = listed(frames)
+    seen = [
+        sorted(
+            found.frames[t.detections].tolist()
+            for t in tracks_of_video(found, RULES, 20, 640, 360, cuts)
+        )
+        for cuts in ([], [7], [7, 15], [19])
+    ]
+    whole = list(range(20))
+    assert seen[0] == [whole] * 2
+    assert seen[1] == [whole[:7]] * 2 + [whole[7:]] * 2
+    assert seen[2] == [whole[:7]] * 2 + [whole[7:15]] * 2 + [whole[15:]] * 2
+    assert seen[3] == [whole[:19]] * 2  # what is left is shorter than min_frames
+
+
+def test_a_cut_within_a_gap_ends_the_track():
+    seen = [detections((100, 100, 60, 0.9))] * 8
+    found = listed(seen + [detections()] * 4 + seen)
+    for cuts, expected in (([], 1), ([10], 2), ([12], 2), ([8], 2), ([20], 1)):
+        assert len(tracks_of_video(found, RULES, 20, 640, 360, cuts)) == expected, cuts
+
+
 def test_a_second_person_far_away_does_not_join_the_track():
     frames = [detections((100, 100, 60, 0.9))] * 10 + [detections((500, 300, 60, 0.9))] * 10
     found, tracks = video(frames)

@@ -124,6 +124,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         _field("h", _f4, "px"),
         _field("score", _f4, "0-1, the detector's own"),
         _field("keypoints5", _list, "px, x0 y0 ...; image left eye first"),
+        _field("shot", pa.int32(), "cuts before the frame; null where none are looked for"),
         _status(),
     ),
     "detect_segment": pa.schema(
@@ -134,6 +135,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field("width", pa.int32(), "px"),
             _field("height", pa.int32(), "px"),
             _field("faces", _list, "x y w h (px) score (0-1) and five points (px) of each face"),
+            _field("signature", pa.binary(), "a small picture (facemake.cuts)"),
         ]
     ),
     "landmarks": _keyed(

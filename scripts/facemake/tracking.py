@@ -1,7 +1,8 @@
 """From detections to identities through time: one track a face.
 
 Tracking is the only place, smoothing apart, where one frame knows of another. It runs on the
-detections of a whole sample, so its result does not depend on how the sample was decoded.
+detections of a whole sample, so its result does not depend on how the sample was decoded. A track
+ends where the picture changes to another shot: boxes do not tell who is who after it.
 
 A detection joins the track whose predicted box it fits best (Hungarian assignment on centre
 distance and size, constant-velocity prediction), first those that are sure, then the others, as in
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,7 +98,12 @@ class TrackRules:
 
 
 def tracks_of_video(
-    found: DetectionList, rules: TrackRules, n_frames: int, width: int, height: int
+    found: DetectionList,
+    rules: TrackRules,
+    n_frames: int,
+    width: int,
+    height: int,
+    cuts: Sequence[int] = (),
 ) -> list[Track]:
     """Tracks of a sample whose frames follow each other in time, the main one first.
 
@@ -106,8 +113,9 @@ def tracks_of_video(
         n_frames: decoded frames; a sample shorter than `min_frames` keeps its short tracks.
         width: of the frames in pixels.
         height: of the frames in pixels.
+        cuts: frames at which tracks end, rising: the first ones of another shot.
     """
-    tracks = _associate(found, rules)
+    tracks = _associate(found, rules, cuts)
     tracks = [sure for track in tracks for sure in _sure_tracks(track, found, rules)]
     least = min(rules.min_frames, n_frames)
     tracks = [track for track in tracks if len(track.detections) >= least]
@@ -167,17 +175,20 @@ class _Live:
         del self.frames[:-_VELOCITY_FRAMES], self.boxes[:-_VELOCITY_FRAMES]
 
 
-def _associate(found: DetectionList, rules: TrackRules) -> list[Track]:
+def _associate(found: DetectionList, rules: TrackRules, cuts: Sequence[int]) -> list[Track]:
     values, frames = found.values, found.frames.tolist()
     tracks: list[Track] = []
     live: list[_Live] = []
-    start = 0
+    shots = np.searchsorted(np.asarray(cuts, np.int64), frames, side="right").tolist()
+    start = shot = 0
     while start < len(frames):
         frame = frames[start]
         end = start
         while end < len(frames) and frames[end] == frame:
             end += 1
         live = [t for t in live if frame - t.frames[-1] <= rules.max_gap + 1]
+        if shots[start] != shot:
+            shot, live = shots[start], []
         here = [i for i in range(start, end) if values[i, 4] >= rules.min_score]
         boxes = {i: _centre_and_size(values[i]) for i in here}
         free = list(live)

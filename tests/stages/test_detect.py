@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from facemake.media import open_media
+from facemake.samples import Sample
 from facemake.stages.detect import detect
 from facemake.stages.probe import probe
 from makemedia import write_video
@@ -145,6 +147,48 @@ def test_two_people_who_cross_keep_their_tracks(bundled: Path, tmp_path: Path):
         assert np.median(np.abs(truth[:, person] - x)) < 15
         assert np.abs(truth[-5:, person] - x[-5:]).max() < 30
     assert people == {0, 1}
+
+
+def crop(picture: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
+    return np.asarray(picture.convert("RGB").crop(box).resize((640, 360)))
+
+
+def test_tracks_end_at_a_cut_where_another_face_takes_the_place(shared: Path, tmp_path: Path):
+    """Two faces of one picture, framed alike: by boxes alone they would be one person."""
+    picture = Image.open(shared / "data" / "single_face.jpg")
+    with open_media(Sample("a", shared / "data" / "single_face.mp4", "a")) as media:
+        clip = [frame.rgb for frame in media]
+    _, single = detected(tmp_path / "one", {"one": shared / "data" / "single_face.mp4"})
+    x, y, w, h = single[single.frame == 0][["x", "y", "w", "h"]].to_numpy()[0]
+    _, still = detected(tmp_path / "still", {"still": shared / "data" / "single_face.jpg"})
+    px, py, pw, ph = still[["x", "y", "w", "h"]].to_numpy()[0]
+    # the picture, with its face where the clip's is
+    scale = ((w * h) / (pw * ph)) ** 0.5
+    left, top = px + pw / 2 - (x + w / 2) / scale, py + ph / 2 - (y + h / 2) / scale
+    other = crop(picture, (left, top, left + 640 / scale, top + 360 / scale))
+    path = write_video(tmp_path / "cut.mp4", clip[:20] + [other] * 20 + clip[20:40])
+    _, ended = detected(tmp_path / "ended", {"cut": path})
+    _, through = detected(tmp_path / "through", {"cut": path}, track={"cuts": False})
+    found = ended[ended.status == "ok"]
+    assert sorted(found.groupby("track").frame.agg(["min", "max"]).to_numpy().tolist()) == [
+        [0, 19],
+        [20, 39],
+        [40, 59],
+    ]
+    assert ended[ended.track == 0].groupby("frame").shot.first().tolist() == (
+        [0] * 20 + [1] * 20 + [2] * 20
+    )
+    assert set(through[through.status == "ok"].track) == {0}
+    assert through.shot.isna().all()
+
+
+def test_pictures_that_stand_alone_have_no_shots(recordings):
+    shots = recordings[1].groupby("sample").shot.agg(["count", "max"])
+    assert shots.loc["multi_face", "count"] == 0
+    assert shots.loc["WolfgangLanger_Pexels"].tolist() == [COUNTS["WolfgangLanger_Pexels.mp4"], 0]
+    # it goes black for a frame, then it shows the sky
+    found = main(recordings[1], "face_noface")
+    assert found.shot.tolist() == [0] * 72 + [1] + [2] * 96
 
 
 def test_a_folder_of_frames_can_be_tracked_as_a_sequence(bundled: Path, tmp_path: Path):

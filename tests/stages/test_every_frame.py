@@ -20,7 +20,7 @@ from makestudy import Study, make_study
 TABLES = ("detections", "landmarks", "fit", "smooth", "expressions", "aus")
 KEY = ["sample", "frame", "track"]
 # What a row says whether or not there is a face in it.
-ALWAYS = {*KEY, "time", "scheme", "status"}
+ALWAYS = {*KEY, "time", "shot", "scheme", "status"}
 # The only NaN of a table: a key point that the detector does not have.
 MAY_BE_NAN = {"keypoints5"}
 # A closed eye has no gaze.

@@ -145,6 +145,22 @@ def test_sound_recordings(
     ]
 
 
+def test_cuts_to_another_shot_at_and_beside_the_border_of_segments(
+    frames: list[makemedia.Pixels], tmp_path: Path
+):
+    still = [frames[0]] * 8
+    turned_round = [frame[:, ::-1] for frame in still]
+    black = [frames[0] * 0]
+    shown = still + turned_round + still + black + still
+    bench = Bench(tmp_path, makemedia.write_video(tmp_path / "a.mp4", shown, options=GOP))
+    whole = bench.whole()
+    rows = pd.read_parquet(bench.at("detections"))
+    times, first = rows.time, rows.groupby("shot").frame.min()
+    assert first.tolist() == [0, 8, 16]  # black comes and goes like a flash
+    for cuts in ([times[8]], [times[7], times[9]], [times[16] + 0.01], [times[24], times[25]]):
+        assert bench.cut(cuts) == whole
+
+
 def test_a_range_of_a_recording(frames: list[makemedia.Pixels], tmp_path: Path):
     clip = makemedia.write_video(tmp_path / "a.mp4", frames, options=GOP)
     bench = Bench(tmp_path, clip, start=0.2, end=0.9)

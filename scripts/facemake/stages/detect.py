@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from math import isnan
@@ -30,6 +32,8 @@ from facemake.tracking import (
     tracks_of_pictures,
     tracks_of_video,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def detect(
@@ -82,7 +86,9 @@ def detect(
                 raw = _joined(sample, cut[sample.sample], row["n_frames"], detector, run)
             else:
                 raw = next(found)
-            _write(sample, writer, raw, rules, stand_alone(row, run.metadata))
+            alone = stand_alone(row, run.metadata)
+            cuts = raw.shots.cuts() if track["cuts"] and not alone else None
+            _write(sample, writer, raw, rules, cuts, alone)
 
 
 def detector_of(recipe: Recipe) -> Detector:
@@ -115,7 +121,12 @@ def _joined(
 
 
 def _write(
-    sample: Sample, writer: TableWriter, raw: RawDetections, rules: TrackRules, alone: bool
+    sample: Sample,
+    writer: TableWriter,
+    raw: RawDetections,
+    rules: TrackRules,
+    cuts: Sequence[int] | None,
+    alone: bool,
 ) -> None:
     if alone:
         tracks = tracks_of_pictures(
@@ -131,9 +142,18 @@ def _write(
             len(raw.times),
             max(raw.widths, default=0),
             max(raw.heights, default=0),
+            cuts or (),
+        )
+    if cuts:
+        logger.info(
+            "%s: %d cuts to another shot, the first at frame %d: tracks end there",
+            sample.sample,
+            len(cuts),
+            cuts[0],
         )
     for row in _rows(raw.found, tracks, raw.times, raw.broken, alone):
-        writer.append(sample=sample.sample, **row)
+        shot = None if cuts is None else bisect_right(cuts, row["frame"])
+        writer.append(sample=sample.sample, shot=shot, **row)
 
 
 def _rows(

@@ -38,6 +38,6 @@ def detect_segment(plan: Path, probe: Path, output: Path, recipe: Recipe, segmen
             writer = part.table("detect_segment")
             if row is None or row["status"] != SampleStatus.OK:
                 continue
-            raw = next(looked_at([sample], detector, run.progress.frame))
+            raw = next(looked_at([sample], detector, run.progress.frame, for_table=True))
             if raw.undamaged and not raw.broken:
                 raw.write(writer, segment.sample)

@@ -31,7 +31,10 @@ _Items = Generator[_Item, None, None]
 
 
 def looked_at(
-    samples: Iterable[Sample], detector: Detector, seen: Callable[[], None]
+    samples: Iterable[Sample],
+    detector: Detector,
+    seen: Callable[[], None],
+    for_table: bool = False,
 ) -> Iterator[RawDetections]:
     """What a detector finds in every frame of each sample, in their order.
 
@@ -39,6 +42,7 @@ def looked_at(
         samples: that can be decoded.
         detector: whose results hang on no other picture.
         seen: is called after each frame.
+        for_table: what is found is to be written as a segment's table.
 
     Raises:
         Whatever the decoder or the detector raises, with a note that names the sample.
@@ -46,7 +50,7 @@ def looked_at(
     items = _frames(samples)
     size = detector.batch_size
     with closing(items if size == 1 else ahead(items, 2 * size, _pixels)) as stream:
-        raw, waiting = RawDetections(), list[_Item]()
+        raw, waiting = RawDetections(for_table), list[_Item]()
         for item in stream:
             waiting.append(item)
             wanted = sum(_has_pixels(one) for one in waiting)
@@ -68,7 +72,7 @@ def _emptied(
         else:
             raw.undamaged = one.undamaged
             yield raw
-            raw = RawDetections()
+            raw = RawDetections(raw.for_table)
     waiting.clear()
     return raw
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facemake.cuts import N_BYTES, CutFinder, signature
 from facemake.detections import Detections
 from facemake.media.frame import Frame
 from facemake.rows import numbers
@@ -28,14 +29,19 @@ class RawDetections:
         widths, heights: px of each frame; 0 of one that cannot be decoded.
         broken: the frames that cannot be decoded.
         undamaged: whether the pass over the recording met no damage (`facemake.media.Media`).
+        shots: knows where it changes to another shot.
+        for_table: it is of a segment, to be written: more is kept of each frame (432 bytes).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, for_table: bool = False) -> None:
         self.found = DetectionList()
         self.times = array("d")
         self.widths, self.heights = array("i"), array("i")
         self.broken: set[int] = set()
         self.undamaged = True
+        self.shots = CutFinder()
+        self.for_table = for_table
+        self._signatures = bytearray()
 
     def add(self, frame: Frame, faces: Detections | None) -> None:
         """Add the next frame and its faces; None of one that cannot be decoded."""
@@ -44,6 +50,10 @@ class RawDetections:
         whole = faces is not None
         self.widths.append(frame.width if whole else 0)
         self.heights.append(frame.height if whole else 0)
+        looks = signature(frame.rgb) if whole else None
+        self.shots.add(looks)
+        if self.for_table:
+            self._signatures += looks or bytes(N_BYTES)
         if faces is not None:
             self.found.append(index, faces)
         else:
@@ -60,9 +70,13 @@ class RawDetections:
                 self.found.append_values(
                     offset + row, np.array(faces, np.float32).reshape(-1, N_VALUES)
                 )
+            for looks in table["signature"]:
+                self.shots.add(looks.as_py())
 
     def write(self, writer: TableWriter, sample: str) -> None:
-        """Write the rows of a segment."""
+        """Write the rows of a segment, all of whose frames can be decoded."""
+        assert self.for_table, "what a table needs was not kept"
+        looks = memoryview(self._signatures)
         frames, values = self.found.frames, self.found.values
         ends = np.searchsorted(frames, np.arange(len(self.times) + 1))
         for index, time in enumerate(self.times):
@@ -73,6 +87,7 @@ class RawDetections:
                 width=self.widths[index],
                 height=self.heights[index],
                 faces=values[ends[index] : ends[index + 1]].ravel(),
+                signature=bytes(looks[index * N_BYTES : (index + 1) * N_BYTES]),
             )
 
 
