@@ -48,6 +48,9 @@ except FacemakeError as error:
 
 OUT = PLAN.config["outdir"]
 CACHE = planning.use_store(PLAN.config)
+if not CACHE and workflow.modifier.is_main_snakefile():
+    # the default profile has it on, and Snakemake would ask where it is
+    workflow.workflow_settings.cache = None
 if IN_CONTAINERS and not workflow.is_main_process:
     mounts.use(PLAN.mounts)
 

@@ -6,6 +6,7 @@ from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.io import is_flagged
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from facemake.runtime import modules
 from facemake.runtime.failures import stage_and_shard
 from facemake.watch.run import Job, write_end, write_start
 from facemake.watch.ticker import Ticker
@@ -60,6 +61,8 @@ def start_run():
     Only here: it comes after Snakemake has locked the folder, and not in a dry run.
     """
     planning.write_owner()
+    if not IS_MODULE:  # the jobs of another workflow may want what lies there
+        modules.keep_out_of_folder()
     if IN_CONTAINERS:
         paths = (row.path for rows in PLAN.packs.values() for row in rows)
         PLAN.mounts.extend(mounts.folders(PLACED.config, paths))
@@ -105,7 +108,6 @@ class Events(logging.Handler):
         event = getattr(record, "event", None)
         if is_looked_at_only():
             return
-        TICKER.clear()
         if event == LogEvent.RUN_INFO and IS_MODULE:
             start_run()
         elif event == LogEvent.JOB_ERROR:
@@ -113,9 +115,19 @@ class Events(logging.Handler):
                 TICKER.failed(str(log))
 
 
-def is_noise(record):
-    """What Snakemake says of each step of its scheduler even when it is to be quiet about jobs."""
-    return record.getMessage().startswith(("Select jobs to execute", "Execute "))
+NOISE = (
+    *("Select jobs to execute", "Execute "),
+    *("Moving output file ", "Symlinking output file ", "Copying output file "),
+)
+"""How what Snakemake says of each job begins even when it is to be quiet about jobs."""
+
+
+def is_shown(record):
+    """What is left for the terminal, which is then free for it."""
+    if record.getMessage().startswith(NOISE):
+        return False
+    TICKER.clear()
+    return True
 
 
 class NothingToDo(logging.Handler):
@@ -129,6 +141,7 @@ class NothingToDo(logging.Handler):
 if workflow.is_main_process:
     if {"RULES", "PROGRESS"} <= QUIET:
         for handler in logger.handlers:
-            handler.addFilter(lambda record: not is_noise(record))
+            if not isinstance(handler, logging.FileHandler):  # Snakemake's log has all
+                handler.addFilter(is_shown)
     logger.handlers.insert(0, Events())  # before what writes on the terminal
     logger.addHandler(NothingToDo())

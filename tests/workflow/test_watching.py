@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from conftest import ROOT
 from runworkflow import environment, run, study
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("run")]
@@ -105,3 +106,84 @@ def test_a_dry_run_says_and_leaves_nothing_of_a_run(bundled: Path, tmp_path: Pat
     done = run(tmp_path, "-n")
     assert done.code == 0 and "dry-run" in done.output
     assert "samples: " not in done.output and not (tmp_path / ".facemake" / "run.json").exists()
+
+
+def facemake_run(folder: Path, **more: str) -> str:
+    """What `facemake run` says of one short job."""
+    done = subprocess.run(
+        [*FACEMAKE, "run", "-d", str(folder), "--cores", "1", "results/probe/portraits.parquet"],
+        env={**environment(folder), **more},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_what_goes_into_the_cache_and_comes_from_it_is_said_in_the_log_alone(
+    bundled: Path, tmp_path: Path
+):
+    study(tmp_path, [("portraits", bundled / "portraits")], cache_dir=str(tmp_path / "cache"))
+    for moved in ("Moving output file ", "Symlinking output file "):
+        said = facemake_run(tmp_path)
+        assert "samples: " in said and "output file" not in said
+        last = max((tmp_path / ".snakemake" / "log").iterdir())
+        assert f"{moved}results/probe/portraits.parquet" in last.read_text()
+        (tmp_path / "results" / "probe" / "portraits.parquet").unlink()
+
+
+def test_no_cache_is_no_warning(bundled: Path, tmp_path: Path):
+    study(tmp_path, [("portraits", bundled / "portraits")])
+    assert "no cache location" not in facemake_run(tmp_path)
+    assert (tmp_path / "results" / "probe" / "portraits.parquet").is_file()
+
+
+# In every Python of the run: what it was started as, and who lists the working folder.
+NOTED = """
+import os, sys
+
+def note(what):
+    with open(os.environ["FACEMAKE_TEST_NOTES"], "a") as handle:
+        handle.write(f"{what} {sys.orig_argv}\\n")
+
+def hook(event, args):
+    if event == "os.listdir" and os.path.realpath(args[0] or ".") == FOLDER:
+        note("listed")
+
+sys.addaudithook(hook)
+if not sys.flags.safe_path:
+    note("unsafe")
+"""
+
+
+def test_no_job_looks_for_modules_among_the_recordings(bundled: Path, tmp_path: Path):
+    watch, folder, notes = (tmp_path / name for name in ("watch", "study", "notes"))
+    study(folder, [("portraits", bundled / "portraits")])
+    watch.mkdir()
+    text = f"FOLDER = {os.path.realpath(folder)!r}\n{NOTED}"
+    (watch / "sitecustomize.py").write_text(text)
+    watched = {
+        "FACEMAKE_TEST_NOTES": str(notes),
+        "PYTHONPATH": f"{watch}{os.pathsep}{environment(folder)['PYTHONPATH']}",
+    }
+    facemake_run(folder, **watched)
+    (command,) = notes.read_text().splitlines()
+    assert command.startswith("unsafe") and "facemake" in command  # it starts the safe ones
+
+    # and `snakemake` by itself, whose own program lies elsewhere: its jobs
+    notes.unlink()
+    (folder / "results" / "probe" / "portraits.parquet").unlink()
+    snakemake = Path(sys.executable).with_name("snakemake")
+    subprocess.run(
+        [
+            *(str(snakemake), "-s", str(ROOT / "Snakefile"), "-d", str(folder), "--cores", "1"),
+            "results/probe/portraits.parquet",
+        ],
+        env={**environment(folder), **watched},
+        capture_output=True,
+        check=True,
+    )
+    (command,) = notes.read_text().splitlines()
+    assert command.startswith("unsafe") and "'-s'" in command

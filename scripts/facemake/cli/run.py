@@ -18,7 +18,7 @@ import yaml
 
 from facemake.errors import FacemakeError
 from facemake.provenance import LIBRARY
-from facemake.runtime import gpu
+from facemake.runtime import gpu, modules
 from facemake.samples import WORK
 from facemake.settings import filled
 
@@ -58,6 +58,7 @@ def add_to(commands: Any) -> None:
 
 def _run(options: argparse.Namespace, rest: list[str]) -> int:
     folder: Path = options.directory
+    modules.keep_out_of_folder()
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
     snakemake += ["--directory", str(folder)]
     with _one_at_a_time(folder):

@@ -490,7 +490,9 @@ def test_an_undistorted_video_is_looked_at(
 ECHO = """#!/bin/sh
 {
   echo "$PATH"
-  for name in PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX CUDA_VISIBLE_DEVICES OF_THE_USER; do
+  for name in PYTHONPATH PYTHONHOME PYTHONSAFEPATH VIRTUAL_ENV CONDA_PREFIX \
+    CUDA_VISIBLE_DEVICES OF_THE_USER
+  do
     eval "echo \\"\\$name=\\${$name-unset}\\""
   done
   pwd
@@ -515,7 +517,8 @@ def test_our_own_python_is_not_theirs(tmp_path: Path, monkeypatch: pytest.Monkey
     (folder / "env" / "bin").mkdir(parents=True)
     own = str(Path(sys.prefix) / "bin")
     monkeypatch.setenv("PATH", os.pathsep.join([own, "/usr/local/bin", "", "/usr/bin", "/bin"]))
-    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX"):
+    ours = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV", "CONDA_PREFIX")
+    for name in ours:
         monkeypatch.setenv(name, "/ours")
     monkeypatch.setenv("OF_THE_USER", "kept")
     path, variables, where = told(tmp_path, folder)
@@ -523,7 +526,6 @@ def test_our_own_python_is_not_theirs(tmp_path: Path, monkeypatch: pytest.Monkey
     if sys.prefix != sys.base_prefix:
         assert path == [theirs, "/usr/local/bin", "/usr/bin", "/bin"]
     assert path[0] == theirs
-    ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX")
     assert {name: variables[name] for name in ours} == dict.fromkeys(ours, "unset")
     assert variables["OF_THE_USER"] == "kept"
     assert where == str(folder)

@@ -11,8 +11,12 @@ from facemake.backends.threedi.runtimes import Argument, Call, Ended, Input, Out
 from facemake.backends.threedi.runtimes.identity import folder_identity
 from facemake.backends.threedi.runtimes.process import run_child
 
-# What makes another Python out of the one that facemake runs in: 3DI's scripts want their own.
-_OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV")
+# What makes another Python out of the one that facemake runs in: 3DI's scripts want their own, and
+# the modules that lie beside them.
+_OURS = (
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH"),
+    *("VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV"),
+)
 
 
 class FolderRuntime:
