@@ -15,6 +15,9 @@ _OFFERED = MappingProxyType(
         "FaceProcessor": "facemake.processors",
         "FaceProcessor3DI": "facemake.processors",
         "FaceProcessor3DIlite": "facemake.processors",
+        "Pife": "facemake.extraction",
+        "crop_face_from_frame": "facemake.extraction",
+        "extract_faces": "facemake.extraction",
     }
 )
 """Name -> the module that has it."""

@@ -31,7 +31,8 @@ _NO_RESULT = frozenset(
         *(
             f"{PACKAGE}.runtime.{name}"
             for name in (
-                *("failures", "gpu", "heartbeat", "job", "locks", "parent", "progress", "runs"),
+                *("failures", "gpu", "heartbeat", "job", "locks", "memory", "parent", "progress"),
+                "runs",
             )
         ),
     )

@@ -38,9 +38,14 @@ def recipe(stage: str, config: Config) -> Recipe:
         backend=name,
         settings=row.settings(config),
         models=(*row.models(config), *(model(m).provenance for m in registered)),
-        libraries={name: _version(name) for name in LIBRARIES[stack(stage, config)]},
+        libraries=libraries(stack(stage, config)),
         code=code_fingerprint(*modules),
     )
+
+
+def libraries(stack: str) -> dict[str, str]:
+    """The libraries that results of an environment can hang on, with their versions."""
+    return {name: _version(name) for name in LIBRARIES[stack]}
 
 
 @cache

@@ -28,6 +28,20 @@ class SampleStatus(StrEnum):
     EXCLUDED = "excluded"
 
 
+class CropStatus(StrEnum):
+    """What a row of a table of crops says, besides the words of `SampleStatus` for an input."""
+
+    OK = "ok"
+    NO_EYES = "no_eyes"
+    """A face whose eyes were not found: its crop is the square around its box."""
+    NO_LANDMARKS = "no_landmarks"
+    """A face without the landmarks that its template lies on: likewise."""
+    OUTSIDE = "outside"
+    """No pixel of the face's box is in the picture: it has no crop."""
+    NO_FACE = "no_face"
+    DECODE_ERROR = "decode_error"
+
+
 ENGINE_FAILED = "3DI failed"
 """What the reason of a sample begins with that 3DI could not do (`threedi.failures: mark`)."""
 

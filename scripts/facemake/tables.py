@@ -97,6 +97,19 @@ def _counts() -> list[pa.Field]:
     ]
 
 
+def _cropped() -> list[pa.Field]:
+    """What tables of crops say of each."""
+    return [
+        *(_field(name, _f4, "px") for name in "xywh"),
+        _field("score", _f4, "0-1, the detector's own"),
+        _field("keypoints5", _list, "px, x0 y0 ...; image left eye first"),
+        _field("affine", _list, "2 x 3 by rows, px of the frame to px of the crop"),
+        _field("aligned_by", pa.string(), "who found the points that it is aligned by"),
+        _status(),
+        _field("reason", pa.string(), nullable=False),
+    ]
+
+
 SCHEMAS: dict[str, pa.Schema] = {
     "probe": pa.schema(
         [
@@ -188,11 +201,32 @@ SCHEMAS: dict[str, pa.Schema] = {
             *_counts(),
         ]
     ),
+    "extract": _keyed(
+        _field("time", _f8, "s"),
+        _field("output", pa.string(), "name of the crop in its archive"),
+        *_cropped(),
+    ),
     "embeddings": _keyed(
         _field("embedding", _list, "L2 norm 1"),
         _field("quality", _f4, "0-1"),
     ),
 }
+
+
+CROPS = pa.schema(
+    [
+        _field("input", pa.string(), "path below the common folder", nullable=False),
+        _field("output", pa.string(), "path of the crop below the table's folder"),
+        _field("frame", pa.int32(), "index from 0 in presentation order"),
+        _field("time", _f8, "s"),
+        _field("face", pa.int32(), "from 0 in its picture or frame, by falling score"),
+        *_cropped(),
+        _field("template", pa.string(), nullable=False),
+        _field("model", pa.string(), "the detector's", nullable=False),
+        _field("model_sha256", pa.string(), nullable=False),
+    ]
+)
+"""The table of `facemake.extraction`, which knows no samples."""
 
 
 def coefficient_schema(names: Sequence[str], units: str | Sequence[str]) -> pa.Schema:

@@ -11,6 +11,7 @@ from facemake.cli import (
     compare,
     compare_detectors,
     export,
+    extract,
     fetch,
     materialize,
     mesh,
@@ -26,7 +27,7 @@ from facemake.version import __version__
 
 _COMMANDS = (
     *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh, export),
-    *(cache, materialize, serve),
+    *(extract, cache, materialize, serve),
 )
 
 

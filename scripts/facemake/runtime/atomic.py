@@ -9,11 +9,16 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Yield a dotted name beside `path`; rename it to `path` when the block ends well.
 
     The name is the same for every try, so what a killed try left is overwritten by the next one.
     Two writers of one path are kept apart by the lock of their shard.
+
+    Args:
+        path: of the file.
+        flush: on the disk before it is renamed; False where who reads it looks whether it is whole
+            (a power cut may leave an empty file).
 
     Raises:
         OSError: what writing raised (a full disk, say); `path` is then as it was.
@@ -22,8 +27,9 @@ def replacing(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.part")
     try:
         yield beside
-        with beside.open("rb") as handle:
-            os.fsync(handle.fileno())
+        if flush:
+            with beside.open("rb") as handle:
+                os.fsync(handle.fileno())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)

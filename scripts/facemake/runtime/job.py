@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import resource
 import sys
 import time
 import traceback
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from facemake.errors import FacemakeError
-from facemake.runtime import failures, heartbeat, libraries, runs
+from facemake.runtime import failures, heartbeat, libraries, memory, runs
 from facemake.runtime.gpu import lease
 from facemake.runtime.parent import end_on_sigterm, end_with_parent
 
@@ -81,11 +80,11 @@ def job(
             "%.1f s, %.1f s of CPU, at most %.0f MB",
             time.monotonic() - start,
             time.process_time(),
-            _peak_memory() / 1e6,
+            memory.peak() / 1e6,
         )
         failures.clear(log)
     except Exception as error:
-        message = _in_words(error)
+        message = in_words(error)
         if message is None:
             logger.exception("this is a bug of facemake, or a fault of the machine")
             message = "".join(traceback.format_exception_only(error)).strip()
@@ -109,7 +108,7 @@ def _note_end_from_outside(log: str | Path | None) -> None:
     heartbeat.forget()
 
 
-def _in_words(error: Exception) -> str | None:
+def in_words(error: Exception) -> str | None:
     """What is expected to go wrong, with the sample that it went wrong in; None of a bug."""
     if isinstance(error, FacemakeError):
         text = str(error)
@@ -128,16 +127,3 @@ def _disk_is_full(error: BaseException) -> bool:
         failures.errno_of(one) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(one)
         for one in failures.causes(error)
     )
-
-
-def _peak_memory() -> int:
-    """Largest resident set of this process, in bytes."""
-    try:
-        # getrusage counts what the process had of its parent's memory before it became Python
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

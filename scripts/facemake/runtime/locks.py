@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -117,6 +118,21 @@ class ShardLock:
             return self._path.read_text(encoding="utf-8") or "it does not say who"
         except OSError:
             return "it does not say who"
+
+
+@contextlib.contextmanager
+def shared_hold(path: Path) -> Iterator[None]:
+    """Hold a lock file together with others, while the block lasts."""
+    with path.open("a+", encoding="utf-8") as file:
+        with contextlib.suppress(OSError):  # a file system without locks: `ShardLock` says so
+            fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def wait_for_holders(path: Path) -> None:
+    """Wait until nobody holds a lock file any more (`shared_hold`): processes that are ending."""
+    with path.open("a+", encoding="utf-8") as file, contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def hand_over(what: str, work: Path) -> None:

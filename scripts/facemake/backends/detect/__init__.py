@@ -52,6 +52,7 @@ class DetectorBackend(Backend):
         points: which of the five points it has, in words.
         face_box: from its boxes to those that landmark networks expect: dx, dy, scale.
             See `facemake.detections.landmark_box`.
+        eyes: who finds the eyes of its faces where it does not (`facemake.backends.eyes`).
     """
 
     min_score: float
@@ -59,6 +60,7 @@ class DetectorBackend(Backend):
     scores: str
     points: str
     face_box: tuple[float, float, float] = AS_EXPECTED
+    eyes: str = ""
 
     def create(self, model: str, min_score: float, device: str) -> Detector:
         """The detector.

@@ -1,0 +1,137 @@
+"""What a person sees of an extraction: one line that says how far it is, and how it ended."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from facemake.status import CropStatus, SampleStatus
+
+if TYPE_CHECKING:
+    from facemake.extraction.run import Extraction
+
+Say = Callable[[str], None]
+_SECONDS_BETWEEN_LINES = 30.0
+_SECONDS_BETWEEN_LOOKS = 1.0
+_NAMED = 10
+_FAILED = frozenset(SampleStatus) - {SampleStatus.OK, SampleStatus.NO_FACE}
+
+
+class Progress:
+    """Counts, and says so now and then.
+
+    Args:
+        total: inputs.
+        say: who is told lines; None: standard error, where a terminal has one line that changes.
+        quiet: nobody.
+    """
+
+    def __init__(self, total: int, say: Say | None, *, quiet: bool) -> None:
+        self._total = total
+        self._say = say
+        self._quiet = quiet
+        self._terminal = say is None and not quiet and sys.stderr.isatty()
+        self._before = self._done = self._faces = self._failed = 0
+        self._began = time.monotonic()
+        self._looked = self._said = self._began
+
+    def begin(self, done_before: int) -> None:
+        """So many inputs are done already."""
+        self._before = self._done = done_before
+        if done_before and done_before < self._total:
+            self._line(f"{done_before} of {self._total} inputs are done already: going on")
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """While inputs are worked on."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._clear()
+            self._line(
+                f"stopped: {self._done} of {self._total} inputs are done and kept; the same call "
+                "goes on from there"
+            )
+            raise
+        finally:
+            self._clear()
+
+    def rows(self, rows: Sequence[dict[str, Any]], *, done: bool) -> None:
+        """Rows of an input, the last ones where it is done."""
+        self._faces += sum(row["output"] is not None for row in rows)
+        self._failed += sum(row["status"] in _FAILED for row in rows)
+        self._done += done
+
+    def due(self) -> bool:
+        """Whether it is time to keep and show."""
+        return time.monotonic() - self._looked >= _SECONDS_BETWEEN_LOOKS
+
+    def show(self) -> None:
+        """Say how far it is."""
+        now = self._looked = time.monotonic()
+        if self._terminal:
+            print(f"\r\x1b[K{self._text(now)}", end="", file=sys.stderr, flush=True)
+        elif now - self._said >= _SECONDS_BETWEEN_LINES:
+            self._said = now
+            self._line(self._text(now))
+
+    def _text(self, now: float) -> str:
+        text = f"{self._done} of {self._total} inputs, {self._faces} faces"
+        if self._failed:
+            text += f", {self._failed} not read"
+        new, seconds = self._done - self._before, now - self._began
+        if new and seconds > 0:
+            left = (self._total - self._done) * seconds / new
+            text += f", {new / seconds:.1f} inputs/s, {duration(left)} left"
+        return text
+
+    def end(self, lines: Sequence[str]) -> None:
+        """Say how it ended."""
+        self._clear()
+        for line in lines:
+            self._line(line)
+
+    def _clear(self) -> None:
+        if self._terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def _line(self, text: str) -> None:
+        if self._say is not None:
+            self._say(text)
+        elif not self._quiet:
+            print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """In words, to about a tenth."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def said_at_the_end(result: Extraction, repeated: int) -> list[str]:
+    """What a person wants to know, failures by name."""
+    lines = [f"{result.crops} crops of {result.inputs} inputs; the table: {result.table}"]
+    words = {
+        CropStatus.NO_FACE: "pictures and frames without a face",
+        CropStatus.NO_EYES: "faces whose eyes were not found, cut as a square around the box",
+        CropStatus.NO_LANDMARKS: "faces without landmarks, cut as a square around the box",
+        CropStatus.OUTSIDE: "faces outside of their picture",
+        CropStatus.DECODE_ERROR: "frames that cannot be decoded",
+    }
+    for status, what in words.items():
+        if result.statuses.get(status):
+            lines.append(f"  {result.statuses[status]} {what} ({status})")
+    if repeated:
+        lines.append(f"  {repeated} paths were given more than once; each counts once")
+    if result.failed:
+        lines.append(f"  {len(result.failed)} inputs could not be read, or not whole:")
+        lines += [f"    {name}: {why}" for name, why in list(result.failed.items())[:_NAMED]]
+        if len(result.failed) > _NAMED:
+            lines.append(f"    ... {len(result.failed) - _NAMED} more are in the table")
+    return lines

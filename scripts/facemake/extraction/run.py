@@ -1,0 +1,422 @@
+"""Faces of a whole dataset as files: `extract_faces`, and `Pife`, which is the same."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from facemake import recipes
+from facemake.backends.detect import DETECTORS, DetectorBackend
+from facemake.errors import ConfigError, FacemakeError
+from facemake.extraction.cutting import CropSettings
+from facemake.extraction.encoding import QUALITY
+from facemake.extraction.inputs import CSV, TABLE, Input, listed
+from facemake.extraction.journal import NAME, Journal, Row, state
+from facemake.extraction.looking import chunks
+from facemake.extraction.pool import Pool
+from facemake.extraction.progress import Progress, Say, said_at_the_end
+from facemake.extraction.table import readable, write_csv, write_parquet
+from facemake.extraction.templates import DEFAULT
+from facemake.models import model, model_path
+from facemake.provenance import Recipe, code_fingerprint, digest
+from facemake.runtime.locks import ShardLock, wait_for_holders
+from facemake.samples import WORK
+
+_LOCK = ".faces.lock"
+_WORKERS = ".faces.workers"
+_PICTURES = 8
+"""In a chunk."""
+_SECONDS_BETWEEN_COMMITS = 1.0
+_CROP = re.compile(r"(?P<stem>.*?)(?:_(?P<number>[1-9][0-9]*))?\.(?:jpg|png)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What `extract_faces` did.
+
+    Attributes:
+        table: `faces.parquet`.
+        root: the folder that the column `input` counts from.
+        inputs: how many there are.
+        done_before: of them, those that an earlier run had finished.
+        crops: how many there are.
+        statuses: status -> rows of the table.
+        failed: input -> status and reason, of those that could not be read (whole).
+        workers: how many processes there were at most.
+        peak_memory: bytes, of the largest of them; 0 where none was needed.
+    """
+
+    table: Path
+    root: Path
+    inputs: int
+    done_before: int
+    crops: int
+    statuses: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    workers: int = 0
+    peak_memory: int = 0
+
+
+def extract_faces(
+    paths: Iterable[str | Path],
+    out: str | Path,
+    backend: str = "retinaface",
+    workers: int | None = None,
+    template: str = DEFAULT,
+    *,
+    padding: float | None = None,
+    format: str = "jpg",
+    quality: int = QUALITY,
+    frame_step: int = 1,
+    min_score: float | None = None,
+    model_file: str | None = None,
+    landmarks: str = "mediapipe478",
+    device: str = "cpu",
+    csv: bool = False,
+    prune: bool = False,
+    progress: bool | Say = True,
+) -> Extraction:
+    """Cut the faces out of pictures and videos, each crop a file, and write a table of them.
+
+    A picture's crop has its path below the folder that all inputs have in common
+    (`out/train/x.jpg`), further faces a number (`x_1.jpg`), by falling score; those of a video lie
+    in a folder of its name, by frame (`out/clip/000012.jpg`). `out/faces.parquet` has a row a face,
+    and at least one of every input, with status and reason. What cannot be read is a row, not an
+    error. A run that was ended goes on where it was when it is called again; inputs that are done
+    are not done again unless the file or what is asked for has changed. The same inputs and
+    settings give the same bytes at any number of workers.
+
+    Args:
+        paths: pictures, videos, and folders, of which all pictures and videos at any depth count.
+        out: the folder of the crops, facemake's own; made where it is not there.
+        backend: the detector (`facemake.backends.detect.DETECTORS`).
+        workers: processes, each with a model of its own; None: as many as cores and memory allow by
+            what the first one took (on a GPU 1).
+        template: `arcface112` (the default), `openface112`, `dino256` or `raw`.
+        padding: of `dino256` and `raw`: share of the box that is added on each side.
+        format: `jpg` or `png`.
+        quality: of JPEG, 1-100.
+        frame_step: of videos every n-th frame is looked at.
+        min_score: faces below are left out (0-1); None: what the detector starts a track at.
+        model_file: a model file of one's own by its name in a folder of FACEMAKE_MODELS, for a
+            backend that takes one.
+        landmarks: the network for `openface112` (`facemake.backends.landmarks.LANDMARKERS`).
+        device: `cpu` or `cuda`.
+        csv: also write `out/faces.csv`.
+        prune: remove crops of inputs that are not among the paths; else they are refused.
+        progress: whether a line says how far it is, on standard error; or who is told such lines.
+
+    Returns:
+        What was found.
+
+    Raises:
+        FacemakeError: a path, a backend, a template or a model is not there, or a worker failed;
+            the message says what to do.
+        KeyboardInterrupt: what is done is kept.
+    """
+    row = _row(backend, device, model_file)
+    crops = CropSettings(template, padding, format, quality, landmarks)
+    for name, value in (("workers", workers), ("frame_step", frame_step)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} must be 1 or more, not {value}")
+    least = row.start_score if min_score is None else float(min_score)
+    if not 0 <= least <= 1:
+        raise ConfigError(f"min_score must be 0 to 1, not {min_score}")
+    recipe = _recipe(
+        backend,
+        row,
+        crops,
+        {"min_score": least, "frame_step": frame_step, "device": device},
+    )
+    folder = Path(out).expanduser()
+    inputs = listed(paths, folder, format)
+    _check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    say = progress if callable(progress) else None
+    shown = Progress(len(inputs.inputs), say, quiet=progress is False)
+    with (
+        ShardLock(folder / _LOCK, f"the crops in {folder}", WORK),
+        Journal(folder) as journal,
+    ):
+        wait_for_holders(folder / _WORKERS)
+        settings = digest(recipe.to_dict())
+        states = [state(one.path, settings, one.output, one.taken) for one in inputs.inputs]
+        todo = _prepare(folder, journal, inputs.inputs, states, prune=prune)
+        done_before = len(inputs.inputs) - len(todo)
+        shown.begin(done_before)
+        whole = (folder / TABLE).is_file() and (folder / CSV).is_file() == csv
+        if todo or not whole:
+            for name in (TABLE, CSV):
+                (folder / name).unlink(missing_ok=True)
+        pool = None
+        if todo:
+            most = len(list(chunks([inputs.inputs[i] for i in todo], _PICTURES)))
+            told = {
+                "lock": str((folder / _WORKERS).absolute()),
+                "backend": backend,
+                "model": row.models[0] if row.models else "",
+                "min_score": least,
+                "device": device,
+                "crops": {
+                    "template": template,
+                    "padding": padding,
+                    "format": format,
+                    "quality": quality,
+                    "landmarks": landmarks,
+                },
+                "out": str(folder.absolute()),
+                "frame_step": frame_step,
+            }
+            wanted = 1 if workers is None and device != "cpu" else workers
+            pool = Pool(told, inputs.inputs, wanted, most)
+            _work(pool, journal, inputs.inputs, states, todo, shown)
+        tally = _Tally()
+        metadata = {"recipe": recipe.to_dict(), "upstream": {}}
+        about = {
+            "template": template,
+            "model": row.models[0] if row.models else backend,
+            "model_sha256": recipe.models[0]["sha256"] if recipe.models else "",
+        }
+        if todo or not whole:
+            rows = _rows(journal, inputs.inputs, about)
+            if csv:
+                write_csv(folder / CSV, rows)
+            write_parquet(folder / TABLE, tally.of(_rows(journal, inputs.inputs, about)), metadata)
+        else:
+            for _ in tally.of(_rows(journal, inputs.inputs, about)):
+                pass
+    result = Extraction(
+        table=folder / TABLE,
+        root=inputs.root,
+        inputs=len(inputs.inputs),
+        done_before=done_before,
+        crops=tally.crops,
+        statuses=dict(sorted(tally.statuses.items())),
+        failed=tally.failed,
+        workers=pool.count if pool else 0,
+        peak_memory=pool.peak if pool else 0,
+    )
+    shown.end(said_at_the_end(result, inputs.repeated))
+    return result
+
+
+class Pife:
+    """`extract_faces` under the name and in the order of arguments of pife.
+
+    Args:
+        backend: the detector.
+        workers: processes; None: see `extract_faces`.
+        **settings: other arguments of `extract_faces`.
+    """
+
+    def __init__(
+        self, backend: str = "retinaface", workers: int | None = None, **settings: Any
+    ) -> None:
+        self.backend = backend
+        self.workers = workers
+        self.settings = settings
+
+    def extract(self, paths: Iterable[str | Path], output_dir: str | Path) -> Extraction:
+        """See `extract_faces`."""
+        return extract_faces(paths, output_dir, self.backend, self.workers, **self.settings)
+
+
+def _row(backend: str, device: str, model_file: str | None) -> DetectorBackend:
+    """The detector's row, with the user's own model, whose models are all here."""
+    names = [name for name, row in DETECTORS.items() if row.stack != "threedi"]
+    if backend not in names:
+        raise ConfigError(f"there is no backend {backend}; there are {', '.join(names)}")
+    row = DETECTORS[backend]
+    if device not in row.devices:
+        raise ConfigError(f"{backend} computes on {', '.join(row.devices)} alone, not on {device}")
+    if model_file is not None:
+        if not row.own_model:
+            raise ConfigError(f"{backend} loads its own model alone: leave model_file out")
+        row = replace(row, models=(model_file, *row.models[1:]))
+    return row
+
+
+def _recipe(
+    backend: str, row: DetectorBackend, crops: CropSettings, settings: dict[str, Any]
+) -> Recipe:
+    """What decides the bytes of the crops and the table.
+
+    Raises:
+        ModelError: a model is not on this machine.
+    """
+    names = [*row.models, *crops.models(backend)]
+    for name in names:
+        model_path(name)
+    return Recipe(
+        stage="extract_faces",
+        backend=backend,
+        settings={
+            "template": crops.template,
+            "padding": crops.rule.padding,
+            "format": crops.format,
+            "quality": crops.quality,
+            **({"landmarks": crops.landmarks} if crops.rule.needs == "landmarks" else {}),
+            **settings,
+        },
+        models=tuple(model(name).provenance for name in names),
+        libraries=recipes.libraries(row.stack),
+        code=code_fingerprint("facemake.extraction.looking", row.module),
+    )
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder with files of somebody else."""
+    if folder.exists() and not folder.is_dir():
+        raise FacemakeError(f"{folder} is a file: give a folder for the crops")
+    if not folder.is_dir() or (folder / NAME).exists():
+        return
+    others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    if others:
+        raise FacemakeError(
+            f"{folder} has files that facemake did not write ({sorted(others)[0]}, say), which "
+            "crops could take the place of: give a new folder"
+        )
+
+
+def _prepare(
+    folder: Path,
+    journal: Journal,
+    inputs: Sequence[Input],
+    states: Sequence[str],
+    *,
+    prune: bool,
+) -> list[int]:
+    """Take away what is to be done again, and say which inputs are to do."""
+    names = {one.name: index for index, one in enumerate(inputs)}
+    known, done, begun = journal.known(), journal.states(), journal.begun()
+    others = sorted(known - names.keys())
+    if others and not prune:
+        raise FacemakeError(
+            f"{folder} has crops of {len(others)} inputs that are not among these paths "
+            f"({readable(others[0])}, say): name all of them, give another folder, or ask for what "
+            "is not among them to be removed (prune)"
+        )
+    keep = {
+        name
+        for name, (said, _) in done.items()
+        if name in names
+        and said == states[names[name]]
+        and all(_has(folder / file, size) for file, size in journal.files(name))
+    }
+    gone: set[Path] = set()
+    for name in known - keep:
+        files = [folder / file for file, _ in journal.files(name)]
+        if name in begun:
+            files += _left_behind(folder, journal, *begun[name])
+        for file in files:
+            file.unlink(missing_ok=True)
+            gone.add(file.parent)
+        journal.forget(name)
+    journal.commit()
+    for parent in gone:
+        _remove_empty(parent, folder)
+    return [index for index, one in enumerate(inputs) if one.name not in keep]
+
+
+def _has(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _left_behind(folder: Path, journal: Journal, output: str, video: bool) -> Iterator[Path]:
+    """Files of an input that a kill kept the journal from hearing of."""
+    place = folder / output if video else (folder / output).parent
+    stem = (folder / output).name
+    try:
+        entries = list(place.iterdir())
+    except OSError:
+        return
+    for path in entries:
+        name = path.name
+        if name.startswith(".") and name.endswith(".part"):
+            name = name.removeprefix(".").removesuffix(".part")
+        found = _CROP.fullmatch(name)
+        if not found:
+            continue
+        whole = name.rpartition(".")[0]
+        if video or whole == stem or (found["stem"] == stem and found["number"]):
+            owner = journal.owner(path.relative_to(folder).as_posix())
+            if owner is None:
+                yield path
+
+
+def _remove_empty(folder: Path, top: Path) -> None:
+    while folder != top and top in folder.parents:
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+        folder = folder.parent
+
+
+def _work(
+    pool: Pool,
+    journal: Journal,
+    inputs: Sequence[Input],
+    states: Sequence[str],
+    todo: Sequence[int],
+    shown: Progress,
+) -> None:
+    counts: Counter[int] = Counter()
+
+    def begin(chunk: Sequence[int]) -> None:
+        for index in chunk:
+            journal.begin(inputs[index].name, inputs[index].output, inputs[index].video)
+        journal.commit()
+
+    some = [inputs[index] for index in todo]
+    asked = ([todo[i] for i in chunk] for chunk in chunks(some, _PICTURES))
+    with shown.working(), pool:
+        for given in pool.run(asked, begin, _SECONDS_BETWEEN_COMMITS):
+            if given is not None:
+                name = inputs[given.index].name
+                journal.add(name, counts[given.index], given.rows)
+                counts[given.index] += len(given.rows)
+                if given.done:
+                    journal.finish(name, states[given.index], counts.pop(given.index))
+                shown.rows(given.rows, done=given.done)
+            if given is None or shown.due():
+                journal.commit()
+                shown.show()
+
+
+def _rows(journal: Journal, inputs: Sequence[Input], about: Row) -> Iterator[Row]:
+    for one in inputs:
+        for row in journal.rows(one.name):
+            output = row["output"]
+            yield {
+                **row,
+                **about,
+                "input": readable(one.name),
+                "output": None if output is None else readable(output),
+            }
+
+
+class _Tally:
+    """Counts rows on their way."""
+
+    def __init__(self) -> None:
+        self.crops = 0
+        self.statuses: Counter[str] = Counter()
+        self.failed: dict[str, str] = {}
+
+    def of(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            self.crops += row["output"] is not None
+            self.statuses[row["status"]] += 1
+            if row.get("frame") is None:
+                self.failed[row["input"]] = f"{row['status']}: {row['reason']}"
+            yield row

@@ -1,0 +1,229 @@
+"""Templates of crops: where a face lies in its crop, and how the crop is cut.
+
+`arcface112` and `openface112` are similarities: the face is turned upright. `dino256` and `raw` cut
+the box as it is. What lies outside of the picture is black in the former; the latter end with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from facemake.alignment import align
+from facemake.geometry import similarity
+from facemake.template import CROP_SIZE, crop_affine
+
+Pixels = NDArray[np.uint8]
+
+# insightface's, of ArcFace (Deng et al. 2019); image-left eye, image-right eye, tip of the nose,
+# image-left and image-right corner of the mouth, px of a crop of 112 x 112.
+ARCFACE = np.array(
+    [
+        (38.2946, 51.6963),
+        (73.5318, 51.5014),
+        (56.0252, 71.7366),
+        (41.5493, 92.3655),
+        (70.7299, 92.2041),
+    ]
+)
+
+DINO_SIZE = 256
+DINO_PADDING = 0.2
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template's row.
+
+    Attributes:
+        name: in configs, tables and calls.
+        says: what it is, in a line.
+        needs: `eyes` (the points of the detector, at least both eyes), `landmarks`, or nothing.
+        size: px, of its square; None: that of the box.
+        padding: share of the box that is added on each side; None: it is no cut of the box.
+    """
+
+    name: str
+    says: str
+    needs: str = ""
+    size: int | None = CROP_SIZE
+    padding: float | None = None
+
+
+TEMPLATES = MappingProxyType(
+    {
+        one.name: one
+        for one in (
+            Template(
+                "arcface112",
+                "112 x 112 px, upright by eyes, nose and mouth corners, as networks of face "
+                "recognition are trained on it",
+                needs="eyes",
+            ),
+            Template(
+                "openface112",
+                "112 x 112 px, upright by landmarks of nose and eye corners, as the training set "
+                "has it and OpenFace 2.0 scales it (0.7 px/mm)",
+                needs="landmarks",
+            ),
+            Template(
+                "dino256",
+                "the box with 20 % on each side, squashed to 256 x 256 px, as DINOv3 takes it",
+                size=DINO_SIZE,
+                padding=DINO_PADDING,
+            ),
+            Template("raw", "the pixels of the box", size=None, padding=0.0),
+        )
+    }
+)
+DEFAULT = "arcface112"
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A crop.
+
+    Attributes:
+        pixels: (h, w, 3) uint8 RGB.
+        affine: (2, 3) float64, pixels of the picture to pixels of the crop.
+    """
+
+    pixels: Pixels
+    affine: NDArray[np.float64]
+
+
+def crop_face_from_frame(
+    frame_bgr: Pixels, bbox_xyxy: NDArray[np.float32] | list[float], padding: float = 0.2
+) -> Image.Image:
+    """The box of a face with some of what is around it.
+
+    Args:
+        frame_bgr: (H, W, 3) uint8 BGR, as OpenCV reads it.
+        bbox_xyxy: left, top, right, bottom px, counted from the corner of the first pixel (as
+            slices are, and as YOLO gives boxes); whole pixels count.
+        padding: share of the box's width and height that is added on each side.
+
+    Returns:
+        RGB, at most the picture.
+
+    Raises:
+        ValueError: no pixel of the box is in the picture.
+    """
+    rows, columns = padded(frame_bgr.shape[:2], bbox_xyxy, padding)
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        height, width = frame_bgr.shape[:2]
+        raise ValueError(
+            f"the box {[float(v) for v in bbox_xyxy]} has no pixel in a picture of "
+            f"{width} x {height} px"
+        )
+    return Image.fromarray(np.ascontiguousarray(frame_bgr[rows, columns, ::-1]))
+
+
+def padded(
+    shape: tuple[int, ...], bbox_xyxy: NDArray[np.float32] | list[float], padding: float
+) -> tuple[slice, slice]:
+    """Rows and columns of a box with padding, within a picture of `shape` (H, W); see above."""
+    height, width = shape[:2]
+    left, top, right, bottom = (int(v) for v in bbox_xyxy)
+    across, down = int((right - left) * padding), int((bottom - top) * padding)
+    return (
+        slice(max(0, top - down), min(height, bottom + down)),
+        slice(max(0, left - across), min(width, right + across)),
+    )
+
+
+def cut_box(rgb: Pixels, bbox: NDArray[np.float32], template: Template) -> Crop | None:
+    """The crop of a template that is a cut of the box; None where no pixel of it is there.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        bbox: (4,) x, y, w, h px, counted from the middle of the first pixel.
+        template: `dino256`, `raw`, or one of them with another padding.
+    """
+    assert template.padding is not None
+    x, y, w, h = (float(v) for v in bbox)
+    corners = [x + 0.5, y + 0.5, x + w + 0.5, y + h + 0.5]
+    rows, columns = padded(rgb.shape, corners, template.padding)
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return None
+    pixels = np.ascontiguousarray(rgb[rows, columns])
+    if template.size is None:
+        affine = np.array([(1.0, 0.0, -columns.start), (0.0, 1.0, -rows.start)])
+        return Crop(pixels, affine)
+    return Crop(
+        squashed(pixels, template.size), _squash(rows, columns, template.size, template.size)
+    )
+
+
+def squashed(pixels: Pixels, size: int) -> Pixels:
+    """A picture squashed to a square: Pillow's bilinear resize.
+
+    A triangle filter whose support grows with the scale, in fixed point: torchvision's antialiased
+    resize of stored values, which is made after it.
+    """
+    small = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(small)
+
+
+def _squash(rows: slice, columns: slice, height: int, width: int) -> NDArray[np.float64]:
+    across = width / (columns.stop - columns.start)
+    down = height / (rows.stop - rows.start)
+    # edges go to edges, and a pixel's edge is half a pixel before its middle
+    return np.array(
+        [
+            (across, 0.0, (0.5 - columns.start) * across - 0.5),
+            (0.0, down, (0.5 - rows.start) * down - 0.5),
+        ]
+    )
+
+
+def cut_square(rgb: Pixels, bbox: NDArray[np.float32]) -> Crop | None:
+    """The upright square around a box, 112 x 112 px: of a face that cannot be aligned.
+
+    None where no pixel of the box is in the picture.
+    """
+    height, width = rgb.shape[:2]
+    x, y, w, h = (float(v) for v in bbox)
+    if not (w > 0 and h > 0 and x + w > -0.5 and y + h > -0.5 and x < width and y < height):
+        return None
+    side = max(w, h)
+    scale = CROP_SIZE / side
+    left, top = x + (w - side) / 2, y + (h - side) / 2
+    affine = np.array(
+        [(scale, 0.0, -left * scale - 0.5), (0.0, scale, -top * scale - 0.5)], np.float64
+    )
+    return Crop(align(rgb, affine), affine)
+
+
+def cut_arcface(rgb: Pixels, points5: NDArray[np.float32]) -> Crop | None:
+    """`arcface112`; None where the points are no face.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        points5: (5, 2) px, image-left eye first; those that are NaN do not count, and both eyes
+            must be there.
+    """
+    there = np.isfinite(points5).all(axis=1)
+    if not there[:2].all():
+        return None
+    return _aligned(rgb, similarity(points5[there].astype(np.float64), ARCFACE[there]))
+
+
+def cut_openface(rgb: Pixels, ibug51: NDArray[np.float32]) -> Crop | None:
+    """`openface112`; None where the landmarks are no face.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        ibug51: (51, 2) px.
+    """
+    return _aligned(rgb, crop_affine(ibug51))
+
+
+def _aligned(rgb: Pixels, affine: NDArray[np.float64]) -> Crop | None:
+    if not np.isfinite(affine).all() or not np.hypot(affine[0, 0], affine[1, 0]) > 0:
+        return None
+    return Crop(align(rgb, affine), affine)
