@@ -304,4 +304,5 @@ def test_a_look_at_300_000_samples_in_512_shards_is_cheap(
     assert f"of {512 * each:,} samples" in text
     assert state.samples()[SampleState.NOTHING] == 128
     print(f"first look {first:.2f} s of CPU, again {again:.2f} s")
-    assert first < 2 and again < 0.7
+    # about 1 s where this was written; what did not change is not read again
+    assert first < 10 and again < first / 4

@@ -173,7 +173,7 @@ def test_a_killed_shard_goes_on_inside_to_the_same_bytes(bundled: Path, tmp_path
     time.sleep(1.5)
     for child in children:
         child.resume()
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=120)
     assert not alive, "jobs outlived the run"
     assert list((killed / ".snakemake" / "locks").iterdir()), "the dead run left no lock"
     (first,) = done()  # one of the two samples, and the shard is not whole

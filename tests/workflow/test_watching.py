@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from conftest import ROOT
+from facemake.runtime import heartbeat
 from runworkflow import environment, run, study
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("run")]
@@ -43,6 +44,19 @@ def until(folder: Path, true: Callable[[dict[str, Any]], object]) -> dict[str, A
         time.sleep(0.1)
 
 
+def at_work(folder: Path, stage: str) -> psutil.Process:
+    """A job of the clip, held in the middle of its work as soon as it says that it is there."""
+    deadline = time.monotonic() + 240
+    while True:
+        for beat in heartbeat.read_all(folder / ".facemake"):
+            if (beat.stage, beat.shard) == (stage, "clip"):
+                process = psutil.Process(beat.pid)
+                process.suspend()
+                return process
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_killed_job_is_seen_and_named_and_the_next_run_clears_it(bundled: Path, tmp_path: Path):
     samples = [("clip", bundled / "moving_portrait.mp4"), ("none", tmp_path / "none.mp4")]
     (tmp_path / "none.mp4").write_text("no video")
@@ -52,15 +66,14 @@ def test_a_killed_job_is_seen_and_named_and_the_next_run_clears_it(bundled: Path
         started = subprocess.Popen(
             command, env=environment(tmp_path), cwd=tmp_path, stdout=output, stderr=output
         )
-    seen = until(
-        tmp_path,
-        lambda d: [b for b in d["jobs"] if (b["stage"], b["shard"]) == ("landmarks", "clip")],
-    )
+    landmarks = at_work(tmp_path, "landmarks")
+    seen = status(tmp_path)
     assert seen["running"] is True
     states = {s["sample"]: s["state"] for s in seen["samples"]}
     assert states["clip"] == "running"
     (beat,) = [b for b in seen["jobs"] if (b["stage"], b["shard"]) == ("landmarks", "clip")]
-    os.kill(beat["pid"], signal.SIGKILL)
+    assert beat["pid"] == landmarks.pid
+    landmarks.kill()
     assert started.wait(300) != 0
     output_text = (tmp_path / "output.txt").read_text()
 
@@ -94,9 +107,11 @@ def test_a_killed_run_is_not_shown_as_running(bundled: Path, tmp_path: Path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    until(tmp_path, lambda d: d["jobs"])
+    job = at_work(tmp_path, "landmarks")
+    assert status(tmp_path)["jobs"]
     started.kill()
     started.wait()
+    job.resume()
     until(tmp_path, lambda d: not d["running"] and not d["jobs"])
     assert status(tmp_path)["ended"] is None
 

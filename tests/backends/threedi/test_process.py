@@ -42,7 +42,7 @@ def marked(word: str) -> list[psutil.Process]:
     return found
 
 
-def gone(word: str, seconds: float = 5.0) -> bool:
+def gone(word: str, seconds: float = 60.0) -> bool:
     until = time.monotonic() + seconds
     while marked(word):
         if time.monotonic() > until:
@@ -162,7 +162,7 @@ def test_a_megabyte_without_an_end() -> None:
     ended = python("import sys; sys.stderr.write('x' * (1 << 20)); raise SystemExit(3)")
     assert ended.code == 3 and set("".join(ended.said)) == {"x"}
     assert len(ended.said) <= LINES_KEPT and max(map(len, ended.said)) <= 2000
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_megabytes_of_lines_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -236,9 +236,9 @@ time.sleep(600)
 
 def test_the_time_limit_ends_the_whole_group(mark: str) -> None:
     began = time.monotonic()
-    with pytest.raises(TimeLimitError, match=r"a program was ended after 0\.5 s") as error:
-        python(FORKS, mark, limit=0.5)
-    assert time.monotonic() - began < 4
+    with pytest.raises(TimeLimitError, match=r"a program was ended after 3 s") as error:
+        python(FORKS, mark, limit=3)
+    assert time.monotonic() - began < 60
     assert "threedi.time_limit" in str(error.value)
     assert str(error.value).endswith("It said last:\n  the last word")
     assert gone(mark)
@@ -250,7 +250,7 @@ def test_what_a_program_leaves_behind_ends_with_it(mark: str) -> None:
     began = time.monotonic()
     ended = python(code, mark)
     assert (ended.code, ended.said) == (0, ["done"])
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 60
     assert gone(mark)
 
 
@@ -262,7 +262,7 @@ def test_a_daemon_that_holds_the_pipe_does_not_hold_us(
 import os, time
 if os.fork() == 0:
     os.setsid()
-    for _ in range(20):
+    for _ in range(6000):
         time.sleep(0.1)
         print('still here', flush=True)
     os._exit(0)
@@ -272,7 +272,7 @@ time.sleep(0.2)
     began = time.monotonic()
     ended = python(code, mark)
     assert ended.code == 0 and ended.said[0] == "done"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
     time.sleep(0.3)  # the thread that listened finds the pipe closed, and says nothing of it
     assert not [w for w in recwarn if "Thread" in str(w.category)]
 
@@ -304,7 +304,7 @@ def start_parent(mark: str, alone: bool, first: str = "") -> subprocess.Popen[by
     """A process that runs a child; both are there."""
     code = PARENT.format(first=first, alone=alone, forks=FORKS)
     parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, MARK: mark})
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     wanted = 2 if alone else 4
     while len(marked(mark)) < wanted:
         assert time.monotonic() < until and parent.poll() is None

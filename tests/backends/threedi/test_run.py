@@ -237,9 +237,9 @@ def test_the_time_limit_of_a_program(
     mine.recording.file("pose", mine.options).write_text("old")
     playing(video_from_saved_identity="sleep")
     began = time.monotonic()
-    with pytest.raises(TimeLimitError, match=r"video_from_saved_identity was ended after 1 s") as e:
-        mine.run("fit", limit=1)
-    assert time.monotonic() - began < 5
+    with pytest.raises(TimeLimitError, match=r"video_from_saved_identity was ended after 4 s") as e:
+        mine.run("fit", limit=4)  # time to say something before
+    assert time.monotonic() - began < 60
     assert standin.SAYS in str(e.value)  # what it said before
     assert mine.left() == before
     assert isinstance(e.value, SampleError)
@@ -268,7 +268,7 @@ def test_no_program_outlives_a_killed_job(
     words = [str(installs[FULL]), str(clip), str(tmp_path)]
     job = subprocess.Popen([sys.executable, "-c", RUN, *words])
     children: list[psutil.Process] = []
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while not children and time.monotonic() < until:
         children = [
             c
@@ -279,7 +279,7 @@ def test_no_program_outlives_a_killed_job(
     job.send_signal(signal.SIGKILL)
     job.wait()
     assert children
-    gone, alive = psutil.wait_procs(children, timeout=5)
+    gone, alive = psutil.wait_procs(children, timeout=60)
     assert not alive and gone
 
 

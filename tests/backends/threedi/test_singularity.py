@@ -300,13 +300,13 @@ def test_what_it_says(image: Runtime, double: Double, tmp_path: Path) -> None:
 def test_the_time_limit(image: Runtime, double: Double, tmp_path: Path) -> None:
     double.will(0, b"begun\n", seconds=600, fork=True)
     began = time.monotonic()
-    with pytest.raises(TimeLimitError, match=r"video_detect_face was ended after 1\.5 s") as error:
-        image.run(call(tmp_path, limit=1.5))
-    assert time.monotonic() - began < 6 and "begun" in str(error.value)
+    with pytest.raises(TimeLimitError, match=r"video_detect_face was ended after 4 s") as error:
+        image.run(call(tmp_path, limit=4))
+    assert time.monotonic() - began < 60 and "begun" in str(error.value)
     assert gone(double)
 
 
-def gone(double: Double, seconds: float = 5.0) -> bool:
+def gone(double: Double, seconds: float = 60.0) -> bool:
     until = time.monotonic() + seconds
     while left(double):
         if time.monotonic() > until:
@@ -343,7 +343,7 @@ def test_nothing_outlives_a_killed_job(image: Runtime, double: Double, tmp_path:
     double.will(0, seconds=600, fork=True)
     words = [str(tmp_path / "an image.sif"), str(tmp_path)]
     job = subprocess.Popen([sys.executable, "-c", RUN, *words])
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while not double.record.exists():
         assert time.monotonic() < until and job.poll() is None
         time.sleep(0.05)
