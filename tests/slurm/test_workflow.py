@@ -58,3 +58,19 @@ def test_a_clone_and_the_two_commands_give_the_same_bytes(
     # detection's jobs are one array only where the probes were seen to end together
     assert arrays.count("probe") == len(samples) and set(arrays) <= {"probe", "detect"}
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+
+
+@pytest.mark.parametrize("words", [("snakemake",), ("facemake", "run")])
+def test_no_job_takes_modules_from_the_working_folder(
+    site: Any, project: Path, bundled: Path, tmp_path: Path, words: tuple[str, ...]
+):
+    """Each of its names would be looked at, and what is named like a plugin imported."""
+    sheet(tmp_path, [("portraits", bundled / "portraits")], cache_dir=None)
+    plugin = tmp_path / "snakemake_executor_plugin_planted" / "__init__.py"
+    plugin.parent.mkdir()
+    plugin.write_text("raise SystemExit('a module of the working folder was imported')\n")
+    command = [*words, "--profile", "slurm", "results/probe/portraits.parquet"]
+    if words == ("snakemake",):
+        command += ["--snakefile", str(project / "Snakefile")]
+    site.run(tmp_path, *command)
+    assert (tmp_path / "results" / "probe" / "portraits.parquet").is_file()
