@@ -6,7 +6,7 @@ set -eu
 stack=$1
 recipe=$(cd "$(dirname "$0")/../.." && pwd)
 case $stack in
-    core | mediapipe | dlib | threedi) locks=stacks/$stack.txt ;;
+    core | mediapipe | onnx | onnx-gpu | opencv | dlib | threedi) locks=stacks/$stack.txt ;;
     workflow) locks=default.txt ;;
     cuda) locks="default.txt stacks/cuda.txt" ;;
     *)
@@ -35,8 +35,10 @@ done
 # left, as pip leaves it.
 /opt/env/bin/python -m compileall -qq -j 0 -x '/tests?/' /opt/env/lib || :
 
-if [ "$stack" = cuda ]; then
-    # CUDA's wheels lie where no loader looks
-    ls -d /opt/env/lib/python3*/site-packages/nvidia/*/lib >/etc/ld.so.conf.d/facemake-cuda.conf
-    ldconfig
-fi
+case $stack in
+    cuda | onnx-gpu)
+        # CUDA's wheels lie where no loader looks
+        ls -d /opt/env/lib/python3*/site-packages/nvidia/*/lib >/etc/ld.so.conf.d/facemake-cuda.conf
+        ldconfig
+        ;;
+esac

@@ -69,7 +69,10 @@ class OnnxModel:
         return str(self._session.get_providers()[0])
 
     def __call__(self, pictures: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """The outputs of n pictures, (n, C, H, W): each an array whose first axis is n.
+        """The outputs of n pictures, (n, C, H, W), whose rows follow each other by picture.
+
+        Their first axis is n, or n times the rows of a picture where the network has no other axis
+        for them.
 
         A network that takes a fixed number gets so many at a time, the last ones filled up with
         black; so does one on a GPU, whose results then hang on no batch's length.
@@ -84,7 +87,9 @@ class OnnxModel:
             parts.append(self._session.run(None, {self._input: some}))
         if len(parts) == 1 and n == size:
             return list(parts[0])
-        return [np.concatenate(outputs)[:n] for outputs in zip(*parts, strict=True)]
+        total = len(parts) * size
+        joined = [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+        return [output[: len(output) * n // total] for output in joined]
 
     def close(self) -> None:
         """Free the network."""

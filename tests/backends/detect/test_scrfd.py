@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,16 +14,6 @@ from facemake.errors import ModelError
 from facemake.models import model_path
 
 onnxruntime = pytest.importorskip("onnxruntime")
-
-
-@pytest.fixture
-def models(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FACEMAKE_MODELS", str(shared / "models"))
-    return shared / "models"
-
-
-def picture(path: Path) -> np.ndarray:
-    return np.ascontiguousarray(cv2.imread(str(path))[:, :, ::-1])
 
 
 def decoded_by_cells(path: Path, rgb: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
@@ -55,10 +46,10 @@ def decoded_by_cells(path: Path, rgb: np.ndarray) -> list[tuple[float, np.ndarra
 @pytest.mark.parametrize("backend", ["scrfd", "scrfd-500m"])
 @pytest.mark.parametrize("name", ["multi_face.jpg", "single_face.jpg"])
 def test_boxes_and_points_are_those_of_an_independent_decoding(
-    models: Path, shared: Path, backend: str, name: str
+    models: Path, picture: Callable[[str], np.ndarray], backend: str, name: str
 ):
     row = DETECTORS[backend]
-    rgb = picture(shared / "data" / name)
+    rgb = picture(name)
     wanted = decoded_by_cells(model_path(row.models[0]), rgb)
     (found,) = row.create(row.models[0], 0.5, "cpu")([rgb])
     assert len(found.score) == len(wanted) == (5 if name == "multi_face.jpg" else 1)
@@ -102,3 +93,28 @@ def test_pictures_of_any_shape_are_looked_at(models: Path, shape: tuple[int, int
     row = DETECTORS["scrfd-500m"]
     (found,) = row.create(row.models[0], 0.5, "cpu")([np.full((*shape, 3), 128, np.uint8)])
     assert len(found.score) == 0
+
+
+def test_outputs_without_an_axis_for_pictures_and_a_free_size(
+    own_models: Path, make_network: Callable[..., None]
+):
+    """As those of insightface's packs: (rows, k), and height and width left open."""
+    outputs = {}
+    for kind, width in (("score", 1), ("box", 4), ("points", 10)):
+        for stride in (8, 16, 32):
+            outputs[f"{kind}{stride}"] = np.zeros((2 * (640 // stride) ** 2, width))
+    row = 2 * (10 * 40 + 5)  # at stride 16: row 10, column 5, the first anchor
+    outputs["score16"][row] = 0.9
+    outputs["box16"][row] = 1, 2, 3, 4
+    outputs["points16"][row] = np.arange(10) / 10
+    make_network(own_models / "large.onnx", (1, 3, "h", "w"), outputs)
+    detector = DETECTORS["scrfd-10g"].create("large.onnx", 0.5, "cpu")
+    pictures = [np.zeros((320, 640, 3), np.uint8), np.zeros((1280, 640, 3), np.uint8)]
+    for scale, rgb in ((1, pictures[0]), (0.5, pictures[1])):
+        (found,) = detector([rgb])
+        assert found.score.tolist() == [np.float32(0.9)]
+        corners = np.array([80 - 16, 160 - 32, 80 + 48, 160 + 64]) / scale
+        box = found.bbox[0]
+        assert np.allclose([*(box[:2] + 0.5), *(box[:2] + box[2:] + 0.5)], corners)
+        five = (np.arange(10).reshape(5, 2) * 1.6 + (80, 160)) / scale
+        assert np.allclose(found.keypoints5[0] + 0.5, five, atol=1e-4)

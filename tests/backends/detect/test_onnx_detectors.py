@@ -1,0 +1,185 @@
+"""YOLOv8-face, Ultra-Light and YuNet against decodings of their own making and OpenCV's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facemake.backends.detect import DETECTORS
+from facemake.detections import Detections
+from facemake.errors import ModelError
+from facemake.models import model_path
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+Picture = Callable[[str], np.ndarray]
+NAMES = {"multi_face.jpg": 5, "single_face.jpg": 1}
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def compare(
+    found: Detections, wanted: list[tuple[float, np.ndarray, np.ndarray | None]], faces: int
+) -> None:
+    """Scores, x1 y1 x2 y2 and five points, each by falling score."""
+    assert len(found.score) == len(wanted) == faces
+    for i, (score, corners, five) in enumerate(wanted):
+        assert found.score[i] == pytest.approx(score, abs=1e-3)
+        box = found.bbox[i]
+        assert np.abs([*box[:2], *(box[:2] + box[2:])] - corners).max() < 1
+        if five is None:
+            assert np.isnan(found.keypoints5[i]).all()
+            continue
+        assert np.abs(found.keypoints5[i] - five).max() < 1
+        eyes, mouth = found.keypoints5[i, :2], found.keypoints5[i, 3:]
+        assert eyes[0, 0] < eyes[1, 0] and mouth[0, 0] < mouth[1, 0]  # the image's left first
+        assert eyes[:, 1].max() < found.keypoints5[i, 2, 1] < mouth[:, 1].min()
+
+
+def kept(found: list[tuple[float, np.ndarray, np.ndarray | None]], overlap: float) -> list:
+    found = sorted(found, key=lambda one: -one[0])
+    boxes = [[*c[:2], *(c[2:] - c[:2])] for _, c, _ in found]
+    return [found[i] for i in np.ravel(cv2.dnn.NMSBoxes(boxes, [f[0] for f in found], 0, overlap))]
+
+
+def yolo_input(rgb: np.ndarray) -> tuple[np.ndarray, float, int, int]:
+    scale = 640 / max(rgb.shape[:2])
+    h, w = round(rgb.shape[0] * scale), round(rgb.shape[1] * scale)
+    top, left = (640 - h) // 2, (640 - w) // 2
+    canvas = np.full((640, 640, 3), 114, np.uint8)
+    canvas[top : top + h, left : left + w] = cv2.resize(rgb, (w, h))
+    return canvas.transpose(2, 0, 1)[None].astype(np.float32) / 255, scale, left, top
+
+
+def yolo_by_cells(path: Path, rgb: np.ndarray) -> list:
+    """Cell by cell, as its maker's README has it: DFL is the mean of a softmax over 16 bins."""
+    blob, scale, left, top = yolo_input(rgb)
+    found = []
+    for maps in session(path).run(None, {"images": blob}):
+        stride = 640 // maps.shape[2]
+        for y, x in zip(*np.nonzero(maps[0, 64] > 0), strict=True):
+            values = maps[0, :, y, x].astype(np.float64)
+            sides = []
+            for side in range(4):
+                bins = values[16 * side : 16 * side + 16]
+                share = np.exp(bins) / np.exp(bins).sum()
+                sides.append(sum(i * part for i, part in enumerate(share)))
+            corners = np.array([x + 0.5 - sides[0], y + 0.5 - sides[1],
+                                x + 0.5 + sides[2], y + 0.5 + sides[3]])  # fmt: skip
+            five = [(values[65 + 3 * k] * 2 + x, values[66 + 3 * k] * 2 + y) for k in range(5)]
+            offset = np.array([left, top])
+            found.append(
+                (
+                    1 / (1 + np.exp(-values[64])),
+                    (corners * stride - np.tile(offset, 2)) / scale,
+                    (np.array(five) * stride - offset) / scale,
+                )
+            )
+    return kept(found, 0.5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_yolov8_of_three_maps(models: Path, picture: Picture, name: str):
+    row = DETECTORS["yolov8-face"]
+    rgb = picture(name)
+    (found,) = row.create(row.models[0], 0.5, "cpu")([rgb])
+    compare(found, yolo_by_cells(model_path(row.models[0]), rgb), NAMES[name])
+
+
+def test_yolov8_of_one_list(own_models: Path, make_network: Callable[..., None]):
+    """The form that ultralytics exports: centre, size, score, x, y and visibility of points."""
+    rows = np.zeros((1, 20, 8400))
+    points = [150, 300, 1, 250, 300, 1, 200, 350, 0.9, 160, 400, 1, 240, 400, 1]
+    rows[0, :, 17] = [200, 340, 160, 200, 0.8, *points]
+    rows[0, :, 4000] = [205, 342, 160, 200, 0.7, *points]  # the same face
+    rows[0, :, 8000] = [500, 340, 60, 80, 0.6, *points]
+    rows[0, :, 8001] = [100, 100, 60, 80, 0.4, *points]  # not sure enough
+    make_network(own_models / "mine.onnx", (1, 3, 640, 640), {"output0": rows})
+    detector = DETECTORS["yolov8-face"].create("mine.onnx", 0.5, "cpu")
+    (found,) = detector([np.zeros((640, 1280, 3), np.uint8)])  # half as large, 160 px above
+    assert found.score.tolist() == [np.float32(0.8), np.float32(0.6)]
+    assert np.allclose(found.bbox[0], [240 - 0.5, 160 - 0.5, 320, 400])
+    assert np.allclose(found.keypoints5[0, 2], [400 - 0.5, 380 - 0.5])
+
+
+def test_a_pytorch_file_is_refused_with_the_line_that_exports_it(own_models: Path):
+    (own_models / "yolov8n-face.pt").write_bytes(b"PK")
+    with pytest.raises(ModelError, match=r"yolo export model=yolov8n-face\.pt format=onnx"):
+        DETECTORS["yolov8-face"].create("yolov8n-face.pt", 0.5, "cpu")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ultralight(models: Path, picture: Picture, name: str):
+    row = DETECTORS["ultralight"]
+    rgb = picture(name)
+    blob = (cv2.resize(rgb, (320, 240)).astype(np.float32) - 127) / 128
+    scores, boxes = session(model_path(row.models[0])).run(
+        None, {"input": blob.transpose(2, 0, 1)[None]}
+    )
+    size = np.tile(rgb.shape[1::-1], 2)
+    wanted = [
+        (float(scores[0, i, 1]), boxes[0, i] * size, None)
+        for i in np.flatnonzero(scores[0, :, 1] > 0.7)
+    ]
+    (found,) = row.create(row.models[0], 0.7, "cpu")([rgb])
+    compare(found, kept(wanted, 0.3), NAMES[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_yunet(models: Path, picture: Picture, name: str):
+    row = DETECTORS["yunet"]
+    rgb = picture(name)
+    scale = min(1, 640 / max(rgb.shape[:2]))
+    bgr = cv2.resize(rgb[:, :, ::-1], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    theirs = cv2.FaceDetectorYN.create(str(model_path(row.models[0])), "", bgr.shape[1::-1], 0.7)
+    _, rows = theirs.detect(bgr)
+    wanted = [
+        (float(r[14]), np.array([*r[:2], *(r[:2] + r[2:4])]) / scale, r[4:14].reshape(5, 2) / scale)
+        for r in rows
+    ]
+    (found,) = row.create(row.models[0], 0.7, "cpu")([rgb])
+    compare(found, sorted(wanted, key=lambda one: -one[0]), NAMES[name])
+
+
+FILES = {
+    "yolov8-face": ("yolov8-lite-t.onnx", "scrfd_500m_kps.onnx"),
+    "ultralight": ("version-RFB-320.onnx", "scrfd_500m_kps.onnx"),
+    "yunet": ("yunet_n_640_640.onnx", "scrfd_500m_kps.onnx"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_and_another_network_are_refused_by_name(
+    shared: Path, own_models: Path, name: str
+):
+    row = DETECTORS[name]
+    mine, other = ((shared / "models" / file).read_bytes() for file in FILES[name])
+    (own_models / "cut.onnx").write_bytes(mine[: len(mine) // 2])
+    (own_models / "other.onnx").write_bytes(other)
+    for file in ("cut.onnx", "other.onnx"):
+        with pytest.raises(ModelError, match=file):
+            row.create(file, 0.5, "cpu")
+    with pytest.raises(ModelError, match=f"the model {row.models[0]} is not on this machine"):
+        row.create(row.models[0], 0.5, "cpu")
+
+
+@pytest.mark.parametrize("name", ["scrfd-500m", *FILES])
+def test_pictures_of_any_shape_and_in_any_company(models: Path, picture: Picture, name: str):
+    row = DETECTORS[name]
+    detector = row.create(row.models[0], row.start_score, "cpu")
+    shapes = [(1, 1), (1, 300), (300, 1), (12, 12000), (3000, 4000)]
+    pictures = [np.full((*shape, 3), 128, np.uint8) for shape in shapes]
+    pictures += [picture("multi_face.jpg"), picture("free-mountain-vector-01.jpg")]
+    together = detector(pictures)
+    assert [len(found.score) for found in together] == [0, 0, 0, 0, 0, 5, 0]
+    (alone,) = detector(pictures[5:6])
+    assert alone.bbox.tobytes() == together[5].bbox.tobytes()
+    assert alone.score.tobytes() == together[5].score.tobytes()
