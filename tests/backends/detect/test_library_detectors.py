@@ -24,7 +24,7 @@ def test_the_cascade_of_opencv(picture: Picture):
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     theirs = cascade.detectMultiScale(grey, 1.1, 3, minSize=(24, 24))
     (found,) = row.create(row.models[0], 0.0, "cpu")([rgb])
-    mine = sorted(map(tuple, (found.bbox + [0.5, 0.5, 0, 0]).astype(int).tolist()))
+    mine = sorted(map(tuple, (found.bbox + np.array([0.5, 0.5, 0, 0])).astype(int).tolist()))
     assert mine == sorted(map(tuple, theirs.tolist())) and len(mine) >= 5
     assert (np.diff(found.score) <= 0).all() and ((found.score >= 0) & (found.score < 1)).all()
     assert np.isnan(found.keypoints5).all()

@@ -17,6 +17,9 @@ _MOST = 5000
 _LONGEST = 640
 """px: a larger picture is made this small first. The file that is registered was made for 640, and
 what the network sees of faces of thousands of pixels is nothing that it was trained on."""
+_SMALLEST = 10
+"""px: the smallest faces that it was made for (OpenCV's face_detection_yunet). In a strip that is
+narrower it sees faces at the rim of the padding."""
 
 
 class YuNet:
@@ -56,6 +59,8 @@ class YuNet:
         if scale < 1:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
+        if min(bgr.shape[:2]) < _SMALLEST:
+            return Detections(*(np.zeros((0, *s), np.float32) for s in ((4,), (), (5, 2))))
         self._network.setInputSize((bgr.shape[1], bgr.shape[0]))
         _, found = self._network.detect(bgr)
         rows = np.zeros((0, 15), np.float32) if found is None else found
