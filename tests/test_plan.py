@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -9,7 +10,16 @@ import pytest
 
 from facemake import hashes, plan, segments
 from facemake.errors import ConfigError
-from facemake.samples import Sample, plan_file, read_shard, shard_text
+from facemake.provenance import digest
+from facemake.samples import (
+    PlanRow,
+    Sample,
+    people_digest,
+    plan_file,
+    read_shard,
+    samples_digest,
+    shard_text,
+)
 from makemedia import public_folder, unprivileged, write_video
 
 
@@ -46,6 +56,31 @@ def test_a_plan_file_gives_its_samples_back(tmp_path: Path):
     file = tmp_path / "p.tsv"
     file.write_bytes(shard_text(samples).encode("utf-8", "surrogateescape"))
     assert read_shard(file) == samples
+
+
+NAMES = ("a", 'q"uo\\te', "Ünïcode näme", "tab\tand\nline", os.fsdecode(b"\xff"), "\x7f\x01/")
+
+
+def test_digests_of_samples_are_those_of_their_lists():
+    rows = [
+        PlanRow(name, f"/x/{path}", name, start, end, split, sha, bool(reason), reason)
+        for name, path in itertools.product(NAMES, NAMES)
+        for start, end in ((None, None), (0.1, None), (None, 1e16), (1.0, 2.5))
+        for split in (None, "train")
+        for sha in (None, "ab")
+        for reason in ("", 'said "no"')
+    ]
+    listed = [
+        [r.sample, os.path.basename(r.path), r.sha256, r.start, r.end, r.excluded, r.reason]
+        for r in rows
+    ]
+    assert samples_digest(rows) == digest(listed)
+    assert samples_digest([]) == digest([])
+    samples = [Sample(**{**r._asdict(), "path": Path(r.path)}) for r in rows]
+    assert samples_digest(samples) == digest(
+        [[one[0], s.path.name, *one[2:]] for s, one in zip(samples, listed, strict=True)]
+    )
+    assert people_digest(rows) == digest([[r.sample, r.subject, r.split] for r in rows])
 
 
 def test_an_added_clip_touches_one_pack(folder: Path):

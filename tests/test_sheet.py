@@ -114,6 +114,61 @@ def test_a_misspelt_column_is_told_with_its_neighbour(folder: Path):
     assert "the column path is missing" in text
 
 
+def test_cells_beyond_the_columns_are_refused_and_those_left_out_are_empty(folder: Path):
+    text = refusal(
+        folder,
+        "sample\tpath\tsubject\n"
+        "a\tclip.mp4\n"
+        "b\tclip.mp4\t\t\n"
+        "c\tclip.mp4\tC\tx\n"
+        "../d\tclip.mp4\n",
+    )
+    assert text.splitlines()[1:] == [
+        f"  {folder / 'samples.tsv'}:4: has 4 cells for 3 columns; is a tab wrong?",
+        f"  {folder / 'samples.tsv'}:5: sample name '../d' is not safe as a file name; use letters, "
+        "digits, space and . _ - + = @ , and start with a letter or digit",
+    ]
+
+
+def test_lines_may_end_as_on_other_systems(folder: Path):
+    for end in ("\r\n", "\r"):
+        (folder / "s.tsv").write_bytes(f"sample\tpath{end}{end}a\tclip.mp4".encode())
+        rows = read_samples(settings.filled({"samples": str(folder / "s.tsv")})).rows
+        assert [(row.sample, row.path) for row in rows] == [("a", str(folder / "clip.mp4"))]
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("sample\tpath\tpath", ":1: the column path stands there twice; delete one"),
+        ("sample\tpath\t", ":1: column 3 has no name; there are sample, path"),
+        ("", ":1: the column sample is missing (are the columns parted by tabs?)"),
+        ("sample,path", ":1: sample,path is no column; did you mean sample?"),
+    ],
+)
+def test_a_wrong_header_is_refused(folder: Path, header: str, words: str):
+    assert words in refusal(folder, f"{header}\na\tclip.mp4\tx\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("./clip.mp4", "clip.mp4"),
+        ("pictures/../clip.mp4", "clip.mp4"),
+        ("pictures//..//clip.mp4", "clip.mp4"),
+        ("pictures/", "pictures"),
+        (".", ""),
+        (".pictures.d/a.b.mp4", ".pictures.d/a.b.mp4"),
+    ],
+)
+def test_paths_are_made_straight(folder: Path, given: str, found: str):
+    (folder / ".pictures.d").mkdir()
+    (folder / ".pictures.d" / "a.b.mp4").write_bytes(b"x")
+    for path in (given, f"{folder}/{given}"):
+        (row,) = read_samples(sheet(folder, f"sample\tpath\na\t{path}\n")).rows
+        assert Path(row.path) == folder / found
+
+
 def test_a_subject_in_two_splits_is_refused(folder: Path):
     text = refusal(
         folder,

@@ -14,21 +14,23 @@ import os
 import shutil
 import socket
 import sqlite3
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facemake.errors import ConfigError, FacemakeError
 from facemake.exports import drop_broken
 from facemake.exports import set_aside as set_exports_aside
-from facemake.provenance import digest
 from facemake.runtime import runs
 from facemake.runtime.atomic import write_text
 from facemake.samples import (
     RESERVED,
     WORK,
     PlanRow,
+    people_digest,
     plan_file,
     samples_digest,
     shard_text,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LARGEST_UNPACKED = 500
+_NAME = attrgetter("sample")
 
 STAGE_FOLDERS = (
     "probe",
@@ -255,7 +258,7 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
         config=full,
         shards=list(packs),
         media={shard: samples_digest(members) for shard, members in packs.items()},
-        people={shard: _people(members) for shard, members in packs.items()},
+        people={shard: people_digest(members) for shard, members in packs.items()},
         recipes={
             stage: recipes.recipe(stage, full).to_dict()
             for stage in stages(full)
@@ -311,10 +314,6 @@ def _containers(config: Mapping[str, Any], memo: HashMemo) -> dict[str, str]:
     return identities
 
 
-def _people(members: Sequence[PlanRow]) -> str:
-    return digest([[m.sample, m.subject, m.split] for m in members])
-
-
 def _packs(samples: Sequence[PlanRow], shards: int | None) -> dict[str, list[PlanRow]]:
     """Shard name -> its samples by name.
 
@@ -328,14 +327,14 @@ def _packs(samples: Sequence[PlanRow], shards: int | None) -> dict[str, list[Pla
                 f"{len(samples)} samples would be {len(samples)} jobs a stage: set `shards:` in "
                 f"the config; {suggestion} gives about 100 samples a job"
             )
-        return {s.sample: [s] for s in sorted(samples, key=lambda s: s.sample)}
+        return {s.sample: [s] for s in sorted(samples, key=_NAME)}
     digits = len(str(shards - 1))
-    packs: dict[int, list[PlanRow]] = {}
+    packs: dict[int, list[PlanRow]] = defaultdict(list)
     for sample in samples:
         name = hashlib.sha256(sample.sample.encode()).digest()
-        packs.setdefault(int.from_bytes(name[:8], "big") % shards, []).append(sample)
+        packs[int.from_bytes(name[:8], "big") % shards].append(sample)
     return {
-        f"pack{index:0{digits}d}of{shards}": sorted(packs[index], key=lambda s: s.sample)
+        f"pack{index:0{digits}d}of{shards}": sorted(packs[index], key=_NAME)
         for index in sorted(packs)
     }
 

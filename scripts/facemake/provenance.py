@@ -83,7 +83,16 @@ class Recipe:
 
 def digest(document: object) -> str:
     """SHA-256 of a JSON document, independent of the order of keys."""
-    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return text_digest(json_text(document))
+
+
+def json_text(document: object) -> str:
+    """The one JSON text of a document, whatever the order of its keys."""
+    return json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of a text, as lower-case hexadecimal."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 

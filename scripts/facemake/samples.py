@@ -7,11 +7,12 @@ import io
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from json.encoder import encode_basestring as _json
 from pathlib import Path
 from typing import NamedTuple
 
 from facemake.errors import FacemakeError
-from facemake.provenance import digest
+from facemake.provenance import json_text, text_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +82,30 @@ def samples_digest(samples: Iterable[Sample | PlanRow]) -> str:
     would look the same to it: this list does not. Subjects and splits are not in it: they decide
     nothing before the training set.
     """
-    return digest(
-        [
-            # the file's name is in it: it decides how a file is read, and reasons quote it
-            [s.sample, os.path.basename(s.path), s.sha256, s.start, s.end, s.excluded, s.reason]  # noqa: PTH119
-            for s in samples
-        ]
+    return _digest_of_list(
+        # the file's name is in it: it decides how a file is read, and reasons quote it
+        [s.sample, os.path.basename(s.path), s.sha256, s.start, s.end, s.excluded, s.reason]  # noqa: PTH119
+        if s.excluded or s.start is not None or s.end is not None or s.reason or s.sha256 is None
+        else f"[{_json(s.sample)},{_json(str(s.path).rpartition('/')[2])},{_json(s.sha256)}"
+        ',null,null,false,""]'
+        for s in samples
     )
+
+
+def people_digest(samples: Iterable[Sample | PlanRow]) -> str:
+    """SHA-256 of the ordered [sample, subject, split] list of a shard."""
+    return _digest_of_list(
+        [s.sample, s.subject, s.split]
+        if s.split is not None
+        else f"[{_json(s.sample)},{_json(s.subject)},null]"
+        for s in samples
+    )
+
+
+def _digest_of_list(items: Iterable[str | list[object]]) -> str:
+    """`digest` of a list, of which some items are the JSON text that it would make of them."""
+    texts = (item if isinstance(item, str) else json_text(item) for item in items)
+    return text_digest(f"[{','.join(texts)}]")
 
 
 def plan_file(shard: str, work: Path = WORK) -> Path:

@@ -9,13 +9,11 @@ import mimetypes
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any
-
-import pandas as pd
 
 from facemake.errors import ConfigError
 from facemake.hashes import FileState, HashMemo
@@ -32,7 +30,9 @@ LONGEST_NAME = 150
 
 # Letters and digits of any script, then what no shell, URL or file system trips over.
 SAFE_NAME = re.compile(r"[^\W_][\w .+=@,-]*", re.UNICODE)
-_PERIODIC = re.compile(r"(.+)\1{19}$")
+# What is certainly safe, but for its length: nearly all names, in one look.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9](?:[\w +=@,-]|\.(?!\.))*(?<![ .])", re.ASCII)
+_PERIODS = 20
 _YES = frozenset({"1", "yes", "true", "x"})
 # What Python's own table of types may lack.
 _VIDEO_SUFFIXES = frozenset(
@@ -40,6 +40,23 @@ _VIDEO_SUFFIXES = frozenset(
     | {".ts", ".vob", ".webm", ".wmv"}
 )
 _NO = frozenset({"", "0", "no", "false"})
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The cells of a sheet, or of what stands for one.
+
+    Attributes:
+        lines: where each row stands in the file.
+        columns: name -> the cells of each row; a column that is not there is in no row.
+    """
+
+    lines: Sequence[int]
+    columns: dict[str, list[str]]
+
+    def column(self, name: str) -> list[str]:
+        """The cells of a column, empty where it is not there."""
+        return self.columns.get(name) or [""] * len(self.lines)
 
 
 @dataclass(frozen=True)
@@ -65,7 +82,9 @@ class Rows:
             states = [_state(path) for path in paths]
             names = [file.name for file in files]
             hashes[i] = digest(list(zip(names, memo.sha256(paths, states), strict=True)))
-        return [row._replace(sha256=sha) for row, sha in zip(self.rows, hashes, strict=True)]
+        columns = list(zip(*self.rows, strict=True))
+        columns[PlanRow._fields.index("sha256")] = tuple(hashes)
+        return list(map(PlanRow._make, zip(*columns, strict=True)))
 
     def sizes(self) -> list[int]:
         """Bytes of each row's file; 0 for a folder and for what is not looked at."""
@@ -93,27 +112,25 @@ def read_samples(config: Mapping[str, Any]) -> Rows:
         ConfigError: all lines that are wrong, each with its cure.
     """
     if config["input_dir"]:
-        frame, origin = _from_folder(Path(config["input_dir"])), Path(config["input_dir"])
-        base = Path.cwd()
+        origin, base = Path(config["input_dir"]), Path.cwd()
+        table, problems = _from_folder(origin), _Problems(origin)
     elif config["samples"]:
         origin = Path(config["samples"])
-        frame, base = _from_sheet(origin), origin.resolve().parent
+        problems, base = _Problems(origin), origin.resolve().parent
+        table = _from_sheet(origin, problems)
     else:
         raise ConfigError("config: set `samples` (a sheet) or `input_dir` (a folder)")
-    return _checked(frame, origin, base, config)
+    if not table.lines:
+        problems.refuse()
+        raise ConfigError(f"  {origin}: has no samples; add a line a video or image folder")
+    return _checked(table, base, config, problems)
 
 
-def _from_sheet(path: Path) -> pd.DataFrame:
+def _from_sheet(path: Path, problems: _Problems) -> _Table:
     try:
-        frame = pd.read_csv(
-            path,
-            sep="\t",
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            skip_blank_lines=False,
-            quoting=csv.QUOTE_NONE,  # a quote is a letter like any other: no cell spans lines
-        )
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            # a quote is a letter like any other: no cell spans lines
+            header, *rows = [*csv.reader(handle, "excel-tab", quoting=csv.QUOTE_NONE)] or [[]]
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: there is no such sample sheet; write one (columns sample and path, tabs "
@@ -123,64 +140,78 @@ def _from_sheet(path: Path) -> pd.DataFrame:
         raise ConfigError(
             f"{path}: is not in UTF-8; save it as tab-separated text in UTF-8"
         ) from None
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+    except (OSError, csv.Error) as error:
         raise ConfigError(f"{path}: cannot be read as a tab-separated table ({error})") from None
-    frame.index = pd.RangeIndex(2, len(frame) + 2)  # the line in the file
-    problems = []
-    for column in frame.columns:
-        if column not in COLUMNS:
-            near = difflib.get_close_matches(str(column), COLUMNS, 1)
+    for place, column in enumerate(header):
+        if column in header[:place]:
+            problems.add(1, f"the column {column} stands there twice; delete one")
+        elif not column:
+            problems.add(1, f"column {place + 1} has no name; there are {', '.join(COLUMNS)}")
+        elif column not in COLUMNS:
+            near = difflib.get_close_matches(column, COLUMNS, 1)
             cure = f"did you mean {near[0]}?" if near else f"there are {', '.join(COLUMNS)}"
-            problems.append(f"  {path}:1: {column} is no column; {cure}")
+            problems.add(1, f"{column} is no column; {cure}")
     for column in ("sample", "path"):
-        if column not in frame.columns:
-            problems.append(
-                f"  {path}:1: the column {column} is missing (are the columns parted by tabs?)"
-            )
-    if problems:
-        raise ConfigError("the sample sheet is refused:\n" + "\n".join(problems))
-    blank = (frame == "").all(axis=1)
-    return frame[~blank]
+        if column not in header:
+            problems.add(1, f"the column {column} is missing (are the columns parted by tabs?)")
+    problems.refuse()
+    lines: list[int] = []
+    kept: list[list[str]] = []
+    width = len(header)
+    for line, row in enumerate(rows, 2):
+        if any(row):
+            if len(row) != width:
+                if any(row[width:]):
+                    problems.add(line, f"has {len(row)} cells for {width} columns; is a tab wrong?")
+                row = (row + [""] * width)[:width]
+            lines.append(line)
+            kept.append(row)
+    return _Table(lines, dict(zip(header, map(list, zip(*kept, strict=True)), strict=False)))
 
 
-def _from_folder(folder: Path) -> pd.DataFrame:
+def _from_folder(folder: Path) -> _Table:
     """A row for each video, image and folder of images directly in `folder`."""
+    inside = os.path.join(os.path.abspath(folder), "")  # noqa: PTH100, PTH118
+    names: list[str] = []
+    folders: set[str] = set()
+    others: set[str] = set()
     try:
-        with os.scandir(folder.absolute()) as scan:
-            entries = sorted(
-                (entry.name, entry.path, entry.is_dir(), entry.is_file())
-                for entry in scan
-                if not entry.name.startswith(".")
-            )
+        with os.scandir(inside) as scan:
+            for entry in scan:
+                name = entry.name
+                if not name.startswith("."):
+                    names.append(name)
+                    if entry.is_dir():
+                        folders.add(name)
+                    elif not entry.is_file():
+                        others.add(name)
     except OSError as error:
         raise ConfigError(
             f"config: input_dir {folder} cannot be read ({error.strerror}); give a folder with "
             "videos, images or folders of images"
         ) from None
-    suffixes = [os.path.splitext(name)[1].lower() for name, *_ in entries]  # noqa: PTH122
-    known = {suffix: _is_media(suffix) for suffix in set(suffixes)}
-    media = [
-        entry
-        for entry, suffix in zip(entries, suffixes, strict=True)
-        if entry[2] or (known[suffix] and entry[3])
-    ]
-    if len(media) < len(entries):
-        others = sorted({name for name, *_ in entries} - {name for name, *_ in media})
-        listed = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+    names.sort()
+    parted = list(map(os.path.splitext, names))
+    known = {suffix: _is_media(suffix.lower()) for suffix in {suffix for _, suffix in parted}}
+    stems: list[str] = []
+    paths: list[str] = []
+    passed_over: list[str] = []
+    for name, (stem, suffix) in zip(names, parted, strict=True):
+        is_folder = name in folders
+        if is_folder or (known[suffix] and name not in others):
+            stems.append(name if is_folder else stem)
+            paths.append(inside + name)
+        else:
+            passed_over.append(name)
+    if passed_over:
         logger.warning(
             "input_dir: passed over %d files that are no video or image: %s",
-            len(others),
-            listed,
+            len(passed_over),
+            ", ".join(passed_over[:5]) + (", ..." if len(passed_over) > 5 else ""),
         )
-    entries = media
-    if not entries:
+    if not paths:
         raise ConfigError(f"config: input_dir {folder} has no video, image or folder in it")
-    stems = [name if is_dir else os.path.splitext(name)[0] for name, _, is_dir, _ in entries]  # noqa: PTH122
-    return pd.DataFrame(
-        {"sample": _safe_names(stems), "path": [path for _, path, *_ in entries]},
-        index=pd.RangeIndex(1, len(entries) + 1),
-        dtype=str,
-    )
+    return _Table(range(1, len(paths) + 1), {"sample": _safe_names(stems), "path": paths})
 
 
 def _is_media(suffix: str) -> bool:
@@ -190,6 +221,8 @@ def _is_media(suffix: str) -> bool:
 
 def _safe_names(stems: list[str]) -> list[str]:
     """Sample names from file names: unsafe characters become `_`, equal ones get a number."""
+    if _are_plain(stems):
+        return stems
     taken: set[str] = set()
     names = []
     for stem in stems:
@@ -202,7 +235,7 @@ def _safe_names(stems: list[str]) -> list[str]:
         text = re.sub(r"[^\w .+=@,-]", "_", text)
         text = text.encode()[: LONGEST_NAME - 8].decode(errors="ignore")
         text = re.sub(r"\.{2,}", ".", re.sub(r"^[\W_]+", "", text)).rstrip(" .") or "sample"
-        if _PERIODIC.search(text):
+        if _is_periodic(text):
             text += "-"
         name, number = text, 1
         while name.casefold() in taken or name in RESERVED:
@@ -230,13 +263,9 @@ class _Problems:
             raise ConfigError("the sample sheet is refused:\n" + "\n".join(lines))
 
 
-def _checked(frame: pd.DataFrame, origin: Path, base: Path, config: Mapping[str, Any]) -> Rows:
-    if not len(frame):
-        raise ConfigError(f"  {origin}: has no samples; add a line a video or image folder")
-    frame = frame.reindex(columns=list(COLUMNS), fill_value="")
-    lines: list[int] = frame.index.tolist()
-    column: dict[str, list[str]] = {name: frame[name].tolist() for name in COLUMNS}
-    problems = _Problems(origin)
+def _checked(table: _Table, base: Path, config: Mapping[str, Any], problems: _Problems) -> Rows:
+    lines = table.lines
+    column = {name: table.column(name) for name in COLUMNS}
     _check_names(lines, column["sample"], problems)
     excluded = _yes(lines, column["exclude"], problems)
     paths, states, folders = _located(lines, column["path"], excluded, str(base), problems)
@@ -251,24 +280,48 @@ def _checked(frame: pd.DataFrame, origin: Path, base: Path, config: Mapping[str,
     subjects = [s or n for s, n in zip(column["subject"], column["sample"], strict=True)]
     _check_splits(lines, subjects, column["split"], config, problems)
     problems.refuse()
-    rows = [
-        PlanRow(
-            sample=column["sample"][i],
-            path=paths[i],
-            subject=subjects[i],
-            start=starts[i],
-            end=ends[i],
-            split=column["split"][i] or None,
-            sha256=None,
-            excluded=excluded[i],
-            reason=(column["reason"][i] or "excluded by the sample sheet") if excluded[i] else "",
-        )
-        for i in range(len(lines))
+    reasons = [
+        (reason or "excluded by the sample sheet") if out else ""
+        for out, reason in zip(excluded, column["reason"], strict=True)
     ]
-    return Rows(rows, states, folders)
+    cells = {
+        "sample": column["sample"],
+        "path": paths,
+        "subject": subjects,
+        "start": starts,
+        "end": ends,
+        "split": [split or None for split in column["split"]],
+        "sha256": [None] * len(lines),
+        "excluded": excluded,
+        "reason": reasons,
+    }
+    ordered = (cells[name] for name in PlanRow._fields)
+    return Rows(list(map(PlanRow._make, zip(*ordered, strict=True))), states, folders)
 
 
-def _check_names(lines: list[int], names: list[str], problems: _Problems) -> None:
+def _are_plain(names: Sequence[str]) -> bool:
+    """Whether all names are safe and each is another, in any case; False where that is not sure."""
+    return (
+        all(map(_PLAIN_NAME.fullmatch, names))
+        and len(set(map(str.casefold, names))) == len(names)
+        and RESERVED.isdisjoint(names)
+        and all(
+            len(name) <= LONGEST_NAME and not _is_periodic(name)
+            for name in names
+            if len(name) >= _PERIODS
+        )
+    )
+
+
+def _is_periodic(name: str) -> bool:
+    """Whether the name ends in one thing said twenty times."""
+    longest = len(name) // _PERIODS
+    return any(name.endswith(name[-n:] * _PERIODS) for n in range(1, longest + 1))
+
+
+def _check_names(lines: Sequence[int], names: list[str], problems: _Problems) -> None:
+    if _are_plain(names):
+        return
     first: dict[str, int] = {}
     for line, name in zip(lines, names, strict=True):
         fault = _name_fault(name)
@@ -283,15 +336,18 @@ def _check_names(lines: list[int], names: list[str], problems: _Problems) -> Non
 
 
 def _located(
-    lines: list[int], given: list[str], excluded: list[bool], base: str, problems: _Problems
+    lines: Sequence[int], given: list[str], excluded: list[bool], base: str, problems: _Problems
 ) -> tuple[list[str], list[FileState | None], list[int]]:
     paths: list[str] = []
     states: list[FileState | None] = []
     folders: list[int] = []
+    inside = os.path.join(base, "")  # noqa: PTH118
     for i, (line, text) in enumerate(zip(lines, given, strict=True)):
-        path = text
-        if text[:1] != "/" or "/." in text or "//" in text:
+        # what need not be made straight, which is slow
+        if "/." in text or "//" in text or text[:1] in ("", ".") or text[-1:] == "/":
             path = os.path.normpath(os.path.join(base, text))  # noqa: PTH118
+        else:
+            path = text if text[0] == "/" else inside + text
         state: FileState | None = None
         try:
             if excluded[i]:  # not looked at: its file may have been deleted for good reason
@@ -318,9 +374,11 @@ def _located(
 
 
 def _seconds(
-    lines: list[int], texts: list[str], column: str, problems: _Problems
+    lines: Sequence[int], texts: list[str], column: str, problems: _Problems
 ) -> list[float | None]:
     values: list[float | None] = []
+    if not any(texts):
+        return [None] * len(texts)
     for line, text in zip(lines, texts, strict=True):
         value: float | None = None
         if text:
@@ -335,7 +393,9 @@ def _seconds(
     return values
 
 
-def _yes(lines: list[int], texts: list[str], problems: _Problems) -> list[bool]:
+def _yes(lines: Sequence[int], texts: list[str], problems: _Problems) -> list[bool]:
+    if not any(texts):
+        return [False] * len(texts)
     for line, text in zip(lines, texts, strict=True):
         if text and text.strip().lower() not in _YES | _NO:
             problems.add(line, f"exclude is {text!r}; write yes or leave it empty")
@@ -343,7 +403,7 @@ def _yes(lines: list[int], texts: list[str], problems: _Problems) -> list[bool]:
 
 
 def _check_splits(
-    lines: list[int],
+    lines: Sequence[int],
     subjects: list[str],
     splits: list[str],
     config: Mapping[str, Any],
@@ -373,7 +433,7 @@ def _name_fault(name: str) -> str | None:
         return f"is reserved; these are: {', '.join(sorted(RESERVED))}"
     if len(name.encode()) > LONGEST_NAME:
         return f"is longer than {LONGEST_NAME} bytes"
-    if _PERIODIC.search(name):
+    if _is_periodic(name):
         return "ends in one thing said twenty times, which Snakemake takes for an endless loop"
     if not SAFE_NAME.fullmatch(name) or name.endswith((" ", ".")) or ".." in name:
         return (
