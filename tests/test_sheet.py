@@ -117,17 +117,11 @@ def test_a_misspelt_column_is_told_with_its_neighbour(folder: Path):
 def test_cells_beyond_the_columns_are_refused_and_those_left_out_are_empty(folder: Path):
     text = refusal(
         folder,
-        "sample\tpath\tsubject\n"
-        "a\tclip.mp4\n"
-        "b\tclip.mp4\t\t\n"
-        "c\tclip.mp4\tC\tx\n"
-        "../d\tclip.mp4\n",
+        "sample\tpath\tsubject\na\tclip.mp4\nb\tclip.mp4\t\t\nc\tclip.mp4\tC\tx\n../d\tclip.mp4\n",
     )
-    assert text.splitlines()[1:] == [
-        f"  {folder / 'samples.tsv'}:4: has 4 cells for 3 columns; is a tab wrong?",
-        f"  {folder / 'samples.tsv'}:5: sample name '../d' is not safe as a file name; use letters, "
-        "digits, space and . _ - + = @ , and start with a letter or digit",
-    ]
+    cells, name = text.splitlines()[1:]
+    assert cells.endswith("samples.tsv:4: has 4 cells for 3 columns; is a tab wrong?")
+    assert "samples.tsv:5: sample name '../d' is not safe" in name
 
 
 def test_lines_may_end_as_on_other_systems(folder: Path):
