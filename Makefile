@@ -8,7 +8,7 @@ LOCKED := $(PIP) --no-deps --require-hashes --no-build-isolation
 CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: demo demo-3di slurm test test-containers test-slurm containers lint format bench lock clean help
+.PHONY: demo demo-3di demo-extract slurm test test-containers test-slurm containers lint format bench lock clean help
 
 demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -26,6 +26,18 @@ demo-3di: .venv/default  ## The same sample through engine 3di, on a stand-in: i
 	@echo "Made by a STAND-IN for 3DI, with made up numbers. Yours: threedi.runtime in the config,"
 	@echo "BITBOX_3DI, BITBOX_3DI_LITE or BITBOX_DOCKER; containers/3di has the recipe of an image."
 	@echo "The report: $(CURDIR)/results-3di/report/index.html; raw files: results-3di/3di/"
+
+# The second one ends in a message where the weights of retinaface are not on this machine.
+demo-extract: .venv/default  ## Faces of the bundled sample as picture files
+	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
+	$(BIN)/facemake extract resources/bundled/portraits resources/bundled/moving_portrait.mp4 \
+	    --out results-extract/mediapipe --frame-step 5
+	@echo
+	@echo "The same portraits with retinaface, whose weights no package carries:"
+	@$(BIN)/facemake extract resources/bundled/portraits --out results-extract/retinaface \
+	    --backend retinaface || test $$? -eq 2
+	@echo
+	@echo "The crops and their table: $(CURDIR)/results-extract/mediapipe"
 
 slurm: .venv/slurm  ## Let snakemake send jobs to a SLURM cluster (profiles/slurm)
 
@@ -105,7 +117,7 @@ lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (
 	        || exit 1; done
 
 clean:  ## Delete the results and the run's own folder; the environment and the cache stay
-	rm -rf results results-3di .facemake .snakemake
+	rm -rf results results-3di results-extract .facemake .snakemake
 
 help:  ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18

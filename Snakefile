@@ -50,6 +50,7 @@ else:
 include: "rules/expressions.smk"
 include: "rules/aus.smk"
 include: "rules/embed.smk"
+include: "rules/extract.smk"
 include: "rules/dataset.smk"
 include: "rules/report.smk"
 

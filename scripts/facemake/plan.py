@@ -56,6 +56,8 @@ STAGE_FOLDERS = (
     "expressions",
     "aus",
     "embeddings",
+    "extract",
+    "crops",
     "dataset",
     "counts",
     "report/samples",

@@ -147,3 +147,18 @@ def convert(points: NDArray[Any], source: str, target: str) -> NDArray[Any]:
     if points.ndim < 2 or points.shape[-2] != N_POINTS.get(source):
         raise ValueError(f"{source} has {N_POINTS.get(source)} points, got an array {points.shape}")
     return points[..., subset(source, target), :]
+
+
+def five_points(ibug51: NDArray[Any]) -> NDArray[np.float32]:
+    """Middles of the eyes, tip of the nose and corners of the mouth, image-left first.
+
+    Args:
+        ibug51: (51, 2) px.
+
+    Returns:
+        (5, 2) float32 px, in the order of `keypoints5`.
+    """
+    points = np.asarray(ibug51, np.float32)
+    eyes = [points[IBUG51_GROUPS[side]].mean(axis=0) for side in ("le", "re")]
+    tip, left, right = (points[index - 17] for index in (30, 48, 54))
+    return np.stack([*eyes, tip, left, right])

@@ -125,10 +125,20 @@ def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
     """Keys that are good by themselves and do not go together: where, and what is wrong."""
     from facemake.backends.detect import DETECTORS
     from facemake.backends.landmarks import LANDMARKERS
+    from facemake.extraction.settings import TEMPLATES
 
-    if config["engine"] != "native":
-        return []
     found: list[tuple[tuple[str, ...], str]] = []
+    crops = config["extract"]
+    if crops["padding"] is not None and TEMPLATES[crops["template"]].padding is None:
+        found.append(
+            (
+                ("extract", "padding"),
+                f"is of no use with the template {crops['template']}, which fixes how large a face "
+                "is; set it to null",
+            )
+        )
+    if config["engine"] != "native":
+        return found
     chosen: dict[str, tuple[str, Mapping[str, Backend]]] = {
         "detect.backend": (config["detect"]["backend"], DETECTORS),
         "landmarks.backend": (config["landmarks"]["backend"], LANDMARKERS),

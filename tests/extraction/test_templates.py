@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facemake.backends.detect import DETECTORS
 from facemake.errors import ConfigError
-from facemake.extraction.cutting import CropSettings, Cutter
+from facemake.extraction.cutting import Cutter
+from facemake.extraction.settings import TEMPLATES, CropSettings
 from facemake.extraction.templates import (
     ARCFACE,
-    TEMPLATES,
     crop_face_from_frame,
     cut_arcface,
     cut_box,
@@ -131,22 +132,30 @@ def settings(template: str, padding: float | None = None, **other: object) -> Cr
 
 
 def test_a_face_without_eyes_is_a_square_and_says_so():
-    cut = Cutter("mediapipe", settings("arcface112"))(noise(200, 200), BOX, NO_POINTS)
+    cut = Cutter.of("mediapipe", settings("arcface112"))(noise(200, 200), BOX, NO_POINTS)
     assert cut.status is CropStatus.NO_EYES and "square around the box" in cut.reason
     assert cut.crop is not None and cut.crop.pixels.shape == (112, 112, 3)
     assert cut.aligned_by == ""
+
+
+def test_who_finds_the_eyes_is_the_detectors_row():
+    for name, row in DETECTORS.items():
+        assert settings("arcface112").eyes(row) == row.eyes
+        assert settings("raw").models(name) == ()
+    assert settings("arcface112").models("opencv") == ("haar_eye",)
+    assert settings("arcface112").models("scrfd") == ()
 
 
 def test_a_box_outside_of_the_picture_has_no_crop():
     far = BOX + np.array([900, 0, 0, 0], np.float32)
     for template in TEMPLATES:
         if template != "openface112":
-            cut = Cutter("mediapipe", settings(template))(noise(200, 200), far, NO_POINTS)
+            cut = Cutter.of("mediapipe", settings(template))(noise(200, 200), far, NO_POINTS)
             assert cut.crop is None and cut.status is CropStatus.OUTSIDE
 
 
 def test_openface_without_landmarks_says_so():
-    cutter = Cutter("mediapipe", settings("openface112"))
+    cutter = Cutter.of("mediapipe", settings("openface112"))
     cut = cutter(noise(200, 200), BOX, NO_POINTS)  # noise is no face
     cutter.close()
     assert cut.status is CropStatus.NO_LANDMARKS and cut.crop is not None
@@ -158,6 +167,7 @@ def test_openface_without_landmarks_says_so():
         ({"template": "arcface"}, "there is no template arcface; there are arcface112, "),
         ({"template": "arcface112", "padding": 0.1}, "fixes how large a face is"),
         ({"template": "raw", "padding": -1.0}, "0 to 10, not -1"),
+        ({"template": "openface112", "landmarks": "3di"}, "no landmarks 3di; there are mediapipe"),
         ({"template": "raw", "format": "gif"}, "jpg or png, not gif"),
         ({"template": "raw", "quality": 0}, "1 to 100, not 0"),
     ],

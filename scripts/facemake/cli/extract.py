@@ -8,8 +8,7 @@ from typing import Any
 
 from facemake.backends.detect import DETECTORS
 from facemake.backends.landmarks import LANDMARKERS
-from facemake.extraction.encoding import FORMATS, QUALITY
-from facemake.extraction.templates import DEFAULT, TEMPLATES
+from facemake.extraction.settings import DEFAULT, FORMATS, QUALITY, TEMPLATES
 from facemake.models import use_models_dir
 
 _BACKENDS = [name for name, row in DETECTORS.items() if row.stack != "threedi"]
@@ -38,7 +37,6 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--backend",
-        choices=_BACKENDS,
         default=_DEFAULT_BACKEND,
         metavar="NAME",
         help=f"the detector ({_DEFAULT_BACKEND}): {', '.join(_BACKENDS)}",

@@ -11,9 +11,11 @@ from facemake.backends import Backend
 from facemake.backends.aus import AU_ESTIMATORS
 from facemake.backends.detect import AS_EXPECTED, DETECTORS
 from facemake.backends.embed import EMBEDDERS
+from facemake.backends.eyes import EYE_FINDERS
 from facemake.backends.landmarks import LANDMARKERS
 from facemake.calibration import load_calibration
 from facemake.engines.stage import Config, Models, Stage
+from facemake.extraction.settings import CropSettings
 from facemake.facemodels import describe, find
 from facemake.models import model
 from facemake.pins import verify_pin
@@ -141,6 +143,33 @@ def _localizing_models(config: Config) -> Models:
     return chosen
 
 
+def crop_settings(config: Config) -> dict[str, Any]:
+    """How faces are cut, and whether the landmarks table is needed for it.
+
+    3DI's rectangles have no points: what lies on five points lies on those of its landmarks.
+    """
+    wanted = config["extract"]
+    native = config["engine"] == "native"
+    row = DETECTORS[config["detect"]["backend"]]
+    needs = CropSettings(**{k: wanted[k] for k in _CROPS}).rule.needs
+    marked = needs == "landmarks" or (needs == "eyes" and not native)
+    return {
+        **wanted,
+        "landmarks": marked,
+        "face_box": list(row.face_box if native else AS_EXPECTED),
+    }
+
+
+_CROPS = ("template", "padding", "format", "quality")
+
+
+def _eye_finder(config: Config) -> tuple[str, Backend] | None:
+    """Who finds eyes for the crops of a detector that has none."""
+    settings = CropSettings(**{k: config["extract"][k] for k in _CROPS})
+    name = settings.eyes(DETECTORS[config["detect"]["backend"]])
+    return (name, EYE_FINDERS[name]) if name else None
+
+
 NATIVE: dict[str, Stage] = {
     "probe": Stage(),
     "detect": Stage(settings=_detect_settings, backend=_chosen("detect", DETECTORS)),
@@ -169,5 +198,6 @@ NATIVE: dict[str, Stage] = {
     "manifest": Stage(),
     "report": Stage(),
     "export_3di": Stage(models=_face_model),
+    "extract_crops": Stage(settings=crop_settings, backend=_eye_finder),
 }
 """By name, in order."""

@@ -25,7 +25,13 @@ from facemake.backends.threedi.install import (
 from facemake.backends.threedi.programs import PROGRAMS, Program
 from facemake.backends.threedi.runtimes import runtime
 from facemake.calibration import load_calibration, load_undistorted
-from facemake.engines.native import EXPRESSION_NOISE, FACE_MODEL, NATIVE, noise_settings
+from facemake.engines.native import (
+    EXPRESSION_NOISE,
+    FACE_MODEL,
+    NATIVE,
+    crop_settings,
+    noise_settings,
+)
 from facemake.engines.stage import Config, Models, Stage
 from facemake.hashes import FileState, open_memo, private_folder
 from facemake.models import model
@@ -171,6 +177,7 @@ def stages_of(engine: str) -> Mapping[str, Stage]:
         ),
         **{n: NATIVE[n] for n in ("aus", "embed", "dataset", "merge_dataset")},
         **{n: NATIVE[n] for n in ("manifest", "report")},
+        "extract_crops": Stage(settings=crop_settings),
     }
     return rows
 

@@ -2,90 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends.detect import DETECTORS
-from facemake.backends.eyes import EYE_FINDERS, EyeFinder, eye_finder
+from facemake.backends.eyes import EyeFinder, eye_finder
 from facemake.backends.landmarks import LANDMARKERS, Face, Landmarker
 from facemake.detections import landmark_box
-from facemake.errors import ConfigError
-from facemake.extraction.encoding import FORMATS
-from facemake.extraction.templates import (
-    TEMPLATES,
-    Crop,
-    Template,
-    cut_arcface,
-    cut_box,
-    cut_openface,
-    cut_square,
-)
+from facemake.extraction.settings import CropSettings
+from facemake.extraction.templates import Crop, cut_arcface, cut_box, cut_openface, cut_square
 from facemake.schemes import IBUG51, convert
 from facemake.status import CropStatus
 
 MIN_CONFIDENCE = 0.5
 """Of landmarks, as `landmarks.min_confidence` in the config has it."""
-
-
-@dataclass(frozen=True)
-class CropSettings:
-    """How faces are cut.
-
-    Attributes:
-        template: of `templates.TEMPLATES`.
-        padding: share of the box on each side; None: the template's own.
-        format: of `encoding.FORMATS`.
-        quality: of JPEG.
-        landmarks: the network that finds the landmarks of `openface112`.
-    """
-
-    template: str
-    padding: float | None
-    format: str
-    quality: int
-    landmarks: str = "mediapipe478"
-
-    def __post_init__(self) -> None:
-        """Refuse what does not go together.
-
-        Raises:
-            ConfigError: with the cure.
-        """
-        if self.template not in TEMPLATES:
-            raise ConfigError(
-                f"there is no template {self.template}; there are {', '.join(TEMPLATES)}"
-            )
-        if self.format not in FORMATS:
-            raise ConfigError(f"crops are {' or '.join(FORMATS)}, not {self.format}")
-        if not 1 <= self.quality <= 100:
-            raise ConfigError(f"the quality of JPEG is 1 to 100, not {self.quality}")
-        if self.padding is not None:
-            if TEMPLATES[self.template].padding is None:
-                raise ConfigError(
-                    f"the template {self.template} fixes how large a face is: it takes no padding"
-                )
-            if not 0 <= self.padding <= 10:
-                raise ConfigError(
-                    f"the padding is a share of the box on each side, 0 to 10, not {self.padding:g}"
-                )
-
-    @property
-    def rule(self) -> Template:
-        """The template, with the padding."""
-        row = TEMPLATES[self.template]
-        return row if self.padding is None else replace(row, padding=float(self.padding))
-
-    def models(self, backend: str) -> tuple[str, ...]:
-        """Registered models, besides the detector's, that crops of its faces may need."""
-        needs = self.rule.needs
-        if needs == "landmarks":
-            return LANDMARKERS[self.landmarks].models
-        name = DETECTORS[backend].eyes
-        return EYE_FINDERS[name].models if needs == "eyes" and name else ()
 
 
 @dataclass(frozen=True)
@@ -107,21 +41,37 @@ class Cut:
 
 
 class Cutter:
-    """Cuts faces of a detector; models that it needs are loaded with the first face that does.
+    """Cuts faces; models that it needs are loaded with the first face that does.
 
     Args:
-        backend: the detector whose boxes they are.
         settings: how.
-        device: for landmark networks that can compute on it.
+        face_box: from the boxes to those that landmark networks expect (`DetectorBackend`).
+        eyes: who finds eyes where they are not known; "": nobody.
+        landmarks: the network for `openface112`; "": landmarks are given.
+        device: for networks that can compute on it.
     """
 
-    def __init__(self, backend: str, settings: CropSettings, device: str = "cpu") -> None:
-        self._row = DETECTORS[backend]
-        self._settings = settings
+    def __init__(
+        self,
+        settings: CropSettings,
+        face_box: Sequence[float],
+        eyes: str,
+        landmarks: str = "",
+        device: str = "cpu",
+    ) -> None:
         self._template = settings.rule
+        self._face_box = list(face_box)
+        self._eyes_by = eyes
+        self._landmarks_by = landmarks
         self._device = device
         self._eyes: EyeFinder | None = None
         self._landmarks: Landmarker | None = None
+
+    @classmethod
+    def of(cls, backend: str, settings: CropSettings, device: str = "cpu") -> Cutter:
+        """For the boxes and points of a detector by its name."""
+        row = DETECTORS[backend]
+        return cls(settings, row.face_box, settings.eyes(row), settings.landmarks, device)
 
     def __call__(
         self,
@@ -136,7 +86,8 @@ class Cutter:
             rgb: (H, W, 3) uint8.
             bbox: (4,) x, y, w, h px, the detector's.
             points5: (5, 2) px, the detector's; NaN where it has no such point.
-            ibug51: (51, 2) px where its landmarks are known; else they are found when needed.
+            ibug51: (51, 2) px where its landmarks are known; else they are found when needed, if
+                there is a network for it.
 
         Raises:
             ModelError: a model is missing or not the registered one.
@@ -149,12 +100,13 @@ class Cutter:
             crop = None if found is None else cut_openface(rgb, found)
             if crop is not None:
                 return Cut(crop, CropStatus.OK, "", points5, "landmarks")
+            by = f" ({self._landmarks_by})" if self._landmarks_by else ""
             return self._square(
                 rgb,
                 bbox,
                 points5,
                 CropStatus.NO_LANDMARKS,
-                f"no landmarks were found ({self._settings.landmarks})",
+                f"no landmarks were found{by}",
             )
         crop = cut_box(rgb, bbox, self._template)
         if crop is None:
@@ -165,11 +117,11 @@ class Cutter:
         self, rgb: NDArray[np.uint8], bbox: NDArray[np.float32], points5: NDArray[np.float32]
     ) -> Cut:
         by = "detector"
-        if not np.isfinite(points5[:2]).all() and self._row.eyes:
-            by = self._row.eyes
+        if not np.isfinite(points5[:2]).all() and self._eyes_by:
+            by = self._eyes_by
             if self._eyes is None:
                 self._eyes = eye_finder(by)
-            eyes = self._eyes(rgb, landmark_box(bbox, self._row.face_box))
+            eyes = self._eyes(rgb, landmark_box(bbox, self._face_box))
             if eyes is not None:
                 points5 = points5.copy()
                 points5[:2] = eyes
@@ -183,11 +135,13 @@ class Cutter:
     def _ibug51(
         self, rgb: NDArray[np.uint8], bbox: NDArray[np.float32], points5: NDArray[np.float32]
     ) -> NDArray[np.float32] | None:
-        row = LANDMARKERS[self._settings.landmarks]
+        if not self._landmarks_by:
+            return None
+        row = LANDMARKERS[self._landmarks_by]
         if self._landmarks is None:
             device = self._device if self._device in row.devices else "cpu"
             self._landmarks = row.load().create(device)
-        face = Face.of(rgb, landmark_box(bbox, self._row.face_box), points5)
+        face = Face.of(rgb, landmark_box(bbox, self._face_box), points5)
         (found,) = self._landmarks([face])
         if found is None or (found.confidence is not None and found.confidence < MIN_CONFIDENCE):
             return None

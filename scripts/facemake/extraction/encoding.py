@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-FORMATS = ("jpg", "png")
-QUALITY = 95
+from facemake.extraction.settings import QUALITY
 
 
 def encoded(pixels: NDArray[np.uint8], kind: str, quality: int = QUALITY) -> bytes:
@@ -17,7 +16,7 @@ def encoded(pixels: NDArray[np.uint8], kind: str, quality: int = QUALITY) -> byt
 
     Args:
         pixels: (h, w, 3) uint8 RGB.
-        kind: of `FORMATS`.
+        kind: of `settings.FORMATS`.
         quality: of JPEG, 1-100; colours have the full resolution (4:4:4).
     """
     file = io.BytesIO()

@@ -13,15 +13,13 @@ from typing import Any
 from facemake import recipes
 from facemake.backends.detect import DETECTORS, DetectorBackend
 from facemake.errors import ConfigError, FacemakeError
-from facemake.extraction.cutting import CropSettings
-from facemake.extraction.encoding import QUALITY
 from facemake.extraction.inputs import CSV, TABLE, Input, listed
 from facemake.extraction.journal import NAME, Journal, Row, state
 from facemake.extraction.looking import chunks
 from facemake.extraction.pool import Pool
 from facemake.extraction.progress import Progress, Say, said_at_the_end
+from facemake.extraction.settings import DEFAULT, QUALITY, CropSettings
 from facemake.extraction.table import readable, write_csv, write_parquet
-from facemake.extraction.templates import DEFAULT
 from facemake.models import model, model_path
 from facemake.provenance import Recipe, code_fingerprint, digest
 from facemake.runtime.locks import ShardLock, wait_for_holders

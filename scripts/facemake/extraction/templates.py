@@ -7,13 +7,13 @@ the box as it is. What lies outside of the picture is black in the former; the l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from facemake.alignment import align
+from facemake.extraction.settings import Template
 from facemake.geometry import similarity
 from facemake.template import CROP_SIZE, crop_affine
 
@@ -30,57 +30,6 @@ ARCFACE = np.array(
         (70.7299, 92.2041),
     ]
 )
-
-DINO_SIZE = 256
-DINO_PADDING = 0.2
-
-
-@dataclass(frozen=True)
-class Template:
-    """A template's row.
-
-    Attributes:
-        name: in configs, tables and calls.
-        says: what it is, in a line.
-        needs: `eyes` (the points of the detector, at least both eyes), `landmarks`, or nothing.
-        size: px, of its square; None: that of the box.
-        padding: share of the box that is added on each side; None: it is no cut of the box.
-    """
-
-    name: str
-    says: str
-    needs: str = ""
-    size: int | None = CROP_SIZE
-    padding: float | None = None
-
-
-TEMPLATES = MappingProxyType(
-    {
-        one.name: one
-        for one in (
-            Template(
-                "arcface112",
-                "112 x 112 px, upright by eyes, nose and mouth corners, as networks of face "
-                "recognition are trained on it",
-                needs="eyes",
-            ),
-            Template(
-                "openface112",
-                "112 x 112 px, upright by landmarks of nose and eye corners, as the training set "
-                "has it and OpenFace 2.0 scales it (0.7 px/mm)",
-                needs="landmarks",
-            ),
-            Template(
-                "dino256",
-                "the box with 20 % on each side, squashed to 256 x 256 px, as DINOv3 takes it",
-                size=DINO_SIZE,
-                padding=DINO_PADDING,
-            ),
-            Template("raw", "the pixels of the box", size=None, padding=0.0),
-        )
-    }
-)
-DEFAULT = "arcface112"
 
 
 @dataclass(frozen=True)

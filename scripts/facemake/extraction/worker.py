@@ -96,8 +96,9 @@ def _work(settings: Message, asked: Iterator[Message], answers: TextIO) -> None:
     import cv2
 
     from facemake.backends.detect import DETECTORS
-    from facemake.extraction.cutting import CropSettings, Cutter
+    from facemake.extraction.cutting import Cutter
     from facemake.extraction.looking import Extractor
+    from facemake.extraction.settings import CropSettings
 
     cv2.setNumThreads(1)
     row = DETECTORS[settings["backend"]]
@@ -109,7 +110,7 @@ def _work(settings: Message, asked: Iterator[Message], answers: TextIO) -> None:
             f"installed: pip install 'facemake[{row.stack}]'"
         ) from None
     crops = CropSettings(**settings["crops"])
-    cutter = Cutter(settings["backend"], crops, settings["device"])
+    cutter = Cutter.of(settings["backend"], crops, settings["device"])
     extract = Extractor(
         detector,
         cutter,

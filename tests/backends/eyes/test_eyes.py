@@ -34,14 +34,11 @@ def test_a_detector_without_eyes_names_who_finds_them():
         )
 
 
-@pytest.mark.parametrize(("name", "least"), [("haar", 0.7), ("dlib5", 1.0)])
-def test_they_are_where_scrfd_sees_them(
-    name: str, least: float, shared: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_they_are_where_scrfd_sees_them(shared: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FACEMAKE_MODELS", str(shared / "models"))
     row = DETECTORS["scrfd"]
     detector = row.create(row.models[0], row.start_score, "cpu")
-    find = eye_finder(name)
+    find = eye_finder("haar")
     seen, errors = 0, []
     for recording in NAMES:
         for look in frames_of(shared / "data" / recording, 4, print):
@@ -54,7 +51,7 @@ def test_they_are_where_scrfd_sees_them(
                     errors.append(np.linalg.norm(eyes - points[:2], axis=1).max() / apart)
     detector.close()
     assert seen >= 12
-    assert len(errors) >= least * seen  # one hides behind a hand, one behind sunglasses
+    assert len(errors) >= 0.7 * seen  # one hides behind a hand, one behind sunglasses
     assert max(errors) < 0.25 and np.median(errors) < 0.12  # shares of the distance of the eyes
 
 

@@ -175,6 +175,7 @@ DETECTORS: dict[str, DetectorBackend] = {
         start_score=0.8,
         scores="softmax of the network",
         points="none",
+        eyes="haar",
         face_box=(0.0, 0.097, 1.05),
     ),
     "yunet": DetectorBackend(
@@ -198,6 +199,7 @@ DETECTORS: dict[str, DetectorBackend] = {
         start_score=0.56,
         scores="weight w of the cascade's last stage as w / (w + 4)",
         points="none",
+        eyes="haar",
         face_box=(0.0, 0.098, 0.97),
     ),
     # the customary threshold; nothing of it was measured, since its weights were not at hand
@@ -210,6 +212,7 @@ DETECTORS: dict[str, DetectorBackend] = {
         start_score=0.5,
         scores="softmax of the network",
         points="none",
+        eyes="haar",
     ),
     "dlib": DetectorBackend(
         module="facemake.backends.detect.dlib_faces",

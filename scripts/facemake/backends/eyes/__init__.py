@@ -38,12 +38,6 @@ EYE_FINDERS: dict[str, Backend] = {
         stack="opencv",
         use="OpenCV's cascade of Haar features: near frontal faces with open eyes",
     ),
-    "dlib5": Backend(
-        module="facemake.backends.eyes.dlib_trees",
-        models=("dlib_5_point_predictor",),
-        stack="dlib",
-        use="dlib's regression trees for the corners of the eyes",
-    ),
 }
 
 
