@@ -103,7 +103,13 @@ def bench(image: str, tmp_path: Path) -> Bench:
     return Bench(Engine.FULL, image, tmp_path)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("image", "name"),
+    # a sandbox is given its mounts as an image file is
+    [(image, name) for image in ("sif", "docker_image") for name in NAMES]
+    + [("sandbox", NAMES[1])],
+    indirect=["image"],
+)
 def test_programs_run_whatever_the_name(image: str, name: str, tmp_path: Path) -> None:
     bench = Bench(Engine.LITE, image, tmp_path, name)
     before = bench.recording.video.read_bytes()
@@ -203,7 +209,13 @@ def test_megabytes_on_standard_error_do_not_stop_it(bench: Bench) -> None:
         bench.run("detect")
 
 
-@pytest.mark.parametrize("mode", ["nothing", "empty", "half", "nan", "inf", "columns", "frames"])
+@pytest.mark.parametrize(
+    ("image", "mode"),
+    # whatever ran the program, one piece of code looks at what it wrote
+    [("sif", mode) for mode in ("nothing", "empty", "half", "nan", "inf", "columns", "frames")]
+    + [(image, mode) for image in ("sandbox", "docker_image") for mode in ("nothing", "half")],
+    indirect=["image"],
+)
 def test_bad_output_is_refused_and_removed(bench: Bench, mode: str) -> None:
     bench.play(mode)
     with pytest.raises(RunError, match=r"ended well, but .*v_rects\.3DI"):

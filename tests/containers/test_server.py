@@ -56,7 +56,6 @@ def serving(folder: Path, image: str) -> Iterator[int]:
         ("sif", FaceProcessor3DI),
         ("sandbox", FaceProcessor3DIlite),
         ("docker_image", FaceProcessor3DI),
-        ("docker_image", FaceProcessor3DIlite),
     ],
 )
 def test_what_a_server_gives_is_what_a_run_here_gives(
