@@ -80,14 +80,22 @@ def end_on_sigterm(act: Callable[[], None]) -> None:
             act()
         _end()
 
+    # else who ends a forked child would end this process, and not the child; one that is sent to
+    # the child before it is ready waits
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
     def in_child() -> None:
-        # else who ends a forked child would end this process, and not the child
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        unblock()
 
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    os.register_at_fork(after_in_child=in_child)
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=in_child)
     threading.Thread(target=watch, name="end-on-sigterm", daemon=True).start()
 
 
