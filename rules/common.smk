@@ -119,6 +119,12 @@ def of_shard(folder):
     return table
 
 
+def reference_picture():
+    """The picture of the person that track 0 shall be; none where that goes by another rule."""
+    path = PLAN.config["track"]["reference"]
+    return str(Path(path).expanduser()) if path else []
+
+
 def segment_range(wildcards):
     """A parameter of a segment's rules: two samples of one shard may have the same inputs."""
     part = PLAN.segment(wildcards.sample, int(wildcards.segment))

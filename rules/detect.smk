@@ -1,5 +1,9 @@
 # Faces of every frame, joined to tracks. Of a long recording they are found in segments first, a job
-# each; tracks see the recording whole.
+# each; tracks see the recording whole. With track.identity, tracks by boxes are joined to people.
+IDENTIFIES = PLAN.enabled("identify")
+TRACKLETS = f"{OUT}/detections/{'.tracklets/' if IDENTIFIES else ''}{{shard}}.parquet"
+
+
 rule detect_segment:
     input:
         probe=of_shard("probe"),
@@ -34,7 +38,7 @@ rule detect:
         probe=f"{OUT}/probe/{{shard}}.parquet",
         segments=segments("detections"),
     output:
-        detections=f"{OUT}/detections/{{shard}}.parquet",
+        detections=TRACKLETS,
     log:
         f"{OUT}/logs/detect/{{shard}}.log",
     cache: CACHE
@@ -54,3 +58,32 @@ rule detect:
         "detect faces in {wildcards.shard}"
     script:
         "../scripts/detect.py"
+
+
+if IDENTIFIES:
+
+    rule identify:
+        input:
+            probe=f"{OUT}/probe/{{shard}}.parquet",
+            tracklets=TRACKLETS,
+            reference=reference_picture(),
+        output:
+            detections=f"{OUT}/detections/{{shard}}.parquet",
+        log:
+            f"{OUT}/logs/identify/{{shard}}.log",
+        cache: CACHE
+        conda:
+            conda_file("identify")
+        container:
+            container("identify")
+        threads: 1
+        resources:
+            mem_mb=grows(1000),
+            runtime=grows(120),
+        params:
+            recipe=recipe("identify"),
+            container=container_identity("identify"),
+        message:
+            "tell people apart in {wildcards.shard}"
+        script:
+            "../scripts/identify.py"

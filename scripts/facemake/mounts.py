@@ -48,6 +48,7 @@ def folders(config: Mapping[str, Any], recordings: Iterable[str]) -> list[str]:
     found.add(os.path.realpath(config["outdir"]))
     for value in (
         config["camera"]["calibration"],
+        config["track"]["reference"],
         config["expressions"]["basis"],
         config["threedi"]["runtime"],
         os.environ.get("BITBOX_3DI"),

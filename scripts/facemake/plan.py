@@ -48,6 +48,7 @@ _NAME = attrgetter("sample")
 STAGE_FOLDERS = (
     "probe",
     "detections",
+    "detections/.tracklets",
     "landmarks",
     "faces",
     "fit",
@@ -410,7 +411,7 @@ def drop_dangling_links(out: Path) -> None:
     drop_broken(out)
 
 
-_OPTIONAL = {"embeddings": "embed", "smooth": "smooth"}
+_OPTIONAL = {"embeddings": "embed", "smooth": "smooth", "detections/.tracklets": "identify"}
 """Folder -> the stage that the config may leave out."""
 
 

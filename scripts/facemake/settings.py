@@ -31,12 +31,15 @@ def schema() -> dict[str, Any]:
 
 
 def filled(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` with the default of every key that it leaves out, and `embed: off` spelled out."""
+    """`config` with the default of every key that it leaves out, and each `off` spelled out."""
     config = dict(config)
     if config.get("embed") in (False, "off"):  # YAML reads a bare off as false
         config["embed"] = {"backend": "off"}
     elif isinstance(config.get("embed"), dict) and config["embed"].get("backend") is False:
         config["embed"] = {**config["embed"], "backend": "off"}
+    track = config.get("track")
+    if isinstance(track, Mapping) and track.get("identity") is False:
+        config["track"] = {**track, "identity": "off"}
     return _filled(config, schema())
 
 
@@ -127,7 +130,7 @@ def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
     from facemake.backends.landmarks import LANDMARKERS
     from facemake.extraction.settings import TEMPLATES
 
-    found: list[tuple[tuple[str, ...], str]] = []
+    found = _misfits_of_identity(config)
     crops = config["extract"]
     if crops["padding"] is not None and TEMPLATES[crops["template"]].padding is None:
         found.append(
@@ -167,6 +170,31 @@ def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
                 f"file alone; set it to null, or choose the backend {', '.join(able)}",
             )
         )
+    return found
+
+
+def _misfits_of_identity(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
+    track, engine = config["track"], config["engine"]
+    found: list[tuple[tuple[str, ...], str]] = []
+    if track["identity"] != "off" and engine != "native":
+        return [
+            (
+                ("track", "identity"),
+                f"is of no use with engine {engine}, which follows one face by itself; set it to "
+                "off",
+            )
+        ]
+    by_picture, path = track["main"] == "reference", track["reference"]
+    if by_picture and track["identity"] == "off":
+        found.append((("track", "main"), "is reference, which needs track.identity: dlib"))
+    if by_picture and path is None:
+        found.append((("track", "main"), "is reference: name the picture by track.reference"))
+    if path is not None and not by_picture:
+        found.append(
+            (("track", "reference"), "is of no use without track.main: reference; set it to null")
+        )
+    if path is not None and not Path(path).expanduser().is_file():
+        found.append((("track", "reference"), f"is {path}, and there is no such file"))
     return found
 
 

@@ -40,6 +40,17 @@ class DetectionList:
         self._frames = array("i")
         self._faces = array("h")
 
+    @classmethod
+    def of(
+        cls, frames: NDArray[np.int32], faces: NDArray[np.int16], values: NDArray[np.float32]
+    ) -> DetectionList:
+        """Detections that were known before: see the properties."""
+        made = cls()
+        made._values.frombytes(values.astype(np.float32).tobytes())
+        made._frames.frombytes(frames.astype(np.int32).tobytes())
+        made._faces.frombytes(faces.astype(np.int16).tobytes())
+        return made
+
     def append(self, frame: int, found: Detections) -> None:
         """Add the detections of a frame, by falling score."""
         packed = np.concatenate(
@@ -119,7 +130,7 @@ def tracks_of_video(
     tracks = [sure for track in tracks for sure in _sure_tracks(track, found, rules)]
     least = min(rules.min_frames, n_frames)
     tracks = [track for track in tracks if len(track.detections) >= least]
-    return _ordered(tracks, found, rules.main, width, height)
+    return ordered(tracks, found, rules.main, width, height)
 
 
 def tracks_of_pictures(
@@ -139,7 +150,7 @@ def tracks_of_pictures(
             by_frame[frame].append(i)
     tracks: list[Track] = []
     for frame, members in by_frame.items():
-        ranked = _ordered(
+        ranked = ordered(
             [Track([i]) for i in members], found, rules.main, int(width[frame]), int(height[frame])
         )
         while len(tracks) < len(ranked):
@@ -259,10 +270,18 @@ def _sure_tracks(track: Track, found: DetectionList, rules: TrackRules) -> list[
     return tracks
 
 
-def _ordered(
-    tracks: list[Track], found: DetectionList, rule: str, width: int, height: int
+def ordered(
+    tracks: Sequence[Track], found: DetectionList, rule: str, width: int, height: int
 ) -> list[Track]:
-    """By the main-face rule, falling; ties by first frame, then from left to right."""
+    """By the main-face rule, falling; ties by first frame, then from left to right.
+
+    Args:
+        tracks: none of them empty.
+        found: all detections.
+        rule: prominent | longest | largest | central.
+        width: of the frames in pixels.
+        height: of the frames in pixels.
+    """
 
     def key(track: Track) -> tuple[float, int, float]:
         rows = found.values[track.detections].astype(np.float64)

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pytest
 
 from facemake import tables
+from facemake.bestframes import choose_frames
 from facemake.media import read_frames
 from facemake.models import model_path
 from facemake.samples import Sample
 from facemake.stages import embed as stage
-from facemake.stages.embed import choose, choose_frames, face_quality
+from facemake.stages.embed import choose, face_quality
 from makestudy import Study, make_study
 
 pytestmark = pytest.mark.xdist_group("dataset")

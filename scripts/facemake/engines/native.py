@@ -19,7 +19,42 @@ from facemake.extraction.settings import CropSettings
 from facemake.facemodels import describe, find
 from facemake.models import model
 from facemake.pins import verify_pin
-from facemake.provenance import LIBRARY
+from facemake.provenance import LIBRARY, file_sha256
+
+
+def _identifies(config: Config) -> bool:
+    return bool(config["track"]["identity"] != "off")
+
+
+def _identity(config: Config) -> tuple[str, Backend] | None:
+    name = config["track"]["identity"]
+    return (name, EMBEDDERS[name]) if _identifies(config) else None
+
+
+def _identify_settings(config: Config) -> dict[str, Any]:
+    """The reference picture by its content, not by its path."""
+    track = config["track"]
+    row = DETECTORS[config["detect"]["backend"]]
+    return {
+        **{name: track[name] for name in ("main", "min_frames")},
+        **({"face_box": list(row.face_box)} if row.face_box != AS_EXPECTED else {}),
+        **(
+            {"reference": file_sha256(Path(track["reference"]).expanduser())}
+            if track["reference"]
+            else {}
+        ),
+    }
+
+
+def _track_settings(config: Config) -> dict[str, Any]:
+    """Of tracks by boxes. Where `identify` joins them, it chooses from them, too."""
+    track = dict(config["track"])
+    del track["identity"], track["reference"]
+    if _identifies(config):
+        track["min_frames"] = 1
+        if track["main"] == "reference":
+            track["main"] = "prominent"
+    return track
 
 
 def _detect_settings(config: Config) -> dict[str, Any]:
@@ -28,7 +63,7 @@ def _detect_settings(config: Config) -> dict[str, Any]:
     return {
         "min_score": row.min_score if detect["min_score"] is None else detect["min_score"],
         "start_score": row.start_score if detect["start_score"] is None else detect["start_score"],
-        "track": dict(config["track"]),
+        "track": _track_settings(config),
         **_device(config, row),
     }
 
@@ -176,6 +211,9 @@ NATIVE: dict[str, Stage] = {
     "detect_segment": Stage(settings=_segment_settings, backend=_chosen("detect", DETECTORS)),
     "landmarks_segment": Stage(
         settings=_landmark_settings, backend=_chosen("landmarks", LANDMARKERS)
+    ),
+    "identify": Stage(
+        stack="dlib", settings=_identify_settings, backend=_identity, wanted=_identifies
     ),
     "landmarks": Stage(settings=_landmark_settings, backend=_chosen("landmarks", LANDMARKERS)),
     "fit": Stage(settings=_fit_settings, models=_face_model),

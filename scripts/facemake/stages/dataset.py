@@ -201,6 +201,10 @@ class Census:
             status = SampleStatus.NO_FACE if status == SampleStatus.OK else status
             seen = f"no face was found in {n_frames} {'frame' if n_frames == 1 else 'frames'}"
             reason = f"{reason}; {seen}" if reason else seen
+        elif status in DECODABLE and not self.main_faces:
+            status = SampleStatus.NO_FACE if status == SampleStatus.OK else status
+            seen = f"nobody looks like track.reference; others were seen: {len(self.all_tracks)}"
+            reason = f"{reason}; {seen}" if reason else seen
         rejected = np.bincount(self.verdicts, minlength=len(quality.CODES) + 1)
         return {
             "sample": probe["sample"],

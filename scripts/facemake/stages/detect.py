@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-from array import array
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from math import isnan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,11 +19,9 @@ from facemake.segments import say_if_in_doubt
 from facemake.shards import ShardRun, decodable_samples
 from facemake.stages.looking import looked_at
 from facemake.stages.raw_detections import RawDetections, joined
-from facemake.status import FrameStatus
+from facemake.stages.tracked import Tracked
 from facemake.tables import TableWriter
 from facemake.tracking import (
-    DetectionList,
-    Track,
     TrackRules,
     tracks_of_pictures,
     tracks_of_video,
@@ -151,49 +145,5 @@ def _write(
             len(cuts),
             cuts[0],
         )
-    for row in _rows(raw.found, tracks, raw.times, raw.broken, alone):
-        shot = None if cuts is None else bisect_right(cuts, row["frame"])
-        writer.append(sample=sample.sample, shot=shot, **row)
-
-
-def _rows(
-    found: DetectionList,
-    tracks: list[Track],
-    times: array[float],
-    broken: set[int],
-    alone: bool,
-) -> Iterator[dict[str, Any]]:
-    """The rows of a sample by frame, then track.
-
-    Between two pictures that stand alone no face is lost: it was never to be expected.
-    """
-    frames, values, faces = found.frames, found.values, found.faces
-    at = [{int(frames[i]): i for i in track.detections} for track in tracks]
-    ends = [(min(where), max(where)) for where in at]
-    for frame, time in enumerate(times):
-        clock = None if isnan(time) else time  # a picture has none
-        for number in range(max(1, len(tracks))):
-            inside = number < len(tracks) and (
-                frame in at[number] if alone else ends[number][0] <= frame <= ends[number][1]
-            )
-            if number and not inside:
-                continue
-            row: dict[str, Any] = {"frame": frame, "track": number, "time": clock}
-            index = at[number].get(frame) if inside else None
-            if frame in broken:
-                yield {**row, "status": FrameStatus.DECODE_ERROR}
-            elif index is None:
-                yield {**row, "status": FrameStatus.LOST if inside else FrameStatus.NO_FACE}
-            else:
-                x, y, w, h, score = values[index, :5].tolist()
-                yield {
-                    **row,
-                    "face": int(faces[index]),
-                    "x": x,
-                    "y": y,
-                    "w": w,
-                    "h": h,
-                    "score": score,
-                    "keypoints5": values[index, 5:],
-                    "status": FrameStatus.OK,
-                }
+    tracked = Tracked(raw.found, tracks, raw.times, raw.broken, cuts, alone)
+    tracked.write(writer, sample.sample)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from facemake.backends.embed import EMBEDDERS, Embedder
+from facemake.bestframes import choose_frames
 from facemake.media import read_frames
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
@@ -118,38 +119,6 @@ def face_quality(
         product *= np.clip(np.nan_to_num(part, nan=0.0), 0.0, 1.0)
     out: NDArray[np.float32] = np.sqrt(np.sqrt(product)).astype(np.float32)
     return out
-
-
-def choose_frames(
-    frames: NDArray[np.int32],
-    times: NDArray[np.float64],
-    quality: NDArray[np.float32],
-    most: int,
-    spacing: float,
-) -> NDArray[np.int64]:
-    """The rows of the best frames of one track, in time order.
-
-    The best frame first, then the next best that is at least `spacing` seconds from all before, and
-    so on; of equal frames the earlier one. Frames without a time (pictures) are not held apart.
-
-    Args:
-        frames: (n,) rising.
-        times: (n,) s; NaN where there is none.
-        quality: (n,).
-        most: how many.
-        spacing: s.
-    """
-    chosen: list[int] = []
-    free = np.ones(len(frames), bool)
-    order = np.lexsort((frames, -quality))
-    for row in order.tolist():
-        if len(chosen) == most:
-            break
-        if free[row]:
-            chosen.append(row)
-            # a microsecond less: the stamps of a steady clock are not exact multiples
-            free &= ~(np.abs(times - times[row]) < spacing - 1e-6)
-    return np.array(sorted(chosen), np.int64)
 
 
 @dataclass

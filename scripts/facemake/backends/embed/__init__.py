@@ -25,6 +25,32 @@ class Embedder(Protocol):
         """
         ...
 
+    def of_square(self, rgb: NDArray[np.uint8], square: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed a face of which no landmarks are known yet.
+
+        Args:
+            rgb: (H, W, 3) uint8 frame, C-contiguous.
+            square: (4,) x, y, w, h px, as BlazeFace draws it (`facemake.detections.landmark_box`).
+
+        Returns:
+            (D,) float32 of L2 norm 1.
+        """
+        ...
+
+    def of_only_face(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Find the face of a picture, with the network's own detector, and embed it.
+
+        Args:
+            rgb: (H, W, 3) uint8, C-contiguous.
+
+        Returns:
+            (D,) float32 of L2 norm 1.
+
+        Raises:
+            ValueError: not one face is found there, but so many.
+        """
+        ...
+
 
 EMBEDDERS: dict[str, Backend] = {
     "dlib": Backend(

@@ -16,14 +16,19 @@ The raw vectors have a norm of about 1.4; these have 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import dlib
 import numpy as np
 from numpy.typing import NDArray
 
 from facemake.models import model_path
 from facemake.template import face_square
+
+_LONGEST_SIDE = 1600
+"""px of a picture that a face is looked for in: larger ones are made smaller for that."""
 
 
 class DlibEmbedder:
@@ -39,9 +44,31 @@ class DlibEmbedder:
     def __call__(self, rgb: NDArray[np.uint8], ibug: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed the face with these landmarks; see `Embedder`."""
         centre, half = face_square(ibug)
-        sides = [round(float(v)) for v in (*(centre - half), *(centre + half))]
+        return self._of_sides(rgb, [*(centre - half), *(centre + half)])
+
+    def of_square(self, rgb: NDArray[np.uint8], square: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed a face of which no landmarks are known yet; see `Embedder`."""
+        x, y, w, h = square.tolist()
+        return self._of_sides(rgb, [x, y, x + w, y + h])
+
+    def of_only_face(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Find the only face of a picture by dlib's HOG detector, and embed it; see `Embedder`."""
+        detector: Any = dlib.get_frontal_face_detector  # type: ignore[attr-defined, unused-ignore]
+        scale = min(1.0, _LONGEST_SIDE / max(rgb.shape[:2]))
+        size = [max(1, round(side * scale)) for side in rgb.shape[1::-1]]
+        small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
+        # once enlarged: faces from 40 px instead of 80
+        boxes = detector()(small, 0) or detector()(small, 1)
+        if len(boxes) != 1:
+            raise ValueError(f"{len(boxes)} faces")
+        box = boxes[0]
+        sides = [box.left(), box.top(), box.right(), box.bottom()]
+        return self._of_sides(rgb, [side / scale for side in sides])
+
+    def _of_sides(self, rgb: NDArray[np.uint8], sides: Sequence[float]) -> NDArray[np.float32]:
+        """Of a face in a box: left, top, right, bottom, px."""
         rectangle: Any = dlib.rectangle  # type: ignore[attr-defined, unused-ignore]
-        face = self._predictor(rgb, rectangle(*sides))
+        face = self._predictor(rgb, rectangle(*(round(float(v)) for v in sides)))
         raw = np.array(self._network.compute_face_descriptor(rgb, face), np.float64)
         return np.asarray(raw / np.sqrt((raw * raw).sum()), np.float32)
 

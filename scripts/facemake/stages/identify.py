@@ -1,0 +1,241 @@
+"""Join tracks by boxes to people, by what their faces look like, and choose the main one."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemake.backends.embed import EMBEDDERS, Embedder
+from facemake.bestframes import choose_frames
+from facemake.detections import landmark_box
+from facemake.errors import FacemakeError
+from facemake.identities import SAME_PERSON, people_of, pieces_of
+from facemake.media import MediaError, open_media, read_frames
+from facemake.pictures import stand_alone
+from facemake.provenance import Recipe, file_sha256
+from facemake.samples import Sample
+from facemake.shards import ShardRun, decodable_samples
+from facemake.stages.tracked import Tracked, read_tracked
+from facemake.tables import TableReader
+from facemake.tracking import DetectionList, Track, ordered
+
+logger = logging.getLogger(__name__)
+
+FRAMES_PER_PIECE = 5
+"""That a piece of a track is known by."""
+
+LEAST_SIDE = 40.0
+"""px: of a face as BlazeFace draws it. At 40 an embedding is on average 0.18 and at most 0.22 away
+from that of the same face in full size, at 32 it is 0.21 and 0.26, at 20 it is 0.32 and 0.38."""
+
+_FULL_SIDE = 150.0
+"""px: the chip's own."""
+
+REFERENCE = "reference"
+"""The main-face rule that goes by a picture."""
+
+_Looks = dict[int, NDArray[np.float32]]
+"""Detection -> unit vector."""
+
+
+def identify(
+    plan: Path,
+    probe: Path,
+    tracklets: Path,
+    output: Path,
+    recipe: Recipe,
+    reference: Path | None = None,
+) -> None:
+    """Write the detections table of a shard from its tracks by boxes.
+
+    Nothing else of it changes than which track a face belongs to. Of pictures that stand alone only
+    the main face is chosen, where that goes by a picture.
+
+    Args:
+        plan: the shard's plan file.
+        probe: its probe table.
+        tracklets: what `detect` wrote: tracks that end where boxes end.
+        output: `detections/{shard}.parquet`.
+        recipe: of the stage `identify`.
+        reference: a picture of the main person, for the rule `reference`.
+
+    Raises:
+        FacemakeError: there is not one face in the reference picture, or it was exchanged.
+        ModelError: a model is missing or not the registered one.
+    """
+    embedder: Embedder = EMBEDDERS[str(recipe.backend)].load().create()
+    wanted = None
+    if recipe.settings["main"] == REFERENCE:
+        assert reference is not None, "the rule goes by a picture, and there is none"
+        wanted = _of_reference(reference, recipe.settings["reference"], embedder)
+    with (
+        ShardRun(recipe, plan, [probe, tracklets], {"detections": output}) as run,
+        TableReader(tracklets) as reader,
+    ):
+        known = decodable_samples(probe)
+        run.progress.expect(sum(row["n_frames"] for row in known.values()))
+        for sample, part in run.pending():
+            writer = part.table("detections")
+            if sample.sample not in known:
+                continue
+            row = known[sample.sample]
+            alone = stand_alone(row, run.metadata)
+            tracked = read_tracked(reader, sample.sample, alone)
+            faces = _Faces(sample, tracked, embedder, recipe)
+            if alone:
+                tracks = _of_pictures(tracked, faces, wanted)
+            else:
+                size = row["width"] or 0, row["height"] or 0
+                tracks = _of_video(sample, tracked, faces, recipe, wanted, size)
+            replace(tracked, tracks=tracks).write(writer, sample.sample)
+            run.progress.frame(row["n_frames"])
+
+
+def _of_reference(path: Path, sha256: str, embedder: Embedder) -> NDArray[np.float64]:
+    """The unit vector of the face of a picture."""
+    cure = "name a picture (track.reference) in which the person's face is the only one"
+    if file_sha256(path) != sha256:
+        raise FacemakeError(f"{path} was exchanged after the run was planned: start it again")
+    try:
+        with open_media(Sample("reference", path, "reference")) as media:
+            frame = next(iter(media), None)
+            if frame is None or frame.error is not None:
+                raise frame.error if frame and frame.error else ValueError("no picture")
+            return embedder.of_only_face(frame.rgb).astype(np.float64)
+    except (MediaError, ValueError) as error:
+        raise FacemakeError(f"{path} shows no person to look for ({error}): {cure}") from None
+
+
+class _Faces:
+    """Embeds faces of a sample."""
+
+    def __init__(
+        self, sample: Sample, tracked: Tracked, embedder: Embedder, recipe: Recipe
+    ) -> None:
+        self._sample, self._times = sample, tracked.times
+        self._found, self._embedder = tracked.found, embedder
+        box = recipe.settings.get("face_box", (0.0, 0.0, 1.0))
+        self._squares = landmark_box(tracked.found.values[:, :4], box)
+        self._quality = _quality(tracked.found, self._squares)
+
+    def best(self, members: Sequence[int]) -> list[int]:
+        """A few good ones of some detections, spread over them."""
+        rows = np.array(members, np.int64)
+        rows = rows[self._quality[rows] > 0]
+        frames = self._found.frames[rows]
+        if not len(rows):
+            return []
+        # by frames, since pictures of a sequence have no times
+        apart = (int(frames[-1]) - int(frames[0])) / FRAMES_PER_PIECE
+        where = frames.astype(np.float64)
+        chosen = choose_frames(frames, where, self._quality[rows], FRAMES_PER_PIECE, apart)
+        return [int(row) for row in rows[chosen]]
+
+    def embedded(self, wanted: Iterable[int]) -> _Looks:
+        """The unit vectors of these detections; too small ones have none."""
+        by_frame: dict[int, list[int]] = defaultdict(list)
+        for index in sorted(set(wanted)):
+            if self._quality[index] > 0:
+                by_frame[int(self._found.frames[index])].append(index)
+        frames = sorted(by_frame)
+        stamps = [self._times[frame] for frame in frames]
+        times = None if np.isnan(stamps).any() else stamps
+        looks: _Looks = {}
+        for frame in read_frames(self._sample, frames, times):
+            for index in by_frame[frame.index]:
+                looks[index] = self._embedder.of_square(frame.rgb, self._squares[index])
+        return looks
+
+
+def _quality(found: DetectionList, squares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n,) how much each face can say about who it is, 0-1; 0: too small to say anything.
+
+    The product of the detector's score, the side over 150 px (at most 1), and how far the nose is
+    from beside the eyes: 1 where it is between them, 0.5 where it is below one of them.
+    """
+    values = found.values.astype(np.float64)
+    side = squares[:, 2].astype(np.float64)
+    points = values[:, 5:].reshape(-1, 5, 2)
+    eyes = points[:, 1] - points[:, 0]
+    width = np.maximum((eyes * eyes).sum(axis=1), 1e-6)
+    beside = ((points[:, 2] - points[:, :2].mean(axis=1)) * eyes).sum(axis=1) / width * 2
+    frontal = 1 / (1 + np.nan_to_num(beside) ** 2)
+    quality = values[:, 4] * np.minimum(side / _FULL_SIDE, 1.0) * frontal
+    return np.where(side >= LEAST_SIDE, quality, 0.0).astype(np.float32)
+
+
+def _of_video(
+    sample: Sample,
+    tracked: Tracked,
+    faces: _Faces,
+    recipe: Recipe,
+    wanted: NDArray[np.float64] | None,
+    size: tuple[int, int],
+) -> list[Track]:
+    found, main = tracked.found, recipe.settings["main"]
+    pieces = pieces_of(found, tracked.tracks, tracked.cuts or ())
+    chosen: list[list[int]] = [[] for _ in pieces]
+    if len(pieces) > 1 or wanted is not None:
+        chosen = [faces.best(piece.clear) for piece in pieces]
+    vectors = faces.embedded(index for members in chosen for index in members)
+    looks = [np.array([vectors[i] for i in members], np.float64) for members in chosen]
+    tracks, means = people_of(found, pieces, looks)
+    least = min(recipe.settings["min_frames"], len(tracked.times))
+    kept = [k for k, track in enumerate(tracks) if len(track.detections) >= least]
+    first: list[Track] = []
+    if wanted is not None and kept:
+        far = [_distance(means[k], wanted) for k in kept]
+        nearest = int(np.argmin(far))
+        if far[nearest] < SAME_PERSON:
+            first = [tracks[kept.pop(nearest)]]
+        else:
+            first = [Track()]
+            logger.warning(
+                "%s: nobody looks like the reference picture (the nearest of %d faces is %.2f "
+                "from it, one person is within %.2f): its track 0 is empty",
+                sample.sample,
+                len(kept),
+                far[nearest],
+                SAME_PERSON,
+            )
+    rule = "prominent" if main == REFERENCE else main
+    return first + ordered([tracks[k] for k in kept], found, rule, *size)
+
+
+def _of_pictures(
+    tracked: Tracked, faces: _Faces, wanted: NDArray[np.float64] | None
+) -> list[Track]:
+    """In each picture the face that looks like the reference first, the others as they were."""
+    if wanted is None:
+        return list(tracked.tracks)
+    found = tracked.found
+    vectors = faces.embedded(range(len(found)))
+    by_frame: dict[int, list[int]] = defaultdict(list)
+    for track in tracked.tracks:
+        for index in track.detections:
+            by_frame[int(found.frames[index])].append(index)
+    tracks = [Track()]
+    for frame in sorted(by_frame):
+        members = by_frame[frame]
+        far = [_distance(vectors.get(index), wanted) for index in members]
+        nearest = int(np.argmin(far))
+        if far[nearest] < SAME_PERSON:
+            tracks[0].detections.append(members.pop(nearest))
+        for number, index in enumerate(members, 1):
+            while len(tracks) <= number:
+                tracks.append(Track())
+            tracks[number].detections.append(index)
+    return tracks
+
+
+def _distance(
+    looks: NDArray[np.float32] | NDArray[np.float64] | None, wanted: NDArray[np.float64]
+) -> float:
+    """Of two unit vectors; 2 where one is not known."""
+    return 2.0 if looks is None else float(np.linalg.norm(looks - wanted))
