@@ -146,12 +146,32 @@ def test_who_finds_the_eyes_is_the_detectors_row():
     assert settings("arcface112").models("scrfd") == ()
 
 
-def test_a_box_outside_of_the_picture_has_no_crop():
-    far = BOX + np.array([900, 0, 0, 0], np.float32)
+@pytest.mark.parametrize(
+    "box",
+    [
+        (940, 30, 80, 100),
+        (-300, 30, 80, 100),
+        (40, 199.6, 80, 100),
+        (40, 30, 80, 0),
+        (-1.6e12, -3e4, 3.2e12, 0),  # as a network may dream them
+    ],
+)
+def test_a_box_without_a_pixel_of_the_picture_has_no_crop(box: tuple[float, ...]):
+    points = (ARCFACE + 60).astype(np.float32)
     for template in TEMPLATES:
-        if template != "openface112":
-            cut = Cutter.of("mediapipe", settings(template))(noise(200, 200), far, NO_POINTS)
-            assert cut.crop is None and cut.status is CropStatus.OUTSIDE
+        cutter = Cutter.of("mediapipe", settings(template))
+        cut = cutter(noise(200, 200), np.array(box, np.float32), points)
+        assert cut.crop is None and cut.status is CropStatus.OUTSIDE
+        cutter.close()
+
+
+@pytest.mark.parametrize("far", [(2000, 0), (0, -900), (1e13, 1e13), (-2e30, 5)])
+def test_points_far_outside_align_nothing(far: tuple[float, float]):
+    points = (ARCFACE + far).astype(np.float32)
+    points[0, 0] += np.float32(abs(far[0]) / 1000)
+    cut = Cutter.of("scrfd", settings("arcface112"))(noise(200, 200), BOX, points)
+    assert cut.status is CropStatus.NO_EYES and cut.crop is not None
+    assert cut.crop.pixels.any()
 
 
 def test_openface_without_landmarks_says_so():

@@ -14,7 +14,14 @@ from facemake.backends.eyes import EyeFinder, eye_finder
 from facemake.backends.landmarks import LANDMARKERS, Face, Landmarker
 from facemake.detections import landmark_box
 from facemake.extraction.settings import CropSettings
-from facemake.extraction.templates import Crop, cut_arcface, cut_box, cut_openface, cut_square
+from facemake.extraction.templates import (
+    Crop,
+    cut_arcface,
+    cut_box,
+    cut_openface,
+    cut_square,
+    meets,
+)
 from facemake.schemes import IBUG51, convert
 from facemake.status import CropStatus
 
@@ -93,6 +100,8 @@ class Cutter:
             ModelError: a model is missing or not the registered one.
         """
         points5 = np.asarray(points5, np.float32)
+        if not meets(rgb.shape, bbox):
+            return self._outside(points5)
         if self._template.needs == "eyes":
             return self._by_points(rgb, bbox, points5)
         if self._template.needs == "landmarks":

@@ -14,7 +14,7 @@ from PIL import Image
 
 from facemake.alignment import align
 from facemake.extraction.settings import Template
-from facemake.geometry import similarity
+from facemake.geometry import apply_affine, invert_affine, similarity
 from facemake.template import CROP_SIZE, crop_affine
 
 Pixels = NDArray[np.uint8]
@@ -135,10 +135,9 @@ def cut_square(rgb: Pixels, bbox: NDArray[np.float32]) -> Crop | None:
 
     None where no pixel of the box is in the picture.
     """
-    height, width = rgb.shape[:2]
-    x, y, w, h = (float(v) for v in bbox)
-    if not (w > 0 and h > 0 and x + w > -0.5 and y + h > -0.5 and x < width and y < height):
+    if not meets(rgb.shape, bbox):
         return None
+    x, y, w, h = (float(v) for v in bbox)
     side = max(w, h)
     scale = CROP_SIZE / side
     left, top = x + (w - side) / 2, y + (h - side) / 2
@@ -146,6 +145,21 @@ def cut_square(rgb: Pixels, bbox: NDArray[np.float32]) -> Crop | None:
         [(scale, 0.0, -left * scale - 0.5), (0.0, scale, -top * scale - 0.5)], np.float64
     )
     return Crop(align(rgb, affine), affine)
+
+
+def meets(shape: tuple[int, ...], bbox: NDArray[np.float32]) -> bool:
+    """Whether a box x, y, w, h has pixels of a picture of `shape` (H, W)."""
+    height, width = shape[:2]
+    x, y, w, h = (float(v) for v in bbox)
+    edges = -0.5
+    return bool(
+        w > 0
+        and h > 0
+        and x + w > edges
+        and y + h > edges
+        and x < width + edges
+        and y < height + edges
+    )
 
 
 def cut_arcface(rgb: Pixels, points5: NDArray[np.float32]) -> Crop | None:
@@ -173,6 +187,15 @@ def cut_openface(rgb: Pixels, ibug51: NDArray[np.float32]) -> Crop | None:
 
 
 def _aligned(rgb: Pixels, affine: NDArray[np.float64]) -> Crop | None:
+    """None also where the crop would see nothing of the picture: such points are of no face."""
     if not np.isfinite(affine).all() or not np.hypot(affine[0, 0], affine[1, 0]) > 0:
+        return None
+    last = CROP_SIZE - 0.5
+    corners = apply_affine(
+        invert_affine(affine), [(-0.5, -0.5), (last, -0.5), (-0.5, last), (last, last)]
+    )
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    box = np.array([*low, *(high - low)], np.float32)
+    if not np.isfinite(box).all() or not meets(rgb.shape, box):
         return None
     return Crop(align(rgb, affine), affine)
