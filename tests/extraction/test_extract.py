@@ -227,6 +227,13 @@ def test_files_of_others_are_left_alone(small: Path, tmp_path: Path):
     assert (out / "x.jpg").read_bytes() == b"mine"
 
 
+def test_a_folder_that_cannot_be_is_named(small: Path, tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"")
+    for out in ("file", "file/crops"):
+        with pytest.raises(FacemakeError, match=r"is a file|cannot be written to"):
+            run(small, tmp_path / out)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

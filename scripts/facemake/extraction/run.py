@@ -134,7 +134,13 @@ def extract_faces(
     folder = Path(out).expanduser()
     inputs = listed(paths, folder, format)
     _check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _WORKERS).touch()
+    except OSError as error:
+        raise FacemakeError(
+            f"crops cannot be written to {folder} ({error.strerror}): give another folder"
+        ) from None
     say = progress if callable(progress) else None
     shown = Progress(len(inputs.inputs), say, quiet=progress is False)
     with (

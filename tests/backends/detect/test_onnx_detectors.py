@@ -149,6 +149,24 @@ def test_yunet(models: Path, picture: Picture, name: str):
     compare(found, sorted(wanted, key=lambda one: -one[0]), NAMES[name])
 
 
+@pytest.mark.parametrize("shape", [(27, 640), (640, 12), (32, 32), (512, 12000)])
+def test_yunet_sees_nothing_in_narrow_strips_but_what_is_there(
+    models: Path, picture: Picture, shape: tuple[int, int]
+):
+    row = DETECTORS["yunet"]
+    full = picture("multi_face.jpg")
+    strip = cv2.resize(full, shape[::-1], interpolation=cv2.INTER_AREA)
+    found = []
+    for seed in range(4):  # a new detector each time, and the memory of another picture before it
+        detector = row.create(row.models[0], 0.3, "cpu")
+        detector([np.random.default_rng(seed).integers(0, 256, (640, 640, 3), np.uint8)])
+        (one,) = detector([strip])
+        found.append(one.bbox.tobytes())
+        assert np.isfinite(one.bbox).all() and np.isfinite(one.keypoints5).all()
+        assert (np.abs(one.bbox) < 2 * max(shape)).all()
+    assert len(set(found)) == 1
+
+
 FILES = {
     "yolov8-face": ("yolov8-lite-t.onnx", "scrfd_500m_kps.onnx"),
     "ultralight": ("version-RFB-320.onnx", "scrfd_500m_kps.onnx"),

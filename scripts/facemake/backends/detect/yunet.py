@@ -20,6 +20,10 @@ what the network sees of faces of thousands of pixels is nothing that it was tra
 _SMALLEST = 10
 """px: the smallest faces that it was made for (OpenCV's face_detection_yunet). In a strip that is
 narrower it sees faces at the rim of the padding."""
+_NARROWEST = 64
+"""px: what is narrower stands in black of this size. Up to 32 px, one row of the network's coarsest
+cells, FaceDetectorYN of OpenCV 4.11 reads memory that is not its own: faces that differ from call
+to call, some at infinity."""
 
 
 class YuNet:
@@ -61,11 +65,17 @@ class YuNet:
             bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
         if min(bgr.shape[:2]) < _SMALLEST:
             return Detections(*(np.zeros((0, *s), np.float32) for s in ((4,), (), (5, 2))))
+        seen = bgr.shape[:2]
+        if min(seen) < _NARROWEST:
+            black = [max(0, _NARROWEST - side) for side in seen]
+            bgr = cv2.copyMakeBorder(bgr, 0, black[0], 0, black[1], cv2.BORDER_CONSTANT)
         self._network.setInputSize((bgr.shape[1], bgr.shape[0]))
         _, found = self._network.detect(bgr)
         rows = np.zeros((0, 15), np.float32) if found is None else found
         rows = rows[np.argsort(-rows[:, 14], kind="stable")]
-        back = (width / bgr.shape[1], height / bgr.shape[0])
+        middles = rows[:, :2] + rows[:, 2:4] / 2
+        rows = rows[(middles < seen[::-1]).all(axis=1)]
+        back = (width / seen[1], height / seen[0])
         boxes = rows[:, :4] * np.tile(back, 2)
         boxes[:, :2] -= 0.5  # from the corner of the first pixel to its centre
         # it names points by the person's side; the right eye is the image's left one

@@ -1,0 +1,76 @@
+"""How many workers there are, and how memory is counted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from facemake.extraction import extract_faces
+from facemake.runtime import memory
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, bundled: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    face = Image.open(bundled / "portraits" / "eileen_collins.png").convert("RGB")
+    for number in range(40):
+        face.save(folder / f"{number:02d}.jpg")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("cores", "free", "workers"),
+    [
+        (3, 10**12, 3),  # as many as cores
+        (64, 10**12, 5),  # never more than there are chunks of eight pictures
+        (64, 0, 1),  # one works always
+        # room for one more, whose peak is between a tenth and ten gigabytes
+        (64, 10**8, 1),
+    ],
+)
+def test_as_many_workers_as_cores_and_memory_allow(
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    free: int,
+    workers: int,
+):
+    monkeypatch.setattr(memory, "cores", lambda: cores)
+    monkeypatch.setattr(memory, "available", lambda: free)
+    done = extract_faces([pictures], tmp_path / "out", "mediapipe", progress=False)
+    assert done.crops == 40 and done.workers == workers
+    assert 50e6 < done.peak_memory < 5e9
+
+
+def test_the_peak_is_that_of_the_process():
+    code = "import sys; x = bytearray(300_000_000); del x; print('there', flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"there\n"
+    peak = memory.peak(process.pid)
+    process.communicate(b"\n")
+    assert 300e6 < peak < 600e6
+
+
+def test_a_limit_of_the_cgroup_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    machine = memory.available()
+    monkeypatch.setattr(memory, "_limits", lambda: [(10**18, 0), (5_000_000, 2_000_000)])
+    assert memory.available() == min(machine, 3_000_000)
+    monkeypatch.setattr(memory, "_limits", lambda: [(5, 9)])
+    assert memory.available() == 0
+
+
+def test_cores_are_those_that_this_process_may_use():
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from facemake.runtime import memory; print(memory.cores())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
