@@ -8,7 +8,7 @@ LOCKED := $(PIP) --no-deps --require-hashes --no-build-isolation
 CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
-.PHONY: demo demo-3di demo-extract slurm test test-containers test-slurm containers lint format bench lock clean help
+.PHONY: demo demo-3di demo-extract slurm onnx facenet test test-containers test-slurm containers lint format bench lock clean help
 
 demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -99,19 +99,39 @@ resources/bundled/moving_portrait.mp4: .venv/default
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/dev: .venv/default requirements/dev.txt
+.venv/dev: .venv/default .venv/facenet requirements/dev.txt
 	$(LOCKED) -r requirements/dev.txt
+	@touch $@
+
+# What a detector needs besides (README, "Detectors").
+onnx: .venv/onnx  ## Let detectors scrfd, yolov8-face, ultralight, retinaface and landmarks pfld68 run
+facenet: .venv/facenet  ## Let detector mtcnn run (installs PyTorch)
+
+.venv/onnx: .venv/default requirements/onnx.txt
+	$(LOCKED) -r requirements/onnx.txt
+	@touch $@
+
+.venv/facenet: .venv/default requirements/facenet.txt requirements/torch.txt
+	$(LOCKED) -r requirements/facenet.txt
+	$(PIP) -r requirements/torch.txt
 	@touch $@
 
 lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (needs uv)
 	$(LOCK) pyproject.toml --excludes requirements/not-needed.txt -o requirements/default.txt
-	$(LOCK) pyproject.toml --extra dev --extra 3di --extra onnx --extra serve --extra slurm --excludes requirements/not-needed.txt \
+	$(LOCK) pyproject.toml --extra dev --extra 3di --extra onnx --extra retinaface \
+	    --extra serve --extra slurm --excludes requirements/not-needed.txt \
 	    -c requirements/default.txt -o requirements/dev.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) --no-deps requirements/slurm.in -o requirements/slurm.txt
 	$(LOCK) --no-deps requirements/bundled.in -o requirements/bundled.txt
 	$(LOCK) requirements/stacks/pip.in -o requirements/stacks/pip.txt
-	for stack in core mediapipe onnx onnx-gpu opencv dlib threedi cuda; do \
+	$(LOCK) --no-deps requirements/facenet.in -o requirements/facenet.txt
+	$(LOCK) pyproject.toml --extra onnx --extra retinaface --excludes requirements/not-needed.txt \
+	    -c requirements/default.txt -o requirements/onnx.txt
+	$(LOCK) requirements/stacks/retinaface-gpu.in --excludes requirements/not-needed.txt \
+	    --excludes requirements/not-needed-gpu.txt \
+	    -c requirements/default.txt -c requirements/dev.txt -o requirements/stacks/retinaface-gpu.txt
+	for stack in core mediapipe onnx onnx-gpu opencv dlib retinaface threedi cuda; do \
 	    $(LOCK) requirements/stacks/$$stack.in --excludes requirements/not-needed.txt \
 	        -c requirements/default.txt -c requirements/dev.txt -o requirements/stacks/$$stack.txt \
 	        || exit 1; done

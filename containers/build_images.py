@@ -22,7 +22,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-STACKS = ("core", "mediapipe", "onnx", "onnx-gpu", "opencv", "dlib", "threedi")
+STACKS = (
+    *("core", "mediapipe", "onnx", "onnx-gpu", "opencv", "dlib"),
+    *("retinaface", "retinaface-gpu", "threedi"),
+)
 """Of the workflow's jobs: keys of `containers` in the config."""
 WHOLE = ("workflow", "cuda")
 """Images of the whole workflow."""

@@ -52,14 +52,15 @@ def test_just_the_packages_that_mediapipe_declares_and_never_imports_are_missing
         for requirement in distribution.requires or ():
             if "extra ==" in requirement or "platform_machine" in requirement:
                 continue
-            if "python_version" in requirement or "sys_platform" in requirement:
+            if any(w in requirement for w in ("python_version", "sys_platform", "platform_system")):
                 continue
             name = re.match(r"[\w.-]+", requirement).group()
             try:
                 importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
                 missing.add(canonical(name))
-    assert missing == not_needed()
+    # facenet-pytorch declares torchvision, of which two functions are given in its place
+    assert missing == not_needed() | {"torchvision"}
 
 
 def test_there_is_one_opencv_and_it_is_headless():
@@ -80,6 +81,12 @@ def test_the_package_pins_what_the_lock_pins():
     for requirement in project["dependencies"]:
         name, version = requirement.split("==")
         assert locked()[canonical(name)] == version
+
+
+def pinned_anywhere() -> dict[str, str]:
+    """What is pinned anywhere: an extra is in the development lock, torch stands by its name."""
+    apart = locked("stacks/cuda") | locked("facenet") | locked("torch")
+    return apart | locked("dev") | locked()
 
 
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
@@ -110,12 +117,16 @@ def test_conda_environments_pin_what_the_lock_pins(path: Path):
     assert pinned.pop("python") == "3.11"
     assert pinned
     # what is an extra of the package is in the development lock
-    known = locked("stacks/cuda") | locked("dev") | locked()
+    known = pinned_anywhere()
     for name, version in pinned.items():
         assert known[canonical(name)] == version, name
 
 
-@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda p: p.stem)
+# which build of PyTorch there is hangs on the index: no lock by hashes, so no image
+WITH_IMAGE = [path for path in ENVIRONMENTS if path.stem != "facenet"]
+
+
+@pytest.mark.parametrize("path", WITH_IMAGE, ids=lambda p: p.stem)
 def test_images_have_what_conda_environments_have(path: Path):
     """A stack's lock, which its image is made of, is the same packages at the same versions."""
     image = locked(f"stacks/{path.stem}")
@@ -127,7 +138,7 @@ def test_images_have_what_conda_environments_have(path: Path):
     named = {canonical(re.match(r"[\w.-]+", line).group()) for line in lines}
     assert named <= pinned.keys()
     # what conda itself adds is what these declare, and no more of ours
-    known = locked("stacks/cuda") | locked("dev") | locked()
+    known = pinned_anywhere()
     assert image.items() <= known.items()
 
 
@@ -215,7 +226,7 @@ def test_a_recipe_knows_the_versions_of_environments_that_it_does_not_run_in(
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(recipes, "version", missing)
-    known = locked("stacks/cuda") | locked("dev") | locked()
+    known = pinned_anywhere()
     for libraries in recipes.LIBRARIES.values():
         for name in libraries:
             assert recipes._version.__wrapped__(name) == known[canonical(name)]

@@ -6,7 +6,9 @@ set -eu
 stack=$1
 recipe=$(cd "$(dirname "$0")/../.." && pwd)
 case $stack in
-    core | mediapipe | onnx | onnx-gpu | opencv | dlib | threedi) locks=stacks/$stack.txt ;;
+    core | mediapipe | onnx | onnx-gpu | opencv | dlib | retinaface | retinaface-gpu | threedi)
+        locks=stacks/$stack.txt
+        ;;
     workflow) locks=default.txt ;;
     cuda) locks="default.txt stacks/cuda.txt" ;;
     *)
@@ -41,7 +43,7 @@ rm "$DIST_EXTRA_CONFIG"
 /opt/env/bin/python -m compileall -qq -j 0 -x '/tests?/' /opt/env/lib || :
 
 case $stack in
-    cuda | onnx-gpu)
+    cuda | onnx-gpu | retinaface-gpu)
         # CUDA's wheels lie where no loader looks
         ls -d /opt/env/lib/python3*/site-packages/nvidia/*/lib >/etc/ld.so.conf.d/facemake-cuda.conf
         ldconfig

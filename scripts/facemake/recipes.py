@@ -10,6 +10,7 @@ from facemake.engines import stages
 from facemake.engines.stage import Config
 from facemake.models import model
 from facemake.provenance import LIBRARY, Recipe, code_fingerprint
+from facemake.runtime.libraries import public_version
 
 ENVIRONMENTS = LIBRARY.parent.parent / "envs"
 
@@ -21,6 +22,15 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "opencv": (*_COMMON, "lapx", "opencv-contrib-python-headless"),
     "dlib": (*_COMMON, "dlib-bin", "lapx", "opencv-contrib-python-headless"),
     "onnx": (*_COMMON, "lapx", "onnxruntime", "opencv-contrib-python-headless"),
+    "facenet": (*_COMMON, "facenet-pytorch", "lapx", "opencv-contrib-python-headless", "torch"),
+    "retinaface": (
+        *_COMMON,
+        *("lapx", "onnxruntime", "opencv-contrib-python-headless", "retina-face"),
+    ),
+    "retinaface-gpu": (
+        *_COMMON,
+        *("lapx", "onnxruntime-gpu", "opencv-contrib-python-headless", "retina-face"),
+    ),
     "threedi": (*_COMMON, "opencv-contrib-python-headless"),
 }
 """Stack -> the libraries that its results can hang on: another version is another recipe."""
@@ -56,7 +66,7 @@ def _version(name: str) -> str:
     those environments have what the files of envs/ pin.
     """
     try:
-        return version(name)
+        return public_version(version(name))
     except PackageNotFoundError:
         for path in sorted((*ENVIRONMENTS.glob("*.yaml"), *ENVIRONMENTS.glob("*.sh"))):
             pin = re.search(

@@ -73,7 +73,8 @@ def test_every_stack_has_a_lock_and_an_image():
     sys.path.insert(0, str(FOLDER))
     import build_images
 
-    assert set(build_images.STACKS) == stacks()
+    # which build of PyTorch there is hangs on the index: no lock by hashes, so no image
+    assert set(build_images.STACKS) == stacks() - {"facenet"}
     text = (FOLDER / "steps" / "install.sh").read_text()
     for stack in (*build_images.STACKS, *build_images.WHOLE):
         for name in build_images.locks(stack):

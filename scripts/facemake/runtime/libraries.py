@@ -13,6 +13,11 @@ MOUNTED = "/mnt/snakemake_searchpaths/"
 """Where Snakemake mounts the main process's module folders in a container, behind its own."""
 
 
+def public_version(text: str) -> str:
+    """A version without its local label (PEP 440): 2.13.0+cpu is another build of 2.13.0."""
+    return text.partition("+")[0]
+
+
 def check(libraries: Mapping[str, str]) -> None:
     """Refuse an environment or image that is not the one that the recipe is of.
 
@@ -37,7 +42,7 @@ def check(libraries: Mapping[str, str]) -> None:
             continue
         if contained and str(found.locate_file("")).startswith(MOUNTED):
             wrong.append(f"{name} {wanted} is missing in the image")
-        elif found.version != wanted:
+        elif public_version(found.version) != wanted:
             wrong.append(f"{name} is {found.version}, not {wanted}")
     where = "the image" if contained else f"the environment {sys.prefix}"
     if wrong:

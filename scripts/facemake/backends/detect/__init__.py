@@ -202,6 +202,34 @@ DETECTORS: dict[str, DetectorBackend] = {
         eyes="haar",
         face_box=(0.0, 0.098, 0.97),
     ),
+    "mtcnn": DetectorBackend(
+        module="facemake.backends.detect.mtcnn",
+        models=("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet"),
+        stack="facenet",
+        devices=("cpu", "cuda"),
+        use="as much earlier work on identities; five points; slow on a CPU",
+        min_score=0.8,
+        start_score=0.9,
+        scores="softmax of the last network, from .7 on",
+        points="all five",
+        face_box=(0.0, 0.072, 1.04),
+    ),
+    # not measured, since its weights were not at hand: the threshold is the package's own, the box
+    # that of SCRFD, which was trained on the same drawn faces (WIDER FACE)
+    "retinaface": DetectorBackend(
+        module="facemake.backends.detect.retina",
+        models=("retinaface_resnet50",),
+        stack="retinaface",
+        gpu_stack="retinaface-gpu",
+        devices=("cpu", "cuda"),
+        own_model=True,
+        use="small, turned and covered faces; five points; large: for a GPU",
+        min_score=0.5,
+        start_score=0.9,
+        scores="softmax of the network",
+        points="all five",
+        face_box=(0.0, 0.066, 1.03),
+    ),
     # the customary threshold; nothing of it was measured, since its weights were not at hand
     "ssd": DetectorBackend(
         module="facemake.backends.detect.ssd",

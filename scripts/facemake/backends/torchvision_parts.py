@@ -1,0 +1,75 @@
+"""The two functions of torchvision that facenet-pytorch calls, where that cannot be imported.
+
+facenet-pytorch 2.6.0 wants torchvision for non-maximum suppression and for pictures as tensors, and
+imports it for nothing else here. torchvision is compiled against one build of torch; on another (a
+CPU build of torch beside PyPI's torchvision, say) it does not import at all.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def provide() -> None:
+    """Let `torchvision` be imported: the real one, or in its place these two functions."""
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError):  # the latter where it does not fit torch
+        names = ("", ".transforms", ".transforms.functional", ".ops", ".ops.boxes")
+        modules = {name: ModuleType(f"torchvision{name}") for name in names}
+        for name, module in modules.items():
+            module.__doc__ = "facemake.backends.torchvision_parts in place of torchvision"
+            sys.modules[f"torchvision{name}"] = module
+            parent, _, own = name.rpartition(".")
+            if own:
+                setattr(modules[parent], own, module)
+        functional: Any = modules[".transforms.functional"]
+        functional.to_tensor = to_tensor
+        boxes: Any = modules[".ops.boxes"]
+        boxes.batched_nms = batched_nms
+
+
+def to_tensor(picture: Any) -> torch.Tensor:
+    """(H, W, C) uint8 picture (Pillow's or an array) to (C, H, W) float32 of 0 to 1."""
+    pixels = np.atleast_3d(np.asarray(picture))
+    if pixels.dtype != np.uint8:
+        raise TypeError(f"expected a picture of uint8, got {pixels.dtype}")
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float() / 255
+
+
+def batched_nms(
+    boxes: torch.Tensor, scores: torch.Tensor, idxs: torch.Tensor, iou_threshold: float
+) -> torch.Tensor:
+    """Greedy non-maximum suppression within each group.
+
+    Args:
+        boxes: (n, 4) x1 y1 x2 y2.
+        scores: (n,).
+        idxs: (n,) the group of each box.
+        iou_threshold: of two boxes of a group that overlap by more, the surer stays.
+
+    Returns:
+        (k,) int64 indices of those that stay, by falling score.
+    """
+    corners = boxes.detach().cpu().numpy().astype(np.float64)
+    groups = idxs.detach().cpu().numpy()
+    order = np.argsort(-scores.detach().cpu().numpy(), kind="stable")
+    area = np.prod(corners[:, 2:] - corners[:, :2], axis=1)
+    alive = np.ones(len(order), bool)
+    kept = []
+    for at, i in enumerate(order):
+        if not alive[at]:
+            continue
+        kept.append(i)
+        rest = order[at + 1 :]
+        low = np.maximum(corners[i, :2], corners[rest, :2])
+        high = np.minimum(corners[i, 2:], corners[rest, 2:])
+        common = np.prod(np.maximum(high - low, 0), axis=1)
+        over = common > iou_threshold * (area[i] + area[rest] - common)
+        alive[at + 1 :] &= ~(over & (groups[rest] == groups[i]))
+    return torch.as_tensor(np.array(kept, np.int64), device=boxes.device)
