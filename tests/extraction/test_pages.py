@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from facemake import extraction
+from facemake.errors import ModelError
 
 
 def blocks(shared: Path) -> list[str]:
@@ -42,6 +43,19 @@ def test_the_first_block(shared: Path, bundled: Path, tmp_path: Path):
     for part in ("train", "test", "valid"):
         assert (out / part / "hopper.jpg").is_file()
     assert (out / "faces.parquet").is_file()
+
+
+def test_the_pages_own_backend_says_which_weights_it_wants(
+    shared: Path, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FACEMAKE_MODELS", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    data = tmp_path / "raid" / "chalearn15" / "train"
+    data.mkdir(parents=True)
+    (data / "hopper.jpg").write_bytes((bundled / "portraits" / "grace_hopper.jpg").read_bytes())
+    code = blocks(shared)[0].replace("from pife import", "from facemake import")
+    with pytest.raises(ModelError, match=r"not on this machine: get it from .*retinaface\.onnx"):
+        exec(code.replace("/raid/", f"{tmp_path}/raid/"), {})
 
 
 def test_the_alias_takes_what_the_function_takes(monkeypatch: pytest.MonkeyPatch):

@@ -256,6 +256,7 @@ def _recipe(
     names = [*row.models, *crops.models(backend)]
     for name in names:
         model_path(name)
+    stack = row.gpu_stack if row.gpu_stack and settings["device"] != "cpu" else row.stack
     return Recipe(
         stage="extract_faces",
         backend=backend,
@@ -268,7 +269,7 @@ def _recipe(
             **settings,
         },
         models=tuple(model(name).provenance for name in names),
-        libraries=recipes.libraries(row.stack),
+        libraries=recipes.libraries(stack),
         code=code_fingerprint("facemake.extraction.looking", row.module),
     )
 
