@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from facemake.runtime import modules
+
 ROOT = Path(__file__).resolve().parent.parent
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -31,7 +33,8 @@ def cost(*arguments: str, folder: Path) -> Cost:
     Raises:
         RuntimeError: the process failed; with the end of its output.
     """
-    environment = {**os.environ, **THREADS, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
+    environment = {**os.environ, **THREADS, modules.VARIABLE: "1"}  # as `facemake run` has it
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"
     with (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *arguments],

@@ -2,6 +2,7 @@
 #
 # The main process checks config and sheet and hashes the recordings; when the run starts it writes
 # .facemake/plan. A job of a cluster, which parses this file again, reads that plan and nothing else.
+import inspect
 import logging
 
 from snakemake.logging import logger
@@ -87,7 +88,13 @@ def container_identity(stage):
 
 def grows(amount):
     """Memory or minutes: of an attempt after one that was ended for want of them, more."""
-    return lambda wildcards, attempt: amount * attempt
+
+    def resource(wildcards, attempt):
+        return amount * attempt
+
+    # Snakemake asks for it several times a job, and it is slow to find out
+    resource.__signature__ = inspect.signature(resource)
+    return resource
 
 
 def gpus(stage):

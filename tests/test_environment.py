@@ -170,7 +170,7 @@ def test_every_script_with_a_recipe_holds_its_environment_against_it():
 
 def test_each_conda_environment_has_what_its_stages_import():
     """Third-party modules that a stage's library code imports, against its stack's file."""
-    from facemake import provenance, recipes, settings
+    from facemake import fingerprints, recipes, settings
     from facemake.engines import stages
 
     modules = {
@@ -204,8 +204,8 @@ def test_each_conda_environment_has_what_its_stages_import():
             module = pending.pop()
             if module not in seen:
                 seen.add(module)
-                pending.extend(provenance._imports(module))
-                for node in ast.walk(ast.parse(provenance._source(module).read_bytes())):
+                pending.extend(fingerprints.imports(module))
+                for node in ast.walk(ast.parse(fingerprints._source(module).read_bytes())):
                     if isinstance(node, ast.Import):
                         imported |= {alias.name.split(".")[0] for alias in node.names}
                     elif isinstance(node, ast.ImportFrom) and node.module:

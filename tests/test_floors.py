@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from facemake.provenance import LIBRARY, _imports
+from facemake.fingerprints import imports
+from facemake.provenance import LIBRARY
 
 # They know what can be chosen: the registries of the backends.
 PLANNING = {"plan", "recipes", "settings", "estimate", "summary", "__main__"}
@@ -23,7 +24,7 @@ KERNEL = sorted(
 @pytest.mark.parametrize("module", KERNEL)
 def test_the_kernel_knows_no_backend_and_no_stage(module: str):
     above = ("facemake.backends", "facemake.stages", "facemake.cli")
-    assert not [name for name in _imports(module) if name.startswith(above)]
+    assert not [name for name in imports(module) if name.startswith(above)]
 
 
 ABOVE_STAGES = ("facemake.processors", "facemake.server", "facemake.cli")
@@ -32,12 +33,12 @@ ABOVE_STAGES = ("facemake.processors", "facemake.server", "facemake.cli")
 def test_no_stage_knows_what_is_built_on_stages():
     for path in LIBRARY.glob("stages/*.py"):
         module = ".".join(("facemake", *path.relative_to(LIBRARY).with_suffix("").parts))
-        names = _imports(module.removesuffix(".__init__"))
+        names = imports(module.removesuffix(".__init__"))
         assert not [n for n in names if n.startswith(ABOVE_STAGES)], module
 
 
 def test_no_backend_knows_a_stage():
     for path in LIBRARY.glob("backends/**/*.py"):
         module = ".".join(("facemake", *path.relative_to(LIBRARY).with_suffix("").parts))
-        names = _imports(module.removesuffix(".__init__"))
+        names = imports(module.removesuffix(".__init__"))
         assert not [n for n in names if n.startswith(("facemake.stages", *ABOVE_STAGES))], module

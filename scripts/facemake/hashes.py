@@ -1,6 +1,7 @@
 """SHA-256 of recordings, each file read once: remembered by path, size, mtime and inode.
 
-Beside it, by that hash, what a header says of a recording's length.
+Beside it, by that hash, what a header says of a recording's length; and what was found in the
+library's own files.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from facemake.provenance import file_sha256
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_TO_SETTLE = 2.0
 _ROWS_A_QUERY = 900  # below SQLite's least limit of variables
 
 
@@ -68,6 +70,10 @@ class HashMemo:
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS spans (sha256 TEXT PRIMARY KEY, first REAL, last REAL)"
             " WITHOUT ROWID"
+        )
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS found (path BLOB PRIMARY KEY, size INTEGER,"
+            " mtime_ns INTEGER, inode INTEGER, mode INTEGER, reader TEXT, text TEXT) WITHOUT ROWID"
         )
 
     def sha256(
@@ -140,8 +146,31 @@ class HashMemo:
         self._db.commit()
         return found
 
+    def found_in(self, path: Path, reader: str, read: Callable[[Path], str]) -> str:
+        """What is found in a file, looked at once as long as it stays the same.
+
+        Args:
+            path: the file.
+            reader: what `read` is; another one looks again.
+            read: path -> what is to be remembered.
+        """
+        key, stat = os.fsencode(path.absolute()), path.stat()
+        state = FileState.of(stat)
+        row = self._db.execute("SELECT * FROM found WHERE path = ?", (key,)).fetchone()
+        if row and row[1:-1] == (*state, reader):
+            return str(row[-1])
+        text = read(path)
+        # the next change may come in the same tick of the file system's clock
+        if max(stat.st_mtime, stat.st_ctime) < time.time() - _SECONDS_TO_SETTLE:
+            self._db.execute(
+                "INSERT OR REPLACE INTO found VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (key, *state, reader, text),
+            )
+        return text
+
     def close(self) -> None:
         """Close the database."""
+        self._db.commit()
         self._db.close()
 
 

@@ -251,6 +251,11 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
             samples = rows.hashed(memo)
             containers = _containers(full, memo)
             cuts = _cuts(full, samples, rows.sizes(), memo)
+            asked_for = {
+                stage: recipes.recipe(stage, full, memo).to_dict()
+                for stage in stages(full)
+                if recipes.enabled(stage, full)
+            }
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(
             f"hashes of recordings cannot be kept in {folder} ({error}); set cache_dir to a folder "
@@ -262,11 +267,7 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
         shards=list(packs),
         media={shard: samples_digest(members) for shard, members in packs.items()},
         people={shard: people_digest(members) for shard, members in packs.items()},
-        recipes={
-            stage: recipes.recipe(stage, full).to_dict()
-            for stage in stages(full)
-            if recipes.enabled(stage, full)
-        },
+        recipes=asked_for,
         stacks={stage: recipes.stack(stage, full) for stage in stages(full)},
         containers=containers,
         samples=len(samples),

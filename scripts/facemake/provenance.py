@@ -7,36 +7,16 @@ It names no path, host, time, core count or user.
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import io
 import json
-import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from facemake.version import __version__
 
 LIBRARY = Path(__file__).parent
-PACKAGE = "facemake"
-
-# They decide what a person sees of a run, not what it gives; the package itself has only names for
-# people who write Python, each of which brings in what it needs.
-_NO_RESULT = frozenset(
-    (
-        PACKAGE,
-        *(
-            f"{PACKAGE}.runtime.{name}"
-            for name in (
-                *("failures", "gpu", "heartbeat", "job", "locks", "memory", "parent", "progress"),
-                "runs",
-            )
-        ),
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -100,70 +80,3 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, as lower-case hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def code_fingerprint(*modules: str) -> str:
-    """SHA-256 of the library code that `modules` reach by import, comments and docstrings apart.
-
-    Imports are read from the source (those inside functions too), so nothing is imported. A
-    backend that a registry loads by its name is not seen: name it.
-    """
-    pending, seen = list(modules), set[str]()
-    while pending:
-        name = pending.pop()
-        if name in seen or name in _NO_RESULT:
-            continue
-        seen.add(name)
-        pending.extend(_imports(name))
-    return digest(sorted((name, _code_digest(name)) for name in seen))
-
-
-def _source(module: str) -> Path | None:
-    relative = module.split(".")[1:]
-    base = LIBRARY.joinpath(*relative)
-    for path in (
-        base.with_suffix(".py") if relative else base / "__init__.py",
-        base / "__init__.py",
-    ):
-        if path.is_file():
-            return path
-    return None
-
-
-@cache
-def _imports(module: str) -> tuple[str, ...]:
-    path = _source(module)
-    if path is None:
-        raise ValueError(f"{module} is no module of the library")
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    ours = {name for name in found if name == PACKAGE or name.startswith(f"{PACKAGE}.")}
-    return tuple(sorted(name for name in ours if _source(name) is not None))
-
-
-@cache
-def _code_digest(module: str) -> str:
-    """Of the source without comments, docstrings and blank lines."""
-    path = _source(module)
-    assert path is not None
-    text = path.read_text(encoding="utf-8")
-    lines = text.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(text)):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
-            for row in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-                lines[row - 1] = ""
-    kept = "\n".join(line.rstrip() for line in lines if line.strip())
-    return hashlib.sha256(kept.encode()).hexdigest()

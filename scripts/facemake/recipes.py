@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from facemake.engines import stages
 from facemake.engines.stage import Config
+from facemake.fingerprints import code_fingerprint
 from facemake.models import model
-from facemake.provenance import LIBRARY, Recipe, code_fingerprint
+from facemake.provenance import LIBRARY, Recipe
 from facemake.runtime.libraries import public_version
+
+if TYPE_CHECKING:
+    from facemake.hashes import HashMemo
 
 ENVIRONMENTS = LIBRARY.parent.parent / "envs"
 
@@ -36,8 +41,14 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 """Stack -> the libraries that its results can hang on: another version is another recipe."""
 
 
-def recipe(stage: str, config: Config) -> Recipe:
-    """What `stage` does under `config` (as `facemake.settings.filled` gives it)."""
+def recipe(stage: str, config: Config, memo: HashMemo | None = None) -> Recipe:
+    """What a stage does under a config.
+
+    Args:
+        stage: its name.
+        config: filled with its defaults.
+        memo: remembers what was read of the library's code.
+    """
     row = stages(config)[stage]
     chosen = row.backend(config)
     name, backend = chosen if chosen else (None, None)
@@ -49,7 +60,7 @@ def recipe(stage: str, config: Config) -> Recipe:
         settings=row.settings(config),
         models=(*row.models(config), *(model(m).provenance for m in registered)),
         libraries=libraries(stack(stage, config)),
-        code=code_fingerprint(*modules),
+        code=code_fingerprint(*modules, memo=memo),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from facemake.provenance import LIBRARY, _imports
+from facemake.fingerprints import imports
+from facemake.provenance import LIBRARY
 
 MODULES = [
     ".".join(("facemake", *path.relative_to(LIBRARY).with_suffix("").parts)).removesuffix(
@@ -18,7 +19,7 @@ SERVER = [name for name in MODULES if name.startswith("facemake.server")]
 @pytest.mark.parametrize("module", SERVER)
 def test_the_service_knows_no_backend_and_no_stage(module: str):
     above = ("facemake.backends", "facemake.stages", "facemake.cli", "facemake.processors")
-    assert not [name for name in _imports(module) if name.startswith(above)]
+    assert not [name for name in imports(module) if name.startswith(above)]
 
 
 def test_only_the_processors_and_the_command_know_the_service():
@@ -26,6 +27,6 @@ def test_only_the_processors_and_the_command_know_the_service():
         module
         for module in MODULES
         if module not in SERVER
-        and any(name.startswith("facemake.server") for name in _imports(module))
+        and any(name.startswith("facemake.server") for name in imports(module))
     }
     assert knowing <= {"facemake.cli.serve", "facemake.processors.base"}

@@ -20,8 +20,9 @@ from facemake.extraction.pool import Pool
 from facemake.extraction.progress import Progress, Say, said_at_the_end
 from facemake.extraction.settings import DEFAULT, QUALITY, CropSettings
 from facemake.extraction.table import readable, write_csv, write_parquet
+from facemake.fingerprints import code_fingerprint
 from facemake.models import model, model_path
-from facemake.provenance import Recipe, code_fingerprint, digest
+from facemake.provenance import Recipe, digest
 from facemake.runtime.locks import ShardLock, wait_for_holders
 from facemake.samples import WORK
 

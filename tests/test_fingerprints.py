@@ -1,0 +1,128 @@
+"""Fingerprints of code: what changes them and what does not."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from facemake import fingerprints, hashes, provenance
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small library of three modules, a -> b, and c alone."""
+    monkeypatch.setattr(fingerprints, "LIBRARY", tmp_path)
+    (tmp_path / "__init__.py").write_text("")
+    write(tmp_path / "a.py", "def f(x):\n    from facemake import b\n    return b.g(x)\n")
+    write(tmp_path / "b.py", '"""Doc."""\n\n\ndef g(x):\n    """Doc."""\n    return x + 1\n')
+    write(tmp_path / "c.py", "VALUE = 1\n")
+    return tmp_path
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(textwrap.dedent(text))
+
+
+def fingerprint() -> str:
+    fingerprints.forget()
+    return fingerprints.code_fingerprint("facemake.a")
+
+
+def test_a_line_of_code_reached_by_a_late_import_changes_it(library: Path):
+    before = fingerprint()
+    write(library / "b.py", "def g(x):\n    return x + 2\n")
+    assert fingerprint() != before
+
+
+def test_comments_docstrings_and_blank_lines_do_not_change_it(library: Path):
+    before = fingerprint()
+    write(
+        library / "b.py",
+        '"""Other."""\n\n# why\n\n\ndef g(x):\n'
+        '    """Other\n\n    words."""\n\n    return x + 1  # so\n',
+    )
+    assert fingerprint() == before
+
+
+def test_a_hash_sign_inside_a_string_is_code(library: Path):
+    write(library / "b.py", "def g(x):\n    return '# one'\n")
+    before = fingerprint()
+    write(library / "b.py", "def g(x):\n    return '# two'\n")
+    assert fingerprint() != before
+
+
+def test_other_modules_do_not_change_it(library: Path):
+    before = fingerprint()
+    write(library / "c.py", "VALUE = 2\n")
+    assert fingerprint() == before
+
+
+def test_each_stage_of_the_library_has_its_own_fingerprint():
+    fingerprints.forget()
+    detect = fingerprints.code_fingerprint("facemake.stages.detect")
+    assert detect != fingerprints.code_fingerprint("facemake.stages.probe")
+    assert "facemake.tracking" in fingerprints.reached("facemake.stages.detect")
+
+
+def remembered(folder: Path) -> str:
+    fingerprints.forget()
+    with hashes.open_memo(folder) as memo:
+        return fingerprints.code_fingerprint("facemake.a", memo=memo)
+
+
+def test_a_module_is_read_once_until_it_changes(
+    library: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path_factory.mktemp("cache")
+    read: list[str] = []
+    real = fingerprints._looked_at
+    monkeypatch.setattr(
+        fingerprints, "_looked_at", lambda path: (read.append(path.name), real(path))[1]
+    )
+    before = fingerprint()
+    read.clear()
+    monkeypatch.setattr(hashes, "_SECONDS_TO_SETTLE", 1e6)
+    assert remembered(folder) == before
+    assert remembered(folder) == before
+    assert sorted(read) == ["a.py", "a.py", "b.py", "b.py"]  # they may be written to right now
+    read.clear()
+    monkeypatch.setattr(hashes, "_SECONDS_TO_SETTLE", -1e6)
+    assert remembered(folder) == before
+    assert remembered(folder) == before
+    assert sorted(read) == ["a.py", "b.py"]
+    read.clear()
+    write(library / "b.py", "def g(x):\n    return x + 2\n")
+    assert remembered(folder) == fingerprint() != before
+    assert read[0] == "b.py"
+
+
+def test_what_another_reader_found_is_not_taken(
+    library: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(hashes, "_SECONDS_TO_SETTLE", -1e6)
+    before = remembered(folder)
+    monkeypatch.setattr(fingerprints, "_reader", lambda: "another")
+    monkeypatch.setattr(fingerprints, "_looked_at", lambda path: '["x", []]')
+    assert remembered(folder) != before
+
+
+def test_a_new_module_that_an_old_one_imports_is_seen(
+    library: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(hashes, "_SECONDS_TO_SETTLE", -1e6)
+    (library / "b").mkdir()
+    (library / "b.py").rename(library / "b" / "__init__.py")
+    write(library / "a.py", "from facemake.b import g\n")
+    before = remembered(folder)
+    write(library / "b" / "g.py", "x = 1\n")
+    assert remembered(folder) != before
+
+
+def test_no_file_of_the_library_imports_snakemake():
+    for path in Path(provenance.__file__).parent.rglob("*.py"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert not line.startswith(("import snakemake", "from snakemake")), path
