@@ -46,3 +46,12 @@ def test_what_does_not_fit_is_refused() -> None:
         schemes.convert(np.zeros((5, 67, 2)), "ibug68", "ibug51")
     with pytest.raises(ValueError, match="nonsense"):
         schemes.subset("nonsense", "ibug68")
+
+
+def test_five_points_of_ibug51_are_eyes_nose_and_mouth():
+    points = np.arange(102, dtype=np.float32).reshape(51, 2)
+    points[19:25] = (30, 50)  # iBUG-68: 36-41, the image-left eye
+    points[25:31] = (80, 51)
+    points[13], points[31], points[37] = (55, 70), (40, 90), (70, 91)  # 30, 48, 54
+    wanted = [(30, 50), (80, 51), (55, 70), (40, 90), (70, 91)]
+    assert schemes.five_points(points).tolist() == [list(point) for point in wanted]
