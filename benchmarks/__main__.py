@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import accuracy, added, clips, cluster, memory, planning, speed
+from benchmarks import accuracy, added, clips, cluster, detectors, memory, planning, speed
 from benchmarks.measure import ROOT
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -34,6 +34,9 @@ if "accuracy" in options.what:
     if options.ict is None:
         parser.error("accuracy draws its people from ICT-FaceKit: name it with --ict")
     accuracy.run(options.ict, options.people)
+
+if "detectors" in options.what:
+    detectors.run(options.clip, options.runs)
 
 with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
     folder = Path(name)

@@ -20,6 +20,7 @@ from facemake.errors import FacemakeError
 from facemake.models import registry, use_models_dir
 from facemake.runtime.atomic import replacing, write_text
 
+_SLOW = "dlib-cnn"
 _NAMES = [name for name, row in DETECTORS.items() if row.stack != "threedi"]
 
 
@@ -38,9 +39,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--detectors",
         type=lambda text: text.split(","),
-        default=_NAMES,
+        default=[name for name in _NAMES if name != _SLOW],
         metavar="NAME,...",
-        help=f"({', '.join(_NAMES)})",
+        help=f"of {', '.join(_NAMES)} (all but {_SLOW}, which takes seconds a picture)",
     )
     parser.add_argument(
         "--frames",
