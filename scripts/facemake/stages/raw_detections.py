@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facemake.cuts import N_BYTES, CutFinder, signature
+from facemake.cuts import N_BYTES, CutFinder, sampled
 from facemake.detections import Detections
 from facemake.media.frame import Frame
 from facemake.rows import numbers
@@ -39,9 +39,8 @@ class RawDetections:
         self.widths, self.heights = array("i"), array("i")
         self.broken: set[int] = set()
         self.undamaged = True
-        self.shots = CutFinder()
+        self.shots = CutFinder(keep=for_table)
         self.for_table = for_table
-        self._signatures = bytearray()
 
     def add(self, frame: Frame, faces: Detections | None) -> None:
         """Add the next frame and its faces; None of one that cannot be decoded."""
@@ -50,10 +49,7 @@ class RawDetections:
         whole = faces is not None
         self.widths.append(frame.width if whole else 0)
         self.heights.append(frame.height if whole else 0)
-        looks = signature(frame.rgb) if whole else None
-        self.shots.add(looks)
-        if self.for_table:
-            self._signatures += looks or bytes(N_BYTES)
+        self.shots.add(sampled(frame.rgb) if whole else None)
         if faces is not None:
             self.found.append(index, faces)
         else:
@@ -70,13 +66,13 @@ class RawDetections:
                 self.found.append_values(
                     offset + row, np.array(faces, np.float32).reshape(-1, N_VALUES)
                 )
-            for looks in table["signature"]:
-                self.shots.add(looks.as_py())
+            self.shots.add_signatures(b"".join(table["signature"].to_pylist()))
 
     def write(self, writer: TableWriter, sample: str) -> None:
         """Write the rows of a segment, all of whose frames can be decoded."""
         assert self.for_table, "what a table needs was not kept"
-        looks = memoryview(self._signatures)
+        self.shots.flush()
+        looks = memoryview(self.shots.signatures)
         frames, values = self.found.frames, self.found.values
         ends = np.searchsorted(frames, np.arange(len(self.times) + 1))
         for index, time in enumerate(self.times):
