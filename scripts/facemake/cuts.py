@@ -9,8 +9,8 @@ a flash, be it a very short shot.
 
 Measured on five recordings of 640x360 and 960x540, their cuts known, and on all their pairs joined
 end to end: the steps of cuts are at least 9.9 and 3.2 times as large as those around them, other
-steps stay below 1.7 times. Brightness that changes by a tenth or a half at once makes no step that
-stands out, by a third one of 7.0 where much of the picture is clipped.
+steps stay below 1.7 times. Brightness that rises by a tenth or falls by half at once makes no step
+that stands out; one that rises by a third makes one of 7.2 where much of the picture is clipped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SAME = 0.5
 _SAMPLES = 2
 """Pixels in each direction that a value of the signature is the mean of."""
 _AT_ONCE = 64
-"""Frames that are looked at together: one by one costs six times as much."""
+"""Frames that are looked at together: one by one costs more than twice as much."""
 
 _Rows = NDArray[np.int64]
 
