@@ -158,7 +158,7 @@ def _words(result: Comparison, judged: dict[str, Standing]) -> str:
     lines.append(
         f"recall: of the faces that {min(AGREEING, len(judged) - 1)} others agree on, in "
         f"{len(result.pictures)} pictures; alone: detections that no other confirms; ms: median of "
-        "a picture, decoding apart, one thread"
+        "a picture, decoding apart, of CPU time (on a GPU: as a clock has it)"
     )
     for name, why in result.missing.items():
         lines.append(f"not here: {name}: {why}")
