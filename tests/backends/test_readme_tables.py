@@ -1,0 +1,32 @@
+"""The README's tables of backends are those of the registries."""
+
+from __future__ import annotations
+
+import re
+
+from conftest import ROOT
+from facemake.backends.detect import DETECTORS
+from facemake.backends.landmarks import LANDMARKERS
+
+
+def table(head: str) -> dict[str, list[str]]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = text[text.index(f"| `{head}` |") :].split("\n\n")[0].splitlines()[2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {re.sub("`", "", name): rest for name, *rest in cells}
+
+
+def test_every_detector_has_its_line():
+    rows = table("detect.backend")
+    assert list(rows) == [n for n, row in DETECTORS.items() if row.stack != "threedi"]
+    for name, (use, _, points, devices, *_) in rows.items():
+        row = DETECTORS[name]
+        assert (use, points) == (row.use, row.points)
+        assert devices == ("CPU, GPU" if "cuda" in row.devices else "CPU")
+
+
+def test_every_landmark_network_has_its_line():
+    rows = table("landmarks.backend")
+    assert {name: cells[0] for name, cells in rows.items()} == {
+        name: row.use for name, row in LANDMARKERS.items() if not row.given
+    }
