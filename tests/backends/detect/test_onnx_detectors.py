@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from facemake.backends.detect import DETECTORS
+from facemake.backends.detect.boxes import network_input
 from facemake.detections import Detections
 from facemake.errors import ModelError
 from facemake.models import model_path
@@ -24,6 +25,15 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(("mean", "std"), [(127.5, 128.0), (127.0, 128.0), (0.0, 255.0)])
+def test_a_networks_input_is_what_computing_with_every_pixel_gives(mean: float, std: float):
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 37, 53, 3), dtype=np.uint8)
+    wanted = (pictures.transpose(0, 3, 1, 2).astype(np.float32) - mean) / std
+    found = network_input(list(pictures), mean=mean, std=std)
+    assert found.dtype == np.float32 and found.flags.c_contiguous
+    assert np.array_equal(found, wanted)
 
 
 def compare(

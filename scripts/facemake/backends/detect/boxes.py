@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -56,6 +57,29 @@ def letterbox(
         rgb, (inner_w, inner_h), interpolation=cv2.INTER_LINEAR
     )
     return canvas, Letterbox(scale, left, top)
+
+
+def network_input(
+    pictures: Sequence[NDArray[np.uint8]], *, mean: float, std: float
+) -> NDArray[np.float32]:
+    """Pictures as a network takes them: plane by plane, (value - mean) / std.
+
+    Args:
+        pictures: n of one size, (H, W, 3) uint8.
+        mean: of 0-255.
+        std: of 0-255.
+
+    Returns:
+        (n, 3, H, W) float32, C-contiguous.
+    """
+    # a table of all values takes half the time of computing with every pixel
+    values = (np.arange(256, dtype=np.float32) - np.float32(mean)) / np.float32(std)
+    height, width = pictures[0].shape[:2]
+    result = np.empty((len(pictures), 3, height, width), np.float32)
+    for planes, rgb in zip(result, pictures, strict=True):
+        for channel, plane in enumerate(planes):
+            cv2.LUT(cv2.extractChannel(rgb, channel), values, dst=plane)
+    return result
 
 
 def best(

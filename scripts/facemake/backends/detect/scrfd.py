@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends.detect import Picture
-from facemake.backends.detect.boxes import Letterbox, best, letterbox
+from facemake.backends.detect.boxes import Letterbox, best, letterbox, network_input
 from facemake.backends.onnx_model import OnnxModel
 from facemake.detections import Detections
 from facemake.errors import ModelError
@@ -56,8 +56,8 @@ class Scrfd:
         boxed = [
             letterbox(rgb, self._height, self._width, centred=False, fill=0) for rgb in pictures
         ]
-        inputs = np.stack([pixels for pixels, _ in boxed]).transpose(0, 3, 1, 2)
-        outputs = self._network((inputs.astype(np.float32) - _MEAN) / _STD)
+        inputs = network_input([pixels for pixels, _ in boxed], mean=_MEAN, std=_STD)
+        outputs = self._network(inputs)
         n = len(pictures)
         # a network of a free batch gives the rows of all pictures as one list
         by_picture = [o.reshape(n, -1, o.shape[-1]) for o in outputs]

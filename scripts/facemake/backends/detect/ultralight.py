@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from facemake.backends.detect import Picture
-from facemake.backends.detect.boxes import best
+from facemake.backends.detect.boxes import best, network_input
 from facemake.backends.onnx_model import OnnxModel
 from facemake.detections import Detections
 from facemake.errors import ModelError
@@ -50,8 +50,8 @@ class UltraLight:
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Detect in (H, W, 3) uint8 RGB pictures."""
-        small = np.stack([cv2.resize(rgb, self._size) for rgb in pictures])
-        inputs = (small.transpose(0, 3, 1, 2).astype(np.float32) - _MEAN) / _STD
+        small = [cv2.resize(rgb, self._size) for rgb in pictures]
+        inputs = network_input(small, mean=_MEAN, std=_STD)
         scores, boxes = self._network(inputs)
         result = []
         for i, rgb in enumerate(pictures):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends.detect import Picture
-from facemake.backends.detect.boxes import Letterbox, best, letterbox
+from facemake.backends.detect.boxes import Letterbox, best, letterbox, network_input
 from facemake.backends.onnx_model import OnnxModel
 from facemake.detections import Detections
 from facemake.errors import ModelError
@@ -62,8 +62,7 @@ class Yolov8Face:
         boxed = [
             letterbox(rgb, self._height, self._width, centred=True, fill=_FILL) for rgb in pictures
         ]
-        inputs = np.stack([pixels for pixels, _ in boxed]).transpose(0, 3, 1, 2)
-        outputs = self._network(np.ascontiguousarray(inputs, np.float32) / np.float32(255))
+        outputs = self._network(network_input([rgb for rgb, _ in boxed], mean=0, std=255))
         decode = self._from_maps if self._is_raw else self._from_list
         return [
             decode([output[i] for output in outputs], where) for i, (_, where) in enumerate(boxed)
