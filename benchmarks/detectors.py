@@ -1,7 +1,11 @@
 """Each detector that is installed against its own library in a bare loop, over the same frames.
 
 The loop does what its library needs to give faces, and no more: no score is looked at, nothing is
-kept. Both sides take turns in one process with one thread, frames decoded before.
+kept. An ONNX network without a library has a loop of resize, blob and run, which ends where boxes
+would be made of its outputs; ours makes them. Both sides take turns in one process with one thread,
+frames decoded before.
+
+A detector gets a loop by a row of `LIBRARIES`.
 """
 
 from __future__ import annotations
