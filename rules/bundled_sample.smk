@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir).parent / "scripts"))
 
-from facemake.provenance import code_fingerprint
+from facemake.fingerprints import code_fingerprint
 
 OUT = "resources/bundled"
 
