@@ -308,6 +308,8 @@ def started(many: Path, whole: dict[str, str], tmp_path: Path) -> Iterator[subpr
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # a shell's background job hears no SIGINT, and neither would what it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until(lambda: any(out.glob("*.jpg")), process)
     process.send_signal(signal.SIGSTOP)
