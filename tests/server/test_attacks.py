@@ -301,12 +301,14 @@ def test_a_class_that_is_none_is_not_made(server: Served, name: str):
     ["", ".", "..", "../..", "%2e%2e", "a/b", "\0", "x" * 128, "x" * 129, "é", "0" * 32, "*", "'"],
 )
 def test_sessions_and_jobs_that_are_none(server: Served, identifier: str):
+    session = server.session()  # one that is none of them, and stays
     assert server.call("execute", identifier).status_code in (404, 422)
     for method, path in (("DELETE", "sessions"), ("GET", "jobs"), ("DELETE", "jobs")):
         where = requests.utils.quote(identifier, safe="%.")
         asked = f"{method} /{path}/{where} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         assert raw(server, asked.encode())[0] in (404, 405, 422)
     assert list((server.settings.folder / "sessions").iterdir())
+    assert server.ask("DELETE", f"sessions/{session}").ok
 
 
 # Slow
