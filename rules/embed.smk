@@ -18,6 +18,7 @@ rule embed:
     resources:
         mem_mb=grows(1000),
         runtime=grows(120),
+        gpu=gpus("embed"),
     params:
         recipe=recipe("embed"),
         container=container_identity("embed"),

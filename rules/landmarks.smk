@@ -21,6 +21,7 @@ rule landmarks_segment:
     resources:
         mem_mb=grows(1000),
         runtime=grows(120),
+        gpu=gpus("landmarks_segment"),
     params:
         recipe=recipe("landmarks_segment"),
         container=container_identity("landmarks_segment"),
@@ -52,6 +53,7 @@ rule landmarks:
     resources:
         mem_mb=grows(1000),
         runtime=grows(240),
+        gpu=gpus("landmarks"),
     params:
         recipe=recipe("landmarks"),
         container=container_identity("landmarks"),

@@ -4,7 +4,12 @@ from pathlib import Path
 
 from facemake.runtime.job import job
 
-with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
+with job(
+    snakemake.log[0],
+    snakemake.threads,
+    gpus=snakemake.resources.get("gpu", 0),
+    recipe=snakemake.params.recipe,
+):
     from facemake.provenance import Recipe
     from facemake.samples import plan_file
     from facemake.segments import Segment

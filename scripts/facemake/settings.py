@@ -127,6 +127,7 @@ def check(config: Mapping[str, Any], files: Sequence[Path] = ()) -> None:
 def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
     """Keys that are good by themselves and do not go together: where, and what is wrong."""
     from facemake.backends.detect import DETECTORS
+    from facemake.backends.embed import EMBEDDERS
     from facemake.backends.landmarks import LANDMARKERS
     from facemake.extraction.settings import TEMPLATES
 
@@ -145,9 +146,10 @@ def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
     chosen: dict[str, tuple[str, Mapping[str, Backend]]] = {
         "detect.backend": (config["detect"]["backend"], DETECTORS),
         "landmarks.backend": (config["landmarks"]["backend"], LANDMARKERS),
+        "embed.backend": (config["embed"]["backend"], EMBEDDERS),
     }
     device = config["device"]
-    if not any(device in rows[name].devices for name, rows in chosen.values()):
+    if not any(name in rows and device in rows[name].devices for name, rows in chosen.values()):
         able = [
             f"{key} {', '.join(names)}"
             for key, (_, rows) in chosen.items()
@@ -160,16 +162,21 @@ def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
                 f"choose {'; '.join(able)}",
             )
         )
-    row = DETECTORS[config["detect"]["backend"]]
-    if config["detect"]["model"] is not None and not row.own_model:
-        able = [name for name, row in DETECTORS.items() if row.own_model]
-        found.append(
-            (
-                ("detect", "model"),
-                f"is of no use with the backend {config['detect']['backend']}, which loads its own "
-                f"file alone; set it to null, or choose the backend {', '.join(able)}",
+    own: dict[str, Mapping[str, Backend]] = {"detect": DETECTORS, "embed": EMBEDDERS}
+    for section, rows in own.items():
+        wanted = config[section]
+        if wanted.get("model") is None or wanted["backend"] == "off":
+            continue
+        if not rows[wanted["backend"]].own_model:
+            able = [name for name, row in rows.items() if row.own_model]
+            choice = f", or choose the backend {', '.join(able)}" if able else ""
+            found.append(
+                (
+                    (section, "model"),
+                    f"is of no use with the backend {wanted['backend']}, which loads its own file "
+                    f"alone; set it to null{choice}",
+                )
             )
-        )
     return found
 
 

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pytest
 
 from facemake import tables
+from facemake.backends.embed import EMBEDDERS, Face
 from facemake.bestframes import choose_frames
 from facemake.media import read_frames
 from facemake.models import model_path
 from facemake.samples import Sample
 from facemake.stages import embed as stage
-from facemake.stages.embed import choose, face_quality
+from facemake.stages.chosen_faces import choose, face_quality
 from makestudy import Study, make_study
 
 pytestmark = pytest.mark.xdist_group("dataset")
@@ -191,8 +192,6 @@ def test_vectors_are_those_of_dlibs_own_path(bundled):
     import dlib
     from PIL import Image
 
-    from facemake.backends.embed.dlib_resnet import create
-
     rgb = np.asarray(Image.open(bundled / "portraits" / "grace_hopper.jpg").convert("RGB"))
     box = dlib.get_frontal_face_detector()(rgb, 1)[0]
     points = dlib.shape_predictor(str(model_path("dlib_5_point_predictor")))(rgb, box)
@@ -201,6 +200,9 @@ def test_vectors_are_those_of_dlibs_own_path(bundled):
     theirs /= np.linalg.norm(theirs)
     assert box.width() == box.height()
     corner = np.array([box.left(), box.top()]), np.array([box.right(), box.bottom()])
-    ours = create()(rgb, np.linspace(*corner, 68).astype(np.float32))
+    embedder = EMBEDDERS["dlib"].create("dlib_face_recognition_resnet_v1", "cpu")
+    box = np.array([*corner[0], *(corner[1] - corner[0])], np.float32)
+    marks = np.linspace(*corner, 68).astype(np.float32)
+    ours = embedder([embedder.chip(rgb, Face(box, marks))])[0]
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
     assert ours.dtype == np.float32

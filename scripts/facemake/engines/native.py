@@ -83,6 +83,20 @@ def _landmark_settings(config: Config) -> dict[str, Any]:
     return {**_section("landmarks")(config), **drawn, **_device(config, chosen)}
 
 
+def _embed_settings(config: Config) -> dict[str, Any]:
+    """With what the network is shown, so that every table of vectors says it."""
+    row = EMBEDDERS.get(config["embed"]["backend"])
+    detector = DETECTORS[config["detect"]["backend"]]
+    settings = _section("embed")(config)
+    del settings["model"]  # is among the models
+    if row is None:
+        return settings
+    # rectangles of 3DI are as expected
+    face_box = detector.face_box if config["engine"] == "native" else AS_EXPECTED
+    drawn = {} if face_box == AS_EXPECTED else {"face_box": list(face_box)}
+    return {**settings, "chip": row.chip, **drawn, **_device(config, row)}
+
+
 def _device(config: Config, row: Backend) -> dict[str, Any]:
     """Part of a recipe where there is a choice: a GPU's sums differ in their last bits."""
     return {"device": config["device"]} if len(row.devices) > 1 else {}
@@ -225,7 +239,7 @@ NATIVE: dict[str, Stage] = {
     "expressions": Stage(settings=_expressions_settings, models=_localizing_models),
     "aus": Stage(backend=_chosen("aus", AU_ESTIMATORS)),
     "embed": Stage(
-        settings=_section("embed"),
+        settings=_embed_settings,
         backend=_chosen("embed", EMBEDDERS),
         wanted=lambda config: bool(config["embed"]["backend"] != "off"),
     ),

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from array import array
+import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from facemake.backends.detect import AS_EXPECTED
 from facemake.backends.embed import EMBEDDERS, Embedder
-from facemake.bestframes import choose_frames
+from facemake.backends.embed.vectors import embed_chips
+from facemake.errors import ModelError
 from facemake.media import read_frames
+from facemake.models import model
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
-from facemake.rows import Source, equals, lists, numbers, side_by_side
 from facemake.samples import Sample
-from facemake.schemes import N_POINTS, ibug, subset
 from facemake.shards import ShardRun, decodable_samples
-from facemake.status import FrameStatus
-from facemake.tables import TableReader, TableWriter
+from facemake.stages.ahead import ahead
+from facemake.stages.chosen_faces import Choice, FaceTables
 
-FULL_SIZE = 150.0
-"""px: a face box of this side has all the detail that an embedding's chip can show."""
-
-_LOOKS = {
-    "detections": ("time", "w", "h", "score", "status"),
-    "landmarks": ("confidence", "status"),
-    "fit": ("rx", "ry", "rz", "status"),
-}
+logger = logging.getLogger(__name__)
 
 
 def embed(
@@ -60,176 +51,129 @@ def embed(
         recipe: of the stage `embed`.
 
     Raises:
-        ModelError: a model is missing or not the registered one.
+        ModelError: a model is missing or not the registered one, or the device is not there.
     """
-    most = recipe.settings["frames_per_track"]
-    spacing = recipe.settings["min_spacing"]
-    embedder: Embedder = EMBEDDERS[str(recipe.backend)].load().create()
-    inputs = dict(zip(_LOOKS, (detections, landmarks, fit), strict=True))
-    with ShardRun(recipe, plan, [probe, *inputs.values()], {"embeddings": output}) as run:
-        tables = {name: TableReader(path) for name, path in inputs.items()}
+    with (
+        FaceTables(detections, landmarks, fit) as tables,
+        closing(embedder_of(recipe)) as embedder,
+        ShardRun(recipe, plan, [probe, *tables.paths], {"embeddings": output}) as run,
+    ):
         known = decodable_samples(probe)
         run.progress.expect(sum(row["n_frames"] for row in known.values()))
+        wanted = [sample for sample in run.unfinished() if sample.sample in known]
+        alone = {name: stand_alone(row, run.metadata) for name, row in known.items()}
+        found = _embedded(_chips(wanted, alone, tables, embedder, recipe), embedder, recipe)
         for sample, part in run.pending():
             writer = part.table("embeddings")
             if sample.sample not in known:
                 continue
-            alone = stand_alone(known[sample.sample], run.metadata)
-            chosen = choose(tables, sample.sample, None if alone else most, spacing)
-            if chosen:
-                _embed_sample(sample, chosen, tables["landmarks"], embedder, writer)
+            for choice, vector in next(found):
+                writer.append(
+                    sample=sample.sample,
+                    frame=choice.frame,
+                    track=choice.track,
+                    embedding=vector,
+                    quality=choice.quality,
+                )
             run.progress.frame(known[sample.sample]["n_frames"])
-        for table in tables.values():
-            table.close()
 
 
-def face_quality(
-    score: NDArray[np.float32],
-    confidence: NDArray[np.float32],
-    angles: NDArray[np.float32],
-    box: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """How much a frame can say about who it is, 0-1.
+def embedder_of(recipe: Recipe) -> Embedder:
+    """The embedder that a recipe names.
 
-    The geometric mean of four parts, each in 0-1: the detector's score; the landmark network's
-    confidence; frontalness, the cosine of the angle between the direction of the face and the
-    camera's axis, `R[2, 2] = cos(pitch) cos(yaw)`, 0 for a face turned away (roll does not count:
-    the chip undoes it); and size, the side of a square of the box's area as a share of 150 px, at
-    most 1.
-
-    Args:
-        score: (n,) 0-1, the detector's; NaN where it gives none (3DI), which counts for nothing.
-        confidence: (n,) 0-1, the landmark network's; likewise.
-        angles: (n, 3) rad: pitch, yaw, roll of `Rz(roll) Ry(yaw) Rx(pitch)`.
-        box: (n, 2) px: width and height.
-
-    Returns:
-        (n,) float32; 0 where a part is not known.
+    Raises:
+        ModelError: its model is missing or not the recipe's, or its device is not there.
     """
-    turned = angles[:, :2].astype(np.float64).tolist()
-    parts = [
-        np.nan_to_num(score.astype(np.float64), nan=1.0),
-        np.nan_to_num(confidence.astype(np.float64), nan=1.0),
-        # by the C library: the same bits wherever the arrays lie
-        np.array([math.cos(pitch) * math.cos(yaw) for pitch, yaw in turned]),
-        np.sqrt(np.maximum(box[:, 0].astype(np.float64) * box[:, 1], 0.0)) / FULL_SIZE,
-    ]
-    product = np.ones(len(turned))
-    for part in parts:
-        product *= np.clip(np.nan_to_num(part, nan=0.0), 0.0, 1.0)
-    out: NDArray[np.float32] = np.sqrt(np.sqrt(product)).astype(np.float32)
-    return out
-
-
-@dataclass
-class _Looks:
-    """The usable frames of a track, packed: 16 bytes each."""
-
-    frames: array[int] = field(default_factory=lambda: array("i"))
-    times: array[float] = field(default_factory=lambda: array("d"))
-    quality: array[float] = field(default_factory=lambda: array("f"))
+    row = EMBEDDERS[str(recipe.backend)]
+    wanted = recipe.models[0]
+    if (found := model(wanted["name"])).sha256 != wanted["sha256"]:
+        raise ModelError(
+            f"the model {found.name} has the SHA-256 {found.sha256}, and had {wanted['sha256']} "
+            "when the run was planned: start it again"
+        )
+    return row.create(wanted["name"], recipe.settings.get("device", "cpu"))
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One chosen face."""
+class _Chip:
+    """A chosen face, cut out."""
 
-    frame: int
-    track: int
-    time: float
-    quality: float
+    choice: Choice
+    pixels: NDArray[np.uint8]
 
 
-def choose(
-    tables: Mapping[str, TableReader], sample: str, most: int | None, spacing: float
-) -> list[Choice]:
-    """The chosen faces of a sample, by frame and track.
-
-    Only frames in which detection, landmarks and fit are all `ok` are chosen from: a track with
-    fewer gives fewer, and none gives none. With `most` None all of them are chosen.
-    """
-    looks: dict[int, _Looks] = defaultdict(_Looks)
-    sources = {name: Source(tables[name], _LOOKS[name]) for name in _LOOKS}
-    for table in side_by_side(sources, sample):
-        usable = np.logical_and.reduce(
-            [equals(table[name], "status", FrameStatus.OK) for name in _LOOKS]
-        )
-        rows = np.flatnonzero(usable)
-        if not len(rows):
-            continue
-        found = table["detections"].take(rows)
-        fitted = table["fit"].take(rows)
-        quality = face_quality(
-            numbers(found, "score"),
-            numbers(table["landmarks"].take(rows), "confidence"),
-            np.stack([numbers(fitted, name) for name in ("rx", "ry", "rz")], axis=1),
-            np.stack([numbers(found, name) for name in "wh"], axis=1),
-        )
-        frames, tracks = numbers(found, "frame"), numbers(found, "track")
-        times = numbers(found, "time")
-        for track in np.unique(tracks).tolist():
-            here = tracks == track
-            looks[track].frames.frombytes(frames[here].astype(np.int32).tobytes())
-            looks[track].times.frombytes(times[here].astype(np.float64).tobytes())
-            looks[track].quality.frombytes(quality[here].tobytes())
-    chosen: list[Choice] = []
-    for track, seen in looks.items():
-        best: Iterable[int] = range(len(seen.frames))
-        if most is not None:
-            best = choose_frames(
-                np.frombuffer(seen.frames, np.int32),
-                np.frombuffer(seen.times, np.float64),
-                np.frombuffer(seen.quality, np.float32),
-                most,
-                spacing,
-            ).tolist()
-        chosen += [
-            Choice(seen.frames[row], track, seen.times[row], seen.quality[row]) for row in best
-        ]
-    return sorted(chosen, key=lambda choice: (choice.frame, choice.track))
+class _End:
+    """Of the faces of a sample."""
 
 
-def _embed_sample(
-    sample: Sample,
-    chosen: Sequence[Choice],
-    landmarks: TableReader,
+_Item = _Chip | _End
+_Vectors = list[tuple[Choice, NDArray[np.float32]]]
+
+
+def _chips(
+    samples: Iterable[Sample],
+    alone: Mapping[str, bool],
+    tables: FaceTables,
     embedder: Embedder,
-    writer: TableWriter,
-) -> None:
-    points = _points(landmarks, sample.sample, chosen)
-    by_frame: dict[int, list[Choice]] = defaultdict(list)
-    for choice in chosen:
-        by_frame[choice.frame].append(choice)
-    stamps = [faces[0].time for faces in by_frame.values()]
-    times = None if np.isnan(stamps).any() else stamps
-    for frame in read_frames(sample, list(by_frame), times):
-        for choice in by_frame[frame.index]:
-            writer.append(
-                sample=sample.sample,
-                frame=choice.frame,
-                track=choice.track,
-                embedding=embedder(frame.rgb, points[choice.frame, choice.track]),
-                quality=choice.quality,
-            )
+    recipe: Recipe,
+) -> Generator[_Item, None, None]:
+    """The chosen faces of each sample, cut out, by frame and track."""
+    most, spacing = recipe.settings["frames_per_track"], recipe.settings["min_spacing"]
+    face_box = recipe.settings.get("face_box", AS_EXPECTED)
+    for sample in samples:
+        try:
+            chosen = tables.choose(sample.sample, None if alone[sample.sample] else most, spacing)
+            faces = tables.faces(sample.sample, chosen, face_box) if chosen else {}
+            by_frame: dict[int, list[Choice]] = defaultdict(list)
+            for choice in chosen:
+                by_frame[choice.frame].append(choice)
+            stamps = [some[0].time for some in by_frame.values()]
+            times = None if np.isnan(stamps).any() else stamps
+            for frame in read_frames(sample, list(by_frame), times) if by_frame else ():
+                for choice in by_frame[frame.index]:
+                    face = faces[choice.frame, choice.track]
+                    try:
+                        yield _Chip(choice, embedder.chip(frame.rgb, face))
+                    except ValueError as error:
+                        logger.warning(
+                            "%s: track %d gets no embedding of frame %d: %s",
+                            *(sample.sample, choice.track, choice.frame, error),
+                        )
+            yield _End()
+        except Exception as error:
+            error.add_note(f"in sample {sample.sample} ({sample.path})")
+            raise
 
 
-def _points(
-    reader: TableReader, sample: str, chosen: Sequence[Choice]
-) -> dict[tuple[int, int], NDArray[np.float32]]:
-    """(frame, track) -> (68, 2) px of the chosen faces, or (51, 2) where the jaw is not known."""
-    wanted = pa.array([choice.frame for choice in chosen], pa.int32())
-    found: dict[tuple[int, int], NDArray[np.float32]] = {}
-    for table in _rows_of(reader, sample, wanted):
-        scheme = table["scheme"][0].as_py()
-        points = lists(table, "points", 2 * N_POINTS[scheme]).reshape(len(table), -1, 2)
-        keys: list[Any] = [table[name].to_pylist() for name in ("frame", "track")]
-        for key, face in zip(zip(*keys, strict=True), points, strict=True):
-            found[key] = face[subset(scheme, ibug(scheme))]
-    return found
+def _embedded(
+    items: Generator[_Item, None, None], embedder: Embedder, recipe: Recipe
+) -> Iterator[_Vectors]:
+    """The chosen faces of each sample with their vectors; faces of many samples make a batch."""
+    size = embedder.batch_size
+    with closing(items if size == 1 else ahead(items, 2 * size, _nbytes)) as stream:
+        done, waiting = _Vectors(), list[_Item]()
+        for item in stream:
+            waiting.append(item)
+            if size == 1 or sum(isinstance(one, _Chip) for one in waiting) == size:
+                done = yield from _emptied(waiting, done, embedder, recipe)
+        yield from _emptied(waiting, done, embedder, recipe)
 
 
-def _rows_of(reader: TableReader, sample: str, frames: pa.Array) -> Iterator[pa.Table]:
-    for table in reader.groups(sample, ["frame", "track", "scheme", "points"]):
-        rows = table.filter(pc.is_in(table["frame"], frames))
-        if len(rows):
-            yield rows
+def _emptied(
+    waiting: list[_Item], done: _Vectors, embedder: Embedder, recipe: Recipe
+) -> Generator[_Vectors, None, _Vectors]:
+    """Hand on what waits; returns the sample that goes on."""
+    chips = [one.pixels for one in waiting if isinstance(one, _Chip)]
+    vectors = iter(embed_chips(embedder, chips, flip=recipe.settings["flip"]))
+    for one in waiting:
+        if isinstance(one, _Chip):
+            done.append((one.choice, next(vectors)))
+        else:
+            yield done
+            done = []
+    waiting.clear()
+    return done
+
+
+def _nbytes(item: _Item) -> int:
+    return item.pixels.nbytes if isinstance(item, _Chip) else 0

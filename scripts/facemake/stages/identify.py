@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake.backends.embed import EMBEDDERS, Embedder
+from facemake.backends.embed import EMBEDDERS, Embedder, Face, OnlyFace
 from facemake.bestframes import choose_frames
 from facemake.detections import landmark_box
 from facemake.errors import FacemakeError
@@ -69,7 +70,7 @@ def identify(
         FacemakeError: there is not one face in the reference picture, or it was exchanged.
         ModelError: a model is missing or not the registered one.
     """
-    embedder: Embedder = EMBEDDERS[str(recipe.backend)].load().create()
+    embedder = EMBEDDERS[str(recipe.backend)].create(recipe.models[0]["name"], "cpu")
     wanted = None
     if recipe.settings["main"] == REFERENCE:
         assert reference is not None, "the rule goes by a picture, and there is none"
@@ -107,7 +108,8 @@ def _of_reference(path: Path, sha256: str, embedder: Embedder) -> NDArray[np.flo
             frame = next(iter(media), None)
             if frame is None or frame.error is not None:
                 raise frame.error if frame and frame.error else ValueError("no picture")
-            return embedder.of_only_face(frame.rgb).astype(np.float64)
+            chip = cast(OnlyFace, embedder).chip_of_only_face(frame.rgb)
+            return np.asarray(embedder([chip])[0], np.float64)
     except (MediaError, ValueError) as error:
         raise FacemakeError(f"{path} shows no person to look for ({error}): {cure}") from None
 
@@ -149,7 +151,8 @@ class _Faces:
         looks: _Looks = {}
         for frame in read_frames(self._sample, frames, times):
             for index in by_frame[frame.index]:
-                looks[index] = self._embedder.of_square(frame.rgb, self._squares[index])
+                chip = self._embedder.chip(frame.rgb, Face(self._squares[index]))
+                looks[index] = self._embedder([chip])[0]
         return looks
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -9,42 +11,76 @@ from numpy.typing import NDArray
 
 from facemake.backends import Backend
 
+Pixels = NDArray[np.uint8]
+"""(H, W, 3) uint8 RGB, C-contiguous."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """Where a face is in its picture: as much of it as is known; each backend takes what it needs.
+
+    Attributes:
+        square: (4,) float32 x, y, w, h px, as BlazeFace draws it (`detections.landmark_box`).
+        ibug: (68, 2) float32 px, or (51, 2) where the jaw is not known; None: no landmarks are.
+        bbox: (4,) float32 x, y, w, h px, the detector's own box; None: `square` stands for it.
+    """
+
+    square: NDArray[np.float32]
+    ibug: NDArray[np.float32] | None = None
+    bbox: NDArray[np.float32] | None = None
+
 
 class Embedder(Protocol):
-    """Turns one face of one picture into a vector; each has the chip that it was trained on."""
+    """Turns faces into vectors; what it saw before, or sees beside it, makes no difference.
 
-    def __call__(self, rgb: NDArray[np.uint8], ibug: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed the face with these landmarks.
+    Two steps, so that frames need not wait in memory for a batch: a chip is cut of each face, as
+    the network was trained on it, then chips of any pictures go through the network together.
 
-        Args:
-            rgb: (H, W, 3) uint8 frame, C-contiguous.
-            ibug: (68, 2) pixels of the frame, or (51, 2) where the jaw is not known.
+    Attributes:
+        batch_size: how many chips it wants at once; 1 where more at once are no gain.
+    """
 
-        Returns:
-            (D,) float32 of L2 norm 1.
-        """
-        ...
+    batch_size: int
 
-    def of_square(self, rgb: NDArray[np.uint8], square: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed a face of which no landmarks are known yet.
+    def chip(self, rgb: Pixels, face: Face) -> Pixels:
+        """Cut the face out, aligned or not, as this network wants it.
 
         Args:
             rgb: (H, W, 3) uint8 frame, C-contiguous.
-            square: (4,) x, y, w, h px, as BlazeFace draws it (`facemake.detections.landmark_box`).
+            face: where it is; parts of it may lie outside of the frame.
 
         Returns:
-            (D,) float32 of L2 norm 1.
+            (S, S, 3) uint8 RGB, C-contiguous.
+
+        Raises:
+            ValueError: no pixel of the face is in the frame, or its place is not finite.
         """
         ...
 
-    def of_only_face(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Find the face of a picture, with the network's own detector, and embed it.
+    def __call__(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Embed at most `batch_size` chips.
+
+        Returns:
+            (n, D) float32, each of L2 norm 1.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the network."""
+        ...
+
+
+class OnlyFace(Protocol):
+    """What an embedder needs besides for `track.identity`: a detector of its own."""
+
+    def chip_of_only_face(self, rgb: Pixels) -> Pixels:
+        """Find the face of a picture and cut it out.
 
         Args:
             rgb: (H, W, 3) uint8, C-contiguous.
 
         Returns:
-            (D,) float32 of L2 norm 1.
+            (S, S, 3) uint8 RGB.
 
         Raises:
             ValueError: not one face is found there, but so many.
@@ -52,11 +88,49 @@ class Embedder(Protocol):
         ...
 
 
-EMBEDDERS: dict[str, Backend] = {
-    "dlib": Backend(
+@dataclass(frozen=True, kw_only=True)
+class EmbedderBackend(Backend):
+    """An embedder's row.
+
+    Its module's `create(model, device)` makes it: from the name of the first of its models, on a
+    device of `devices`.
+
+    Attributes:
+        dim: length of a vector.
+        chip: what the network is shown, in words: size, alignment, colours, normalisation. It
+            stands in the metadata of every table of its vectors.
+        same_person: cosine similarity from which two vectors are taken for one person; None where
+            none is known, and the user has to say it.
+    """
+
+    dim: int
+    chip: str
+    same_person: float | None
+
+    def create(self, model: str, device: str) -> Embedder:
+        """The embedder.
+
+        Args:
+            model: its first model's name, or a file of the user's where `own_model` allows it.
+            device: of `devices`.
+
+        Raises:
+            ModelError: a model is missing or not the registered one, or the device is not there.
+        """
+        embedder: Embedder = self.load().create(model, device)
+        return embedder
+
+
+EMBEDDERS: dict[str, EmbedderBackend] = {
+    "dlib": EmbedderBackend(
         module="facemake.backends.embed.dlib_resnet",
         models=("dlib_face_recognition_resnet_v1", "dlib_5_point_predictor"),
         stack="dlib",
         use="the default: 128-d, 60 ms a face on one core",
+        dim=128,
+        chip="150 x 150 px, RGB 0-255 as they are; upright by the corners of the eyes and the base "
+        "of the nose, as dlib's 5-point predictor finds them",
+        # dlib's own 0.6 between vectors of norm 1.47 (facemake.identities): 1 - (0.6 / 1.47)^2 / 2
+        same_person=0.917,
     ),
 }

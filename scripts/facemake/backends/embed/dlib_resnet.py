@@ -24,9 +24,12 @@ import dlib
 import numpy as np
 from numpy.typing import NDArray
 
+from facemake.backends.embed import Face, Pixels
+from facemake.backends.embed.vectors import unit
 from facemake.models import model_path
 from facemake.template import face_square
 
+_CHIP = 150
 _LONGEST_SIDE = 1600
 """px of a picture that a face is looked for in: larger ones are made smaller for that."""
 
@@ -34,25 +37,35 @@ _LONGEST_SIDE = 1600
 class DlibEmbedder:
     """dlib's network and its 5-point predictor; the same bits for the same picture, always."""
 
-    def __init__(self) -> None:
+    batch_size = 1  # a face takes 60 ms, alone or among others
+
+    def __init__(self, model: str) -> None:
         # dlib-bin is built without type stubs
         network: Any = dlib.face_recognition_model_v1  # type: ignore[attr-defined, unused-ignore]
         predictor: Any = dlib.shape_predictor  # type: ignore[attr-defined, unused-ignore]
-        self._network = network(str(model_path("dlib_face_recognition_resnet_v1")))
+        self._network = network(str(model_path(model)))
         self._predictor = predictor(str(model_path("dlib_5_point_predictor")))
 
-    def __call__(self, rgb: NDArray[np.uint8], ibug: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed the face with these landmarks; see `Embedder`."""
-        centre, half = face_square(ibug)
-        return self._of_sides(rgb, [*(centre - half), *(centre + half)])
+    def chip(self, rgb: Pixels, face: Face) -> Pixels:
+        """Cut the face out by dlib's own five points; see `Embedder`."""
+        if face.ibug is None:
+            x, y, w, h = face.square.tolist()
+            return self._cut(rgb, [x, y, x + w, y + h])
+        centre, half = face_square(face.ibug)
+        return self._cut(rgb, [*(centre - half), *(centre + half)])
 
-    def of_square(self, rgb: NDArray[np.uint8], square: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed a face of which no landmarks are known yet; see `Embedder`."""
-        x, y, w, h = square.tolist()
-        return self._of_sides(rgb, [x, y, x + w, y + h])
+    def chip_of_only_face(self, rgb: Pixels) -> Pixels:
+        """Find the face of a picture by dlib's HOG detector and cut it out.
 
-    def of_only_face(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Find the only face of a picture by dlib's HOG detector, and embed it; see `Embedder`."""
+        Args:
+            rgb: (H, W, 3) uint8, C-contiguous.
+
+        Returns:
+            (150, 150, 3) uint8 RGB.
+
+        Raises:
+            ValueError: not one face is found there, but so many.
+        """
         detector: Any = dlib.get_frontal_face_detector  # type: ignore[attr-defined, unused-ignore]
         scale = min(1.0, _LONGEST_SIDE / max(rgb.shape[:2]))
         size = [max(1, round(side * scale)) for side in rgb.shape[1::-1]]
@@ -63,16 +76,29 @@ class DlibEmbedder:
             raise ValueError(f"{len(boxes)} faces")
         box = boxes[0]
         sides = [box.left(), box.top(), box.right(), box.bottom()]
-        return self._of_sides(rgb, [side / scale for side in sides])
+        return self._cut(rgb, [side / scale for side in sides])
 
-    def _of_sides(self, rgb: NDArray[np.uint8], sides: Sequence[float]) -> NDArray[np.float32]:
+    def __call__(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Embed chips; see `Embedder`."""
+        raw = np.array([self._network.compute_face_descriptor(chip) for chip in chips], np.float64)
+        return unit(raw.reshape(len(chips), -1))
+
+    def close(self) -> None:
+        """Free the network."""
+        del self._network, self._predictor
+
+    def _cut(self, rgb: Pixels, sides: Sequence[float]) -> Pixels:
         """Of a face in a box: left, top, right, bottom, px."""
+        if not np.isfinite(sides).all():
+            raise ValueError(f"a box of {[float(v) for v in sides]} is none")
         rectangle: Any = dlib.rectangle  # type: ignore[attr-defined, unused-ignore]
+        cut: Any = dlib.get_face_chip  # type: ignore[attr-defined, unused-ignore]
         face = self._predictor(rgb, rectangle(*(round(float(v)) for v in sides)))
-        raw = np.array(self._network.compute_face_descriptor(rgb, face), np.float64)
-        return np.asarray(raw / np.sqrt((raw * raw).sum()), np.float32)
+        # the size and padding that compute_face_descriptor has for a whole picture
+        chip: Pixels = cut(rgb, face, size=_CHIP, padding=0.25)
+        return chip
 
 
-def create() -> DlibEmbedder:
-    """What the registry calls."""
-    return DlibEmbedder()
+def create(model: str, device: str) -> DlibEmbedder:
+    """What the registry calls; it computes on a CPU alone."""
+    return DlibEmbedder(model)
