@@ -23,11 +23,14 @@ class Face:
         square: (4,) float32 x, y, w, h px, as BlazeFace draws it (`detections.landmark_box`).
         ibug: (68, 2) float32 px, or (51, 2) where the jaw is not known; None: no landmarks are.
         bbox: (4,) float32 x, y, w, h px, the detector's own box; None: `square` stands for it.
+        keypoints5: (5, 2) float32 px, the detector's own, NaN where it has no such point; None: it
+            has none. Landmarks, where they are known, are the better ones.
     """
 
     square: NDArray[np.float32]
     ibug: NDArray[np.float32] | None = None
     bbox: NDArray[np.float32] | None = None
+    keypoints5: NDArray[np.float32] | None = None
 
 
 class Embedder(Protocol):

@@ -1,0 +1,1 @@
+"""Who is who: faces of pictures found and embedded, without a run of the workflow."""
