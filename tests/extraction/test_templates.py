@@ -7,10 +7,7 @@ import pytest
 from PIL import Image
 
 from facemake.backends.detect import DETECTORS
-from facemake.errors import ConfigError
-from facemake.extraction.cutting import Cutter
-from facemake.extraction.settings import TEMPLATES, CropSettings
-from facemake.extraction.templates import (
+from facemake.crops import (
     ARCFACE,
     crop_face_from_frame,
     cut_arcface,
@@ -20,6 +17,9 @@ from facemake.extraction.templates import (
     padded,
     squashed,
 )
+from facemake.errors import ConfigError
+from facemake.extraction.cutting import Cutter
+from facemake.extraction.settings import TEMPLATES, CropSettings
 from facemake.geometry import apply_affine
 from facemake.status import CropStatus
 from facemake.template import RIGID_POINTS, TEMPLATE
@@ -75,18 +75,18 @@ def test_the_padded_box_is_whole_pixels_within_the_frame():
 def test_boxes_are_cut_where_they_are():
     rgb = smooth(120, 160)
     box = np.array([19.5, 29.5, 40, 60], np.float32)  # edges of pixels 20 and 59, 30 and 89
-    raw = cut_box(rgb, box, TEMPLATES["raw"])
+    raw = cut_box(rgb, box, 0.0, None)
     assert raw is not None and np.array_equal(raw.pixels, rgb[30:90, 20:60])
     assert np.allclose(apply_affine(raw.affine, [(20, 30)]), [(0, 0)])
 
-    dino = cut_box(rgb, box, TEMPLATES["dino256"])
+    dino = cut_box(rgb, box, 0.2, 256)
     assert dino is not None
     part = Image.fromarray(rgb[18:102, 12:68]).resize((256, 256), Image.Resampling.BILINEAR)
     assert np.array_equal(dino.pixels, np.asarray(part))
     (where,) = apply_affine(dino.affine, [(40, 60)])
     x, y = where.round().astype(int)
     assert dino.pixels[y, x, :2].tolist() == [40, 60]
-    assert cut_box(rgb, np.array([500, 1, 9, 9], np.float32), TEMPLATES["raw"]) is None
+    assert cut_box(rgb, np.array([500, 1, 9, 9], np.float32), 0.0, None) is None
 
 
 def test_arcface_puts_the_points_on_its_template():

@@ -12,7 +12,7 @@ _OFFERED = MappingProxyType(
         "Extraction": "facemake.extraction.run",
         "Pife": "facemake.extraction.run",
         "TEMPLATES": "facemake.extraction.settings",
-        "crop_face_from_frame": "facemake.extraction.templates",
+        "crop_face_from_frame": "facemake.crops",
         "extract_faces": "facemake.extraction.run",
     }
 )

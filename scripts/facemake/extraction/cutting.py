@@ -12,16 +12,9 @@ from numpy.typing import NDArray
 from facemake.backends.detect import DETECTORS
 from facemake.backends.eyes import EyeFinder, eye_finder
 from facemake.backends.landmarks import LANDMARKERS, Face, Landmarker
+from facemake.crops import Crop, cut_arcface, cut_box, cut_openface, cut_square, meets
 from facemake.detections import landmark_box
 from facemake.extraction.settings import CropSettings
-from facemake.extraction.templates import (
-    Crop,
-    cut_arcface,
-    cut_box,
-    cut_openface,
-    cut_square,
-    meets,
-)
 from facemake.schemes import IBUG51, convert
 from facemake.status import CropStatus
 
@@ -117,7 +110,8 @@ class Cutter:
                 CropStatus.NO_LANDMARKS,
                 f"no landmarks were found{by}",
             )
-        crop = cut_box(rgb, bbox, self._template)
+        assert self._template.padding is not None
+        crop = cut_box(rgb, bbox, self._template.padding, self._template.size)
         if crop is None:
             return self._outside(points5)
         return Cut(crop, CropStatus.OK, "", points5, "")

@@ -1,7 +1,7 @@
-"""Templates of crops: where a face lies in its crop, and how the crop is cut.
+"""Crops of faces: where a face lies in its crop, and how the crop is cut.
 
-`arcface112` and `openface112` are similarities: the face is turned upright. `dino256` and `raw` cut
-the box as it is. What lies outside of the picture is black in the former; the latter end with it.
+Some are similarities, by points: the face is turned upright. Others cut the box as it is. What lies
+outside of the picture is black in the former; the latter end with it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facemake.alignment import align
-from facemake.extraction.settings import Template
 from facemake.geometry import apply_affine, invert_affine, similarity
 from facemake.template import CROP_SIZE, crop_affine
 
@@ -85,27 +84,27 @@ def padded(
     )
 
 
-def cut_box(rgb: Pixels, bbox: NDArray[np.float32], template: Template) -> Crop | None:
-    """The crop of a template that is a cut of the box; None where no pixel of it is there.
+def cut_box(
+    rgb: Pixels, bbox: NDArray[np.float32], padding: float, size: int | None
+) -> Crop | None:
+    """A cut of the box; None where no pixel of it is there.
 
     Args:
         rgb: (H, W, 3) uint8.
         bbox: (4,) x, y, w, h px, counted from the middle of the first pixel.
-        template: `dino256`, `raw`, or one of them with another padding.
+        padding: share of the box's width and height that is added on each side.
+        size: px, of the square that it is squashed to; None: it stays as it is.
     """
-    assert template.padding is not None
     x, y, w, h = (float(v) for v in bbox)
     corners = [x + 0.5, y + 0.5, x + w + 0.5, y + h + 0.5]
-    rows, columns = padded(rgb.shape, corners, template.padding)
+    rows, columns = padded(rgb.shape, corners, padding)
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return None
     pixels = np.ascontiguousarray(rgb[rows, columns])
-    if template.size is None:
+    if size is None:
         affine = np.array([(1.0, 0.0, -columns.start), (0.0, 1.0, -rows.start)])
         return Crop(pixels, affine)
-    return Crop(
-        squashed(pixels, template.size), _squash(rows, columns, template.size, template.size)
-    )
+    return Crop(squashed(pixels, size), _squash(rows, columns, size, size))
 
 
 def squashed(pixels: Pixels, size: int) -> Pixels:
@@ -163,7 +162,7 @@ def meets(shape: tuple[int, ...], bbox: NDArray[np.float32]) -> bool:
 
 
 def cut_arcface(rgb: Pixels, points5: NDArray[np.float32]) -> Crop | None:
-    """`arcface112`; None where the points are no face.
+    """Upright on `ARCFACE`; None where the points are no face.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -177,7 +176,7 @@ def cut_arcface(rgb: Pixels, points5: NDArray[np.float32]) -> Crop | None:
 
 
 def cut_openface(rgb: Pixels, ibug51: NDArray[np.float32]) -> Crop | None:
-    """`openface112`; None where the landmarks are no face.
+    """Upright as OpenFace 2.0 has it; None where the landmarks are no face.
 
     Args:
         rgb: (H, W, 3) uint8.
