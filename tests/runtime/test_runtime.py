@@ -77,6 +77,18 @@ def test_threads_are_set_before_the_work_and_the_cost_is_logged(tmp_path: Path):
     assert "s of CPU, at most" in (tmp_path / "logs" / "x.log").read_text()
 
 
+def test_a_job_does_without_pandas_where_its_stage_does(tmp_path: Path):
+    lines = [
+        "import sys, numpy as np, pyarrow as pa",
+        "pa.array([[1.0], None], pa.list_(pa.float32())), pa.array(np.arange(3))",
+        "assert 'pandas' not in sys.modules",
+        "import pandas",
+        "assert pandas.Series([1]).sum() == 1",
+    ]
+    done = script(tmp_path, "\n".join(lines))
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_job_ends_when_its_run_is_killed(tmp_path: Path):
     """A run starts a shell that starts the job, as Snakemake does; the run is killed."""
     job = tmp_path / "job.py"

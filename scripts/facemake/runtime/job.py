@@ -16,6 +16,7 @@ from typing import Any
 from facemake.errors import FacemakeError
 from facemake.runtime import failures, heartbeat, libraries, memory, runs
 from facemake.runtime.gpu import lease
+from facemake.runtime.modules import spare_pandas
 from facemake.runtime.parent import end_on_sigterm, end_with_parent
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -73,6 +74,7 @@ def job(
     try:
         if recipe is not None:
             libraries.check(recipe["libraries"])
+        spare_pandas()
         with heartbeat.beating(log), lease(gpus):
             yield
         # Snakemake's own benchmark files and its artifact cache exclude each other
