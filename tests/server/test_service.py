@@ -23,7 +23,7 @@ import psutil
 import pytest
 import requests
 
-from facemake.server.store import RefusedError
+from facemake.server.refusal import RefusedError
 from serving import ANNA, BOB, SMALL, TESTS, TOKENS, VIDEO, Served, serving, settings, sha256
 from standin_processors import FITTED
 

@@ -220,7 +220,7 @@ def _run(options: argparse.Namespace, settings: Settings, engines: list[str]) ->
     app = create_app(settings)
     queue: Queue = app.state.queue
     try:
-        config = configured(app, settings, options.certificate, options.key)
+        config = configured(app, settings.limits.waiting, options.certificate, options.key)
     except OSError as error:
         raise FacemakeError(f"the certificate or its key cannot be read: {error}") from None
     queue.start()

@@ -9,13 +9,11 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from facemake.server.settings import Settings
-
 _SECONDS_TO_ASK = 20.0
 """Within which a request's head has to be there, from the connection or the last answer on."""
 _SECONDS_TO_STOP = 10
 _CONNECTIONS = 200
-"""Beside those that wait for jobs; whoever comes then is told to come later."""
+"""Beside those that wait; whoever comes then is told to come later."""
 
 
 class TimedProtocol(H11Protocol):
@@ -68,17 +66,19 @@ class TimedProtocol(H11Protocol):
 
 def configured(
     app: ASGIApp,
-    settings: Settings,
+    waiting: int,
     certificate: Path | None = None,
     key: Path | None = None,
+    seconds_to_stop: int = _SECONDS_TO_STOP,
 ) -> uvicorn.Config:
     """What uvicorn is told.
 
     Args:
         app: of `create_app`.
-        settings: the same that it has.
+        waiting: how many requests may wait for an answer that takes a while.
         certificate: PEM file, to speak HTTPS.
         key: PEM file of its key.
+        seconds_to_stop: that requests have when it is stopped.
 
     Raises:
         OSError: the certificate or its key cannot be read, or is none.
@@ -95,8 +95,8 @@ def configured(
         lifespan="on",
         ssl_certfile=certificate,
         ssl_keyfile=str(key) if key is not None else None,
-        limit_concurrency=settings.limits.queue + settings.limits.running + _CONNECTIONS,
-        timeout_graceful_shutdown=_SECONDS_TO_STOP,
+        limit_concurrency=waiting + _CONNECTIONS,
+        timeout_graceful_shutdown=seconds_to_stop,
     )
     config.load()
     return config

@@ -20,8 +20,9 @@ import psutil
 
 from facemake.server import store as states
 from facemake.server import words
+from facemake.server.refusal import RefusedError
 from facemake.server.settings import ANONYMOUS, TOKEN_VARIABLE
-from facemake.server.store import Job, RefusedError, Session, Store, key_of
+from facemake.server.store import Job, Session, Store, key_of
 from facemake.server.wire import EARLIER, request_digest
 
 logger = logging.getLogger(__name__)

@@ -58,6 +58,11 @@ class Limits:
     config_depth: int = 6
     camera_bytes: int = 1_000_000
 
+    @property
+    def waiting(self) -> int:
+        """Requests that may wait for a job."""
+        return self.queue + self.running
+
 
 FACTORIES: Mapping[str, str] = MappingProxyType(
     {
@@ -68,27 +73,18 @@ FACTORIES: Mapping[str, str] = MappingProxyType(
 """Class on the wire -> the module and the name in it that make a processor."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Of one server.
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who may use a server.
 
     Attributes:
-        folder: where sessions are kept; private to the user.
-        tokens: who may use it: name -> SHA-256 of the token. Empty: whoever reaches it.
+        tokens: who may: name -> SHA-256 of the token. Empty: whoever reaches it.
         hosts: what requests may call the server (header Host, without the port), in lower case;
             None: anything.
-        limits: see there.
-        runtimes: class on the wire -> its `runtime`; a class that is not in it looks for 3DI as it
-            always does.
-        factories: class on the wire -> "module:name" of what makes a processor.
     """
 
-    folder: Path
     tokens: Mapping[str, bytes] = field(default_factory=dict)
     hosts: frozenset[str] | None = None
-    limits: Limits = Limits()
-    runtimes: Mapping[str, str] = field(default_factory=dict)
-    factories: Mapping[str, str] = field(default_factory=lambda: FACTORIES)
 
     def share(self, limit: int) -> int:
         """How much of a limit one owner may have: half, rounded up, where there are several.
@@ -106,6 +102,24 @@ class Settings:
             if hmac.compare_digest(given, known):
                 found = name
         return found
+
+
+@dataclass(frozen=True)
+class Settings(Access):
+    """Of one server.
+
+    Attributes:
+        folder: where sessions are kept; private to the user.
+        limits: see there.
+        runtimes: class on the wire -> its `runtime`; a class that is not in it looks for 3DI as it
+            always does.
+        factories: class on the wire -> "module:name" of what makes a processor.
+    """
+
+    folder: Path
+    limits: Limits = Limits()
+    runtimes: Mapping[str, str] = field(default_factory=dict)
+    factories: Mapping[str, str] = field(default_factory=lambda: FACTORIES)
 
 
 def default_folder() -> Path:

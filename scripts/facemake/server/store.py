@@ -33,6 +33,7 @@ from typing import IO, Any
 from facemake.errors import FacemakeError
 from facemake.hashes import private_folder
 from facemake.runtime.atomic import write_text
+from facemake.server.refusal import RefusedError
 from facemake.server.settings import Settings
 from facemake.server.wire import BASE, request_digest
 
@@ -48,21 +49,6 @@ _SECONDS_BETWEEN_WRITES = 60.0
 _FOR_UPLOADS = 0.9
 """Part of the sessions' disk space that uploads may fill; the rest is for what running jobs write,
 so that nobody's upload ends somebody else's job."""
-
-
-class RefusedError(FacemakeError):
-    """A request is not answered as asked.
-
-    Args:
-        status: of HTTP.
-        message: why, and what to do.
-        retry_after: seconds after which it may be asked again.
-    """
-
-    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.retry_after = retry_after
 
 
 @dataclass

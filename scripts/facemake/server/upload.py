@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from facemake.media.files import begins_as_video
+from facemake.server.forms import Form, Sink, read_form
+from facemake.server.refusal import RefusedError
 from facemake.server.settings import Limits
-from facemake.server.store import RefusedError, Store, Upload
+from facemake.server.store import Store, Upload
 from facemake.server.wire import CAMERA_SUFFIXES, SUFFIXES, suffix
 
 _PIECE = 1 << 20
@@ -82,52 +82,35 @@ class _File:
         return self.digest.hexdigest()
 
 
-class _Form:
-    """The parts of a form, as the parser calls them out."""
+class _Form(Form):
+    """Of the two files and the two words that an upload is."""
 
     def __init__(self, upload: Upload, limits: Limits) -> None:
+        super().__init__(_MOST_PARTS)
         self._upload = upload
         self._limits = limits
-        self._header = (bytearray(), bytearray())
-        self._headers: dict[bytes, bytes] = {}
-        self._to: _File | bytearray | None = None
-        self._parts = 0
         self.files: dict[str, _File] = {}
         self.fields: dict[str, bytearray] = {}
-        self.whole = False
 
-    def on_part_begin(self) -> None:
-        self._parts += 1
-        if self._parts > _MOST_PARTS:
-            raise RefusedError(422, f"a form here has at most {_MOST_PARTS} fields")
-        self._headers = {}
-
-    def on_header_begin(self) -> None:
-        self._header = (bytearray(), bytearray())
-
-    def on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header[0].extend(data[start:end])
-
-    def on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header[1].extend(data[start:end])
-
-    def on_header_end(self) -> None:
-        self._headers[bytes(self._header[0]).lower()] = bytes(self._header[1])
-
-    def on_headers_finished(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition"))
-        name = options.get(b"name", b"").decode("utf-8", "replace")
-        file_name = options.get(b"filename")
+    def part(self, name: str, file_name: str | None) -> Sink:
+        """A field begins; see `Form`."""
         if name in self.files or name in self.fields:
             raise RefusedError(422, f"{name} stands twice")
         if name in _FIELDS and file_name is None:
-            self._to = self.fields[name] = bytearray()
-        elif name in _FILES and file_name is not None:
-            self._to = self.files[name] = self._file(name, file_name.decode("utf-8", "replace"))
-        else:
-            raise RefusedError(
-                422, "the form's fields are input_file, file_hash, camera_file and reuse"
-            )
+            field = self.fields[name] = bytearray()
+
+            def add(data: bytes) -> None:
+                field.extend(data)
+                if len(field) > _LONGEST_FIELD:
+                    raise RefusedError(422, f"a field has at most {_LONGEST_FIELD} bytes")
+
+            return add
+        if name in _FILES and file_name is not None:
+            file = self.files[name] = self._file(name, file_name)
+            return file.add
+        raise RefusedError(
+            422, "the form's fields are input_file, file_hash, camera_file and reuse"
+        )
 
     def _file(self, name: str, file_name: str) -> _File:
         # of the name, its suffix is all that is ever used
@@ -141,17 +124,6 @@ class _Form:
             return _File(self._upload.video, known, limit, "the video")
         return _File(self._upload.camera, known, self._limits.camera_bytes, "the calibration file")
 
-    def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if isinstance(self._to, _File):
-            self._to.add(data[start:end])
-        elif self._to is not None:
-            self._to.extend(data[start:end])
-            if len(self._to) > _LONGEST_FIELD:
-                raise RefusedError(422, f"a field has at most {_LONGEST_FIELD} bytes")
-
-    def on_end(self) -> None:
-        self.whole = True
-
 
 async def receive(request: Request, upload: Upload, store: Store) -> Received:
     """Take the form of `/prepare_session` from the wire to the disk.
@@ -160,34 +132,20 @@ async def receive(request: Request, upload: Upload, store: Store) -> Received:
         RefusedError: it is too large or too slow, no video, damaged, or no such form.
     """
     limits = store.settings.limits
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    boundary = options.get(b"boundary", b"")
-    if kind != b"multipart/form-data" or not boundary:
-        raise RefusedError(422, "send a form of the type multipart/form-data")
     length = request.headers.get("content-length", "")
     if length.isdecimal():
         if int(length) > limits.upload_bytes + limits.camera_bytes + limits.form_bytes:
             raise RefusedError(413, f"the server takes {limits.upload_bytes} bytes at most")
         await asyncio.to_thread(store.check_room, upload.owner, int(length), uploads=True)
     form = _Form(upload, limits)
-    calls = {name: getattr(form, name) for name in dir(form) if name.startswith("on_")}
     unwritten = 0
-    try:
-        parser = MultipartParser(boundary, calls)  # type: ignore[arg-type]
-        async for chunk in _in_time(request, limits):
-            parser.write(chunk)
-            unwritten += len(chunk)
-            if unwritten >= _PIECE:
-                upload.bytes += unwritten
-                unwritten = 0
-                await asyncio.to_thread(_write, form, upload, store)
-        parser.finalize()
-    except FormParserError as error:
-        raise RefusedError(400, f"the form cannot be read: {error}") from None
-    except ClientDisconnect:
-        raise RefusedError(400, "the upload was cut off") from None
-    if not form.whole:
-        raise RefusedError(400, "the form is cut off")
+    kind = request.headers.get("content-type")
+    async for size in read_form(form, kind, _in_time(request, limits)):
+        unwritten += size
+        if unwritten >= _PIECE:
+            upload.bytes += unwritten
+            unwritten = 0
+            await asyncio.to_thread(_write, form, upload, store)
     return await asyncio.to_thread(_check, form)
 
 
