@@ -42,6 +42,30 @@ def test_embeddings_are_switched_off_by_one_word(word: object):
     assert config["embed"]["backend"] == "off"
 
 
+def test_what_stands_in_a_section_on_the_command_line_has_its_type():
+    """Snakemake makes texts of it."""
+    given = {
+        "detect": {"min_score": "0.4", "model": "null"},
+        "embed": {"backend": "off", "flip": "true"},
+        "track": {"max_gap": "12", "cuts": "false"},
+        "dataset": {"max_per_track": "null", "splits": {"train": "0.5", "test": "0.5"}},
+    }
+    config = settings.filled(given)
+    settings.check(config)
+    assert config["detect"]["min_score"] == 0.4 and config["detect"]["model"] is None
+    assert config["embed"]["flip"] is True and config["track"]["cuts"] is False
+    assert config["track"]["max_gap"] == 12 and config["dataset"]["max_per_track"] is None
+    assert config["dataset"]["splits"] == {"train": 0.5, "test": 0.5}
+
+
+@pytest.mark.parametrize(
+    "section", [{"track": {"max_gap": w}} for w in ("many", "true", "1.5", "[", "2026-01-01")]
+)
+def test_a_text_that_is_no_number_is_refused(section: dict):
+    with pytest.raises(ConfigError, match=r"track\.max_gap is .*; it must be of type integer"):
+        settings.check(settings.filled(section))
+
+
 def test_all_faults_are_told_at_once_with_file_line_and_cure(tmp_path: Path):
     file = tmp_path / "config.yaml"
     file.write_text(

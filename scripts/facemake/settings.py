@@ -61,7 +61,37 @@ def _filled(config: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any
             result[key] = _filled(value, child) if isinstance(value, Mapping) else value
         elif key not in result:
             result[key] = child["default"]
+        elif isinstance(result[key], str):
+            result[key] = _typed(result[key], child)
+        elif isinstance(result[key], Mapping) and "additionalProperties" in child:
+            each = child["additionalProperties"]
+            result[key] = {
+                name: _typed(value, each) if isinstance(value, str) else value
+                for name, value in result[key].items()
+            }
     return result
+
+
+_KINDS = {"number": (int, float), "integer": (int,), "boolean": (bool,), "null": (type(None),)}
+
+
+def _typed(text: str, node: Mapping[str, Any]) -> Any:
+    """A scalar of a section given by `--config`, of which Snakemake makes a text: as YAML reads it.
+
+    Only where the text itself would be refused, and what YAML makes of it would not; but for
+    `null`, which is null where that may be.
+    """
+    kinds = node.get("type", "string")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if "string" in kinds and not ("null" in kinds and text == "null"):
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    allowed = tuple(kind for name in kinds for kind in _KINDS.get(name, ()))
+    fits = isinstance(value, allowed) and (not isinstance(value, bool) or bool in allowed)
+    return value if fits else text
 
 
 def check(config: Mapping[str, Any], files: Sequence[Path] = ()) -> None:
