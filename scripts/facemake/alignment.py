@@ -13,17 +13,22 @@ from facemake.template import CROP_SIZE
 _HALVE_BELOW = 0.5
 
 
-def align(rgb: NDArray[np.uint8], affine: NDArray[np.float64]) -> NDArray[np.uint8]:
+def align(
+    rgb: NDArray[np.uint8],
+    affine: NDArray[np.float64],
+    size: tuple[int, int] = (CROP_SIZE, CROP_SIZE),
+) -> NDArray[np.uint8]:
     """Cut the crop out of a frame: bilinear, black outside of the frame.
 
     Args:
         rgb: (H, W, 3) uint8.
         affine: (2, 3), frame pixels to crop pixels.
+        size: width and height of the crop, px.
 
     Returns:
-        (112, 112, 3) uint8 RGB.
+        (height, width, 3) uint8 RGB.
     """
-    rgb, affine = _cut(rgb, affine)
+    rgb, affine = _cut(rgb, affine, size)
     scale = float(np.hypot(affine[0, 0], affine[1, 0]))
     while scale < _HALVE_BELOW and min(rgb.shape[:2]) >= 2:
         height, width = rgb.shape[0] // 2 * 2, rgb.shape[1] // 2 * 2
@@ -34,19 +39,17 @@ def align(rgb: NDArray[np.uint8], affine: NDArray[np.float64]) -> NDArray[np.uin
         affine = affine @ np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
         scale *= 2
     crop: NDArray[np.uint8] = cv2.warpAffine(
-        rgb, affine, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0)
+        rgb, affine, size, flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0)
     )
     return crop
 
 
 def _cut(
-    rgb: NDArray[np.uint8], affine: NDArray[np.float64]
+    rgb: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The part of the frame that the crop sees, so that halving does not touch the rest."""
-    last = CROP_SIZE - 1.0
-    corners = apply_affine(
-        invert_affine(affine), [(0.0, 0.0), (last, 0.0), (0.0, last), (last, last)]
-    )
+    x, y = (side - 1.0 for side in size)
+    corners = apply_affine(invert_affine(affine), [(0.0, 0.0), (x, 0.0), (0.0, y), (x, y)])
     margin = 4
     low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - margin, 0)
     high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + margin, rgb.shape[1::-1])

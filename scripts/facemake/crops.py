@@ -17,6 +17,10 @@ from facemake.geometry import apply_affine, invert_affine, similarity
 from facemake.template import CROP_SIZE, crop_affine
 
 Pixels = NDArray[np.uint8]
+Size = tuple[int, int]
+"""Width and height, px."""
+
+SQUARE: Size = (CROP_SIZE, CROP_SIZE)
 
 # insightface's, of ArcFace (Deng et al. 2019); image-left eye, image-right eye, tip of the nose,
 # image-left and image-right corner of the mouth, px of a crop of 112 x 112.
@@ -152,7 +156,8 @@ def meets(shape: tuple[int, ...], bbox: NDArray[np.float32]) -> bool:
     x, y, w, h = (float(v) for v in bbox)
     edges = -0.5
     return bool(
-        w > 0
+        np.isfinite([x, y, w, h]).all()
+        and w > 0
         and h > 0
         and x + w > edges
         and y + h > edges
@@ -161,18 +166,34 @@ def meets(shape: tuple[int, ...], bbox: NDArray[np.float32]) -> bool:
     )
 
 
-def cut_arcface(rgb: Pixels, points5: NDArray[np.float32]) -> Crop | None:
+def in_size(affine: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
+    """(2, 3): the same face in a crop of another size than 112 x 112 px, as insightface has it.
+
+    A height that is a multiple of 128 px shows more of the picture around the face; a crop narrower
+    than high, as those of 96 x 112 px are, less of it at both sides.
+    """
+    width, height = size
+    side = 128 if height % CROP_SIZE and height % 128 == 0 else CROP_SIZE
+    scale = height / side
+    scaled = affine * scale
+    scaled[0, 2] += (width - CROP_SIZE * scale) / 2
+    return scaled
+
+
+def cut_arcface(rgb: Pixels, points5: NDArray[np.float32], size: Size = SQUARE) -> Crop | None:
     """Upright on `ARCFACE`; None where the points are no face.
 
     Args:
         rgb: (H, W, 3) uint8.
         points5: (5, 2) px, image-left eye first; those that are NaN do not count, and both eyes
             must be there.
+        size: of the crop.
     """
     there = np.isfinite(points5).all(axis=1)
     if not there[:2].all():
         return None
-    return _aligned(rgb, similarity(points5[there].astype(np.float64), ARCFACE[there]))
+    affine = similarity(points5[there].astype(np.float64), ARCFACE[there])
+    return cut_affine(rgb, in_size(affine, size), size)
 
 
 def cut_openface(rgb: Pixels, ibug51: NDArray[np.float32]) -> Crop | None:
@@ -182,19 +203,23 @@ def cut_openface(rgb: Pixels, ibug51: NDArray[np.float32]) -> Crop | None:
         rgb: (H, W, 3) uint8.
         ibug51: (51, 2) px.
     """
-    return _aligned(rgb, crop_affine(ibug51))
+    return cut_affine(rgb, crop_affine(ibug51))
 
 
-def _aligned(rgb: Pixels, affine: NDArray[np.float64]) -> Crop | None:
-    """None also where the crop would see nothing of the picture: such points are of no face."""
+def cut_affine(rgb: Pixels, affine: NDArray[np.float64], size: Size = SQUARE) -> Crop | None:
+    """By a similarity; None where the crop would see nothing of the picture.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        affine: (2, 3), pixels of the picture to pixels of the crop.
+        size: of the crop.
+    """
     if not np.isfinite(affine).all() or not np.hypot(affine[0, 0], affine[1, 0]) > 0:
         return None
-    last = CROP_SIZE - 0.5
-    corners = apply_affine(
-        invert_affine(affine), [(-0.5, -0.5), (last, -0.5), (-0.5, last), (last, last)]
-    )
+    x, y = (side - 0.5 for side in size)
+    corners = apply_affine(invert_affine(affine), [(-0.5, -0.5), (x, -0.5), (-0.5, y), (x, y)])
     low, high = corners.min(axis=0), corners.max(axis=0)
     box = np.array([*low, *(high - low)], np.float32)
-    if not np.isfinite(box).all() or not meets(rgb.shape, box):
+    if not meets(rgb.shape, box):
         return None
-    return Crop(align(rgb, affine), affine)
+    return Crop(align(rgb, affine, size), affine)

@@ -13,6 +13,10 @@ class ModelError(FacemakeError):
     """A model file is missing, has another SHA-256 than registered, or is not what it should be."""
 
 
+class DeviceError(ModelError):
+    """The device that is asked for is not to be had, or a package for it is missing."""
+
+
 class TableError(FacemakeError):
     """A table or HDF5 file is not what its stage writes (damaged, or of another version)."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from facemake.errors import ModelError
+from facemake.errors import DeviceError, ModelError
 
 logger = logging.getLogger(__name__)
 
@@ -24,43 +24,59 @@ BATCH_ON_GPU = 16
 whatever stands beside it (a matrix product of one row is another kernel than that of several)."""
 
 
+_TYPES: dict[str, str] = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+"""onnxruntime's word -> NumPy's."""
+
+
 class OnnxModel:
-    """A network of one input, (n, C, H, W) float32.
+    """A network of one input, (n, C, H, W) float32 or float16.
 
     Args:
         path: its file.
-        device: `cpu` or `cuda` (the GPU that the job has leased).
+        device: `cpu`, `cuda` (the GPU that the job has leased) or `cuda:N` (that of the process).
+        largest: so many inputs at once at most, where the network leaves it open.
+        threads: of a CPU; None: OMP_NUM_THREADS, else one.
 
     Attributes:
         batch_size: how many inputs pay off at once.
+        fixed_batch: how many inputs the network takes; None: any number.
         input_shape: (C, H, W), None where the network leaves a size open.
         output_names: in the network's order.
+        output_shapes: with the axis of inputs; numbers, or words where a size is open.
 
     Raises:
-        ModelError: the file is no ONNX network with one input, or `cuda` is asked for and not to
-            be had.
+        DeviceError: `cuda` is asked for and not to be had.
+        ModelError: the file is no ONNX network with one input.
     """
 
-    def __init__(self, path: Path, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: str = "cpu",
+        largest: int | None = None,
+        threads: int | None = None,
+    ) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS", "1"))
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         self._session = _session(path, options, device)
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:
             raise ModelError(
                 f"{path} is a network of another kind: it takes "
                 f"{[(i.name, i.shape, i.type) for i in inputs]}, wanted is one picture as "
-                "(N, C, H, W) float32"
+                "(N, C, H, W) float32 or float16"
             )
         self._input = inputs[0].name
+        self._dtype = _TYPES[inputs[0].type]
         batch, *shape = (size if isinstance(size, int) else None for size in inputs[0].shape)
-        self._fixed = batch
+        self.fixed_batch = batch
         self.input_shape = tuple(shape)
         self.output_names = [output.name for output in self._session.get_outputs()]
         self.output_shapes = [tuple(output.shape) for output in self._session.get_outputs()]
-        self.batch_size = 1 if device == "cpu" else (batch or BATCH_ON_GPU)
+        on_gpu = batch or min(BATCH_ON_GPU, largest or BATCH_ON_GPU)
+        self.batch_size = 1 if device == "cpu" else on_gpu
         logger.info("%s on %s", path.name, self.provider)
 
     @property
@@ -69,7 +85,9 @@ class OnnxModel:
         return str(self._session.get_providers()[0])
 
     def __call__(self, pictures: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """The outputs of n pictures, (n, C, H, W), whose rows follow each other by picture.
+        """The outputs of n pictures, (n, C, H, W) float32, whose rows follow each other by picture.
+
+        What a network gives in float16 becomes float32.
 
         Their first axis is n, or n times the rows of a picture where the network has no other axis
         for them.
@@ -77,14 +95,16 @@ class OnnxModel:
         A network that takes a fixed number gets so many at a time, the last ones filled up with
         black; so does one on a GPU, whose results then hang on no batch's length.
         """
-        n, size = len(pictures), self._fixed or self.batch_size
+        n, size = len(pictures), self.fixed_batch or self.batch_size
         parts: list[Sequence[NDArray[np.float32]]] = []
         for start in range(0, n, size):
             some = pictures[start : start + size]
             if len(some) < size:
                 missing = np.zeros((size - len(some), *some.shape[1:]), np.float32)
                 some = np.concatenate([some, missing])
-            parts.append(self._session.run(None, {self._input: some}))
+            # a float32 array is handed on as it is
+            fed = {self._input: some.astype(self._dtype, copy=False)}
+            parts.append([_wide(output) for output in self._session.run(None, fed)])
         if len(parts) == 1 and n == size:
             return list(parts[0])
         total = len(parts) * size
@@ -96,23 +116,28 @@ class OnnxModel:
         del self._session
 
 
+def _wide(output: NDArray[Any]) -> NDArray[Any]:
+    return output.astype(np.float32) if output.dtype == np.float16 else output
+
+
 def _session(path: Path, options: Any, device: str) -> Any:
-    providers = ["CPUExecutionProvider"]
+    providers: list[Any] = ["CPUExecutionProvider"]
     if device != "cpu":
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise ModelError(
+            raise DeviceError(
                 f"device is {device}, and onnxruntime here computes on "
                 f"{', '.join(onnxruntime.get_available_providers())} alone: install "
                 "onnxruntime-gpu in its place (extra onnx-gpu, image of STACKS=cuda), or set "
                 "device: cpu"
             )
-        providers = ["CUDAExecutionProvider", *providers]
+        number = device.partition(":")[2] or "0"
+        providers = [("CUDAExecutionProvider", {"device_id": number}), *providers]
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # its errors have no common class but this
         raise ModelError(f"{path} cannot be loaded as an ONNX network: {error}") from None
     if device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":
-        raise ModelError(
+        raise DeviceError(
             f"device is {device}, and onnxruntime could not use a GPU (see the lines above): is "
             "there one, with a driver for this CUDA (nvidia-smi)? Or set device: cpu"
         )

@@ -99,11 +99,11 @@ class EmbedderBackend(Backend):
     device of `devices`.
 
     Attributes:
-        dim: length of a vector.
+        dim: length of a vector; a file of the user's may give another.
         chip: what the network is shown, in words: size, alignment, colours, normalisation. It
             stands in the metadata of every table of its vectors.
-        same_person: cosine similarity from which two vectors are taken for one person; None where
-            none is known, and the user has to say it.
+        same_person: cosine similarity from which two vectors are taken for one person, with the
+            first of its models; None where none is known, and the user has to say it.
     """
 
     dim: int
@@ -135,5 +135,21 @@ EMBEDDERS: dict[str, EmbedderBackend] = {
         "of the nose, as dlib's 5-point predictor finds them",
         # dlib's own 0.6 between vectors of norm 1.47 (facemake.identities): 1 - (0.6 / 1.47)^2 / 2
         same_person=0.917,
+    ),
+    "onnx": EmbedderBackend(
+        module="facemake.backends.embed.arcface",
+        models=("w600k_r50",),
+        stack="onnx",
+        gpu_stack="onnx-gpu",
+        devices=("cpu", "cuda"),
+        own_model=True,
+        use="insightface's ArcFace networks, or your own in ONNX; the surest, best on a GPU; "
+        "weights for non-commercial research",
+        dim=512,
+        chip="112 x 112 px or the network's own size, RGB as (x - 127.5) / 127.5; upright on "
+        "ArcFace's template by the eyes, the tip of the nose and the corners of the mouth",
+        # of w600k_r50, from insightface's web-demos/src_recognition/main.py (commit f8aa2c1):
+        # below 0.2 another person, up to 0.28 likely the same one
+        same_person=0.28,
     ),
 }
