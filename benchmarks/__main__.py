@@ -6,11 +6,30 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import accuracy, added, clips, cluster, detectors, memory, planning, speed
+from benchmarks import (
+    accuracy,
+    added,
+    batches,
+    clips,
+    cluster,
+    detectors,
+    memory,
+    planning,
+    speed,
+)
 from benchmarks.measure import ROOT
 
+BENCH = ("speed", "clips", "memory", "planning", "added", "detectors", "batches")
+BY_NAME = ("cluster", "accuracy")
+NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors"}
+
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-parser.add_argument("what", nargs="*", default=["speed", "clips", "memory", "planning", "added"])
+parser.add_argument(
+    "what",
+    nargs="*",
+    default=list(BENCH),
+    help=f"{', '.join(BENCH)} (all of these); {', '.join(BY_NAME)}",
+)
 parser.add_argument(
     "--clip",
     type=Path,
@@ -30,6 +49,13 @@ parser.add_argument(
 )
 parser.add_argument("--people", type=int, default=40, help="accuracy: synthetic people (40)")
 options = parser.parse_args()
+if unknown := set(options.what) - {*BENCH, *BY_NAME}:
+    parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+if not options.clip.is_file() and set(options.what) & NEED_CLIP:
+    parser.error(
+        f"{options.clip} is not there: name a video with --clip, or "
+        "`make resources/bundled/moving_portrait.mp4`"
+    )
 if "accuracy" in options.what:
     if options.ict is None:
         parser.error("accuracy draws its people from ICT-FaceKit: name it with --ict")
@@ -37,6 +63,8 @@ if "accuracy" in options.what:
 
 if "detectors" in options.what:
     detectors.run(options.clip, options.runs)
+if "batches" in options.what:
+    batches.run(options.runs)
 
 with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
     folder = Path(name)
