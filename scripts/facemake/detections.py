@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,12 @@ class Detections:
                 f"expected bbox ({n}, 4) and keypoints5 ({n}, 5, 2), got {self.bbox.shape} and "
                 f"{self.keypoints5.shape}"
             )
+
+    @classmethod
+    def none(cls) -> Self:
+        """Of a frame without a face."""
+        empty = ((0, 4), (0,), (0, 5, 2))
+        return cls(*(np.zeros(shape, np.float32) for shape in empty))
 
 
 def landmark_box(

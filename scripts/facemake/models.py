@@ -141,7 +141,11 @@ def _missing(row: Model) -> ModelError:
         )
     elif row.url:
         cure = f"`facemake models fetch {row.name}` where there is a network, or {cure}"
-    return ModelError(f"the model {row.name} is not on this machine: {cure}")
+    others = "".join(
+        f"; {path} is not it, with {path.stat().st_size} bytes and SHA-256 {file_sha256(path)}"
+        for path in _of_its_name(row)
+    )
+    return ModelError(f"the model {row.name} is not on this machine{others}: {cure}")
 
 
 def use_models_dir(models_dir: str | Path | None) -> None:
@@ -199,6 +203,18 @@ def _by_name(row: Model) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def _of_its_name(row: Model) -> Iterator[Path]:
+    """Files that somebody may have taken for the model: cut off, or another version of it."""
+    names = {row.file, row.name, (row.url or "").rpartition("/")[2]} - {None, ""}
+    for folder in (p for p in os.environ.get("FACEMAKE_MODELS", "").split(os.pathsep) if p):
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file() and names & {path.name, path.stem}:
+                yield path
+    path = fetched_file(row)
+    if path.is_file():
+        yield path
 
 
 def _same_size(row: Model) -> Iterator[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from facemake.errors import DeviceError, ModelError
+from facemake.models import model_path
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,6 @@ class OnnxModel:
         batch_size: how many inputs pay off at once.
         fixed_batch: how many inputs the network takes; None: any number.
         input_shape: (C, H, W), None where the network leaves a size open.
-        output_names: in the network's order.
         output_shapes: with the axis of inputs; numbers, or words where a size is open.
 
     Raises:
@@ -75,7 +75,6 @@ class OnnxModel:
         batch, *shape = (size if isinstance(size, int) else None for size in inputs[0].shape)
         self.fixed_batch = batch
         self.input_shape = tuple(shape)
-        self.output_names = [output.name for output in self._session.get_outputs()]
         self.output_shapes = [tuple(output.shape) for output in self._session.get_outputs()]
         on_gpu = batch or min(BATCH_ON_GPU, largest or BATCH_ON_GPU)
         self.batch_size = 1 if device == "cpu" else on_gpu
@@ -122,6 +121,33 @@ def _wide(output: NDArray[Any]) -> NDArray[Any]:
     return output.astype(np.float32) if output.dtype == np.float16 else output
 
 
+def open_network(
+    model: str, device: str, kind: str, wanted: str, fits: Callable[[OnnxModel], bool]
+) -> OnnxModel:
+    """A backend's network.
+
+    Args:
+        model: in the registry, or a file of the user's.
+        device: `cpu` or `cuda`.
+        kind: what it should be, in words.
+        wanted: the inputs and outputs of that kind, in words.
+        fits: whether it has these.
+
+    Raises:
+        DeviceError: the device is not to be had.
+        ModelError: the file is missing or another network.
+    """
+    path = model_path(model)
+    network = OnnxModel(path, device)
+    if not fits(network):
+        raise ModelError(
+            f"{path} is no {kind}: it takes {network.input_shape} and gives "
+            f"{network.output_shapes}, wanted {wanted}; name another file, or the backend that "
+            "this one is made for"
+        )
+    return network
+
+
 def _session(path: Path, options: Any, device: str) -> Any:
     providers: list[Any] = ["CPUExecutionProvider"]
     if device != "cpu":
@@ -137,7 +163,9 @@ def _session(path: Path, options: Any, device: str) -> Any:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # its errors have no common class but this
-        raise ModelError(f"{path} cannot be loaded as an ONNX network: {error}") from None
+        raise ModelError(
+            f"{path} cannot be loaded as an ONNX network; if it is cut off, get it again: {error}"
+        ) from None
     if device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":
         raise DeviceError(
             f"device is {device}, and onnxruntime could not use a GPU (see the lines above): is "

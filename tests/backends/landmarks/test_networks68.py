@@ -91,9 +91,9 @@ def test_a_network_of_another_kind_in_its_place_is_refused(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ):
     pytest.importorskip("onnxruntime")
-    from facemake.backends.landmarks import pfld
+    from facemake.backends import onnx_model
 
     other = shared / "models" / "scrfd_500m_kps.onnx"
-    monkeypatch.setattr(pfld, "model_path", lambda name: other)
+    monkeypatch.setattr(onnx_model, "model_path", lambda name: other)
     with pytest.raises(ModelError, match=r"scrfd_500m_kps\.onnx is no PFLD of 68 points"):
-        pfld.create("cpu")
+        LANDMARKERS["pfld68"].source((), "cpu")

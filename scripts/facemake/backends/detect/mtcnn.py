@@ -53,7 +53,7 @@ class Mtcnn:
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Detect in (H, W, 3) uint8 RGB pictures; those of one size are looked at together."""
-        found: list[Detections] = [_nothing()] * len(pictures)
+        found: list[Detections] = [Detections.none()] * len(pictures)
         by_size: dict[tuple[int, ...], list[int]] = {}
         for i, rgb in enumerate(pictures):
             if min(rgb.shape[:2]) > _SMALLEST:  # else its pyramid has no level
@@ -79,12 +79,6 @@ class Mtcnn:
     def close(self) -> None:
         """Free the model."""
         del self._network
-
-
-def _nothing() -> Detections:
-    return Detections(
-        np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32)
-    )
 
 
 def create(model: str, min_score: float, device: str) -> Mtcnn:

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends.detect import Picture
-from facemake.backends.onnx_model import OnnxModel
+from facemake.backends.onnx_model import open_network
 from facemake.detections import Detections
 from facemake.errors import ModelError
-from facemake.models import model_path
 
 # the package's names are by the person's side; the image's left comes first here
 _POINTS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
@@ -36,13 +35,13 @@ class Retina:
     batch_size = 1
 
     def __init__(self, model: str, min_score: float, device: str) -> None:
-        path = model_path(model)
-        self._network = OnnxModel(path, device)
-        if len(self._network.output_names) != _OUTPUTS:
-            raise ModelError(
-                f"{path} is no RetinaFace of the package retina-face: it has "
-                f"{len(self._network.output_names)} outputs, wanted are {_OUTPUTS}"
-            )
+        self._network = open_network(
+            model,
+            device,
+            "RetinaFace of the package retina-face",
+            f"are pictures (n, H, W, 3) and {_OUTPUTS} outputs",
+            lambda it: len(it.output_shapes) == _OUTPUTS and it.input_shape[2] in (3, None),
+        )
         self._min_score = min_score
         os.environ["DEEPFACE_BACKEND_ENGINE"] = "onnx"  # read once, when the package is imported
         from retinaface import RetinaFace

@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from facemake.backends.detect import Picture
 from facemake.backends.detect.boxes import Letterbox, best, letterbox, network_input
-from facemake.backends.onnx_model import OnnxModel
+from facemake.backends.onnx_model import open_network
 from facemake.detections import Detections
-from facemake.errors import ModelError
-from facemake.models import model_path
 
 # insightface's: model_zoo/scrfd.py
 _STRIDES = (8, 16, 32)
@@ -36,20 +34,22 @@ class Scrfd:
     """
 
     def __init__(self, model: str, min_score: float, device: str) -> None:
-        path = model_path(model)
-        self._network = OnnxModel(path, device)
+        self._network = open_network(
+            model,
+            device,
+            "SCRFD with key points",
+            "are three outputs of scores (…, 1), three of boxes (…, 4) and three of key points "
+            "(…, 10)",
+            lambda it: (
+                it.input_shape[0] in (3, None)
+                and [s[-1] for s in it.output_shapes] == [1] * 3 + [4] * 3 + [10] * 3
+            ),
+        )
         self.batch_size = self._network.batch_size
         self._min_score = min_score
-        channels, height, width = self._network.input_shape
+        _, height, width = self._network.input_shape
         self._height, self._width = height or _INPUT, width or _INPUT
         self._origins = [_origins(self._height, self._width, stride) for stride in _STRIDES]
-        widths = [shape[-1] for shape in self._network.output_shapes]
-        if channels not in (3, None) or widths != [1] * 3 + [4] * 3 + [10] * 3:
-            raise ModelError(
-                f"{path} is no SCRFD with key points: its outputs are "
-                f"{self._network.output_shapes}, wanted are three of scores (…, 1), three of boxes "
-                "(…, 4) and three of key points (…, 10)"
-            )
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Detect in (H, W, 3) uint8 RGB pictures."""

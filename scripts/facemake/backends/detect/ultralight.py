@@ -9,10 +9,8 @@ import numpy as np
 
 from facemake.backends.detect import Picture
 from facemake.backends.detect.boxes import best, network_input
-from facemake.backends.onnx_model import OnnxModel
+from facemake.backends.onnx_model import open_network
 from facemake.detections import Detections
-from facemake.errors import ModelError
-from facemake.models import model_path
 
 # its maker's: vision/ssd/config/fd_config.py, and the run of its ONNX file
 _MEAN, _STD = 127.0, 128.0
@@ -35,17 +33,20 @@ class UltraLight:
     """
 
     def __init__(self, model: str, min_score: float, device: str) -> None:
-        path = model_path(model)
-        self._network = OnnxModel(path, device)
+        self._network = open_network(
+            model,
+            device,
+            "Ultra-Light detector",
+            "are pictures of one size, scores (n, rows, 2) and boxes (n, rows, 4)",
+            lambda it: (
+                it.input_shape[0] in (3, None)
+                and None not in it.input_shape[1:]
+                and [s[-1] for s in it.output_shapes] == [2, 4]
+            ),
+        )
         self.batch_size = self._network.batch_size
         self._min_score = min_score
         _, height, width = self._network.input_shape
-        shapes = self._network.output_shapes
-        if len(shapes) != 2 or [s[-1] for s in shapes] != [2, 4] or None in (height, width):
-            raise ModelError(
-                f"{path} is no Ultra-Light detector: its outputs are {shapes}, wanted are scores "
-                "(n, rows, 2) and boxes (n, rows, 4)"
-            )
         self._size = (int(width or 0), int(height or 0))
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:

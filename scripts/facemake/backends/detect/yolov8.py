@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from facemake.backends.detect import Picture
 from facemake.backends.detect.boxes import Letterbox, best, letterbox, network_input
-from facemake.backends.onnx_model import OnnxModel
+from facemake.backends.onnx_model import open_network
 from facemake.detections import Detections
 from facemake.errors import ModelError
-from facemake.models import model_path
 
 _INPUT = 640  # px, where the network leaves its size open
 _FILL = 114  # grey of what is padded (ultralytics' LetterBox)
@@ -43,19 +42,25 @@ class Yolov8Face:
     """
 
     def __init__(self, model: str, min_score: float, device: str) -> None:
-        path = model_path(model)
+        path = Path(model)
         if path.suffix in (".pt", ".pth"):
             raise ModelError(
                 f"{path} is a PyTorch file, which would run code of whoever made it: export it by "
                 f"`yolo export model={path.name} format=onnx imgsz=640` (package ultralytics), and "
                 "name the .onnx file"
             )
-        self._network = OnnxModel(path, device)
+        self._network = open_network(
+            model,
+            device,
+            "YOLOv8-face with five points",
+            f"are three maps (n, {_RAW}, h, w) or one list (n, {_DECODED}, rows)",
+            lambda it: it.input_shape[0] in (3, None) and _raw_form(it.output_shapes) is not None,
+        )
         self.batch_size = self._network.batch_size
         self._min_score = min_score
         _, height, width = self._network.input_shape
         self._height, self._width = height or _INPUT, width or _INPUT
-        self._is_raw = _form(path, self._network.output_shapes)
+        self._is_raw = _raw_form(self._network.output_shapes)
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Detect in (H, W, 3) uint8 RGB pictures."""
@@ -110,20 +115,13 @@ class Yolov8Face:
         self._network.close()
 
 
-def _form(path: Path, shapes: Sequence[tuple[object, ...]]) -> bool:
-    """Whether the outputs are raw maps; else they are one decoded list.
-
-    Raises:
-        ModelError: they are neither.
-    """
+def _raw_form(shapes: Sequence[tuple[object, ...]]) -> bool | None:
+    """Whether the outputs are raw maps; False: they are one decoded list; None: neither."""
     if len(shapes) == 3 and all(len(s) == 4 and s[1] == _RAW for s in shapes):
         return True
     if len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][1] == _DECODED:
         return False
-    raise ModelError(
-        f"{path} is no YOLOv8-face with five points: its outputs are {list(shapes)}, wanted are "
-        f"three maps (n, {_RAW}, h, w) or one list (n, {_DECODED}, rows)"
-    )
+    return None
 
 
 def create(model: str, min_score: float, device: str) -> Yolov8Face:

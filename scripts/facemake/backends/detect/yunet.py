@@ -64,7 +64,7 @@ class YuNet:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
         if min(bgr.shape[:2]) < _SMALLEST:
-            return Detections(*(np.zeros((0, *s), np.float32) for s in ((4,), (), (5, 2))))
+            return Detections.none()
         seen = bgr.shape[:2]
         if min(seen) < _NARROWEST:
             black = [max(0, _NARROWEST - side) for side in seen]

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from facemake import schemes
 from facemake.alignment import align
+from facemake.backends.detect.boxes import network_input
 from facemake.backends.landmarks import Face, Landmarks
-from facemake.backends.onnx_model import OnnxModel
+from facemake.backends.onnx_model import open_network
 from facemake.detections import landmark_box
-from facemake.errors import ModelError
 from facemake.geometry import apply_affine, invert_affine
-from facemake.models import model_path
 from facemake.template import CROP_SIZE
 
 _SQUARE = (0.0, 0.1, 1.15)
@@ -40,19 +39,21 @@ class Pfld:
     scheme = schemes.IBUG68
 
     def __init__(self, device: str) -> None:
-        path = model_path("pfld")
-        self._network = OnnxModel(path, device)
+        wanted = (3, CROP_SIZE, CROP_SIZE)
+        self._network = open_network(
+            "pfld",
+            device,
+            "PFLD of 68 points",
+            f"are pictures {wanted} and one output (n, 136)",
+            lambda it: it.input_shape == wanted and it.output_shapes[0][-1] == 136,
+        )
         self.batch_size = self._network.batch_size
-        shape, outputs = self._network.input_shape, self._network.output_shapes
-        if shape != (3, CROP_SIZE, CROP_SIZE) or outputs[0][-1] != 136:
-            raise ModelError(f"{path} is no PFLD of 68 points: it takes {shape}, gives {outputs}")
 
     def __call__(self, faces: Sequence[Face]) -> list[Landmarks | None]:
         """Landmarks of faces."""
         affines = [_crop_affine(face.bbox) for face in faces]
-        crops = np.stack([align(f.frame.rgb, a) for f, a in zip(faces, affines, strict=True)])
-        inputs = crops.transpose(0, 3, 1, 2).astype(np.float32) / 255
-        (found,) = self._network(inputs)
+        crops = [align(f.frame.rgb, a) for f, a in zip(faces, affines, strict=True)]
+        (found,) = self._network(network_input(crops, mean=0, std=255))
         # of the crop's width, counted from the corner of its first pixel
         points = found.reshape(len(faces), 68, 2).astype(np.float64) * CROP_SIZE - 0.5
         return [
