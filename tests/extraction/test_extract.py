@@ -214,6 +214,23 @@ def test_inputs_that_are_gone(small: Path, tmp_path: Path):
     assert "two.jpg" in bytes_of(out)
     run(small, out, prune=True)
     assert set(bytes_of(out)) == {"faces.parquet", "x.jpg"}
+    assert pd.read_parquet(out / "faces.parquet")["input"].unique().tolist() == ["x.png"]
+
+
+def test_names_that_are_odd(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    two = (data / "train" / "two.png").read_bytes()
+    names = ["~two.png", "x" * 251 + ".png", "y" * 250 + ".png", "é" * 125 + ".png"]
+    for name in names:
+        (folder / name).write_bytes(two)
+    monkeypatch.chdir(folder)  # a name by itself that begins as the home of somebody does
+    run(folder, tmp_path / "out")
+    done = extract_faces(names, tmp_path / "out", "mediapipe", 1, progress=False)
+    assert done.done_before == done.inputs == len(names)
+    table = pd.read_parquet(tmp_path / "out" / "faces.parquet")
+    assert table["status"].tolist() == ["ok"] * 2 * len(names)
+    assert {*table["output"], "faces.parquet"} == set(bytes_of(tmp_path / "out"))
 
 
 def test_files_of_others_are_left_alone(small: Path, tmp_path: Path):

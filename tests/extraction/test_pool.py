@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 from PIL import Image
 
 from facemake.extraction import extract_faces
+from facemake.extraction.journal import Journal
 from facemake.runtime import memory
+from makemedia import write_video
 
 
 @pytest.fixture
@@ -46,6 +49,35 @@ def test_as_many_workers_as_cores_and_memory_allow(
     done = extract_faces([pictures], tmp_path / "out", "mediapipe", progress=False)
     assert done.crops == 40 and done.workers == workers
     assert 50e6 < done.peak_memory < 5e9
+
+
+def test_a_video_waits_for_a_worker_with_nothing_else_to_do(
+    tmp_path: Path, bundled: Path, monkeypatch: pytest.MonkeyPatch
+):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in "abc":
+        shutil.copy(bundled / "moving_portrait.mp4", clips / f"{name}.mp4")
+    told: list[str] = []
+    begin, finish = Journal.begin, Journal.finish
+    monkeypatch.setattr(
+        Journal, "begin", lambda self, name, *rest: (told.append(name), begin(self, name, *rest))
+    )
+    monkeypatch.setattr(
+        Journal, "finish", lambda self, *what: (told.append("done"), finish(self, *what))
+    )
+    done = extract_faces([clips], tmp_path / "two", "mediapipe", 2, frame_step=5, progress=False)
+    assert done.workers == 2
+    assert told[:3] == ["a.mp4", "b.mp4", "done"]
+
+    # how many there can be is known before the first one, which may take hours, is done
+    monkeypatch.setattr(memory, "cores", lambda: 2)
+    monkeypatch.setattr(memory, "available", lambda: 10**12)
+    told.clear()
+    write_video(clips / "a.mp4", 600)
+    done = extract_faces([clips], tmp_path / "many", "mediapipe", progress=False)
+    assert done.workers == 2
+    assert told[:2] == ["a.mp4", "b.mp4"]
 
 
 def test_the_peak_is_that_of_the_process():

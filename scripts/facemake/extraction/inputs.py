@@ -4,16 +4,19 @@ A picture's first crop has its path below the common folder (`train/x.jpg`), fur
 (`train/x_1.jpg`). A video's crops lie in a folder of its name, by frame (`clip/000012.jpg`,
 `clip/000012_1.jpg`). Where two inputs would have one name (x.jpg and x.png; X.jpg and x.jpg, which
 are one file on many disks), the later one keeps its suffix (`x.png.jpg`); a number that is another
-input's name (x_1.jpg beside x.jpg) is skipped.
+input's name (x_1.jpg beside x.jpg) is skipped. A name that with what is added to it could be longer
+than file names may be is cut, and ends in a digest of the whole.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
@@ -26,6 +29,8 @@ TABLE = "faces.parquet"
 CSV = "faces.csv"
 
 _SHOWN = 10
+_LONGEST = 230
+"""Bytes of a name; with a number, a suffix and what a file has until it is whole, below 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ def listed(paths: Iterable[str | Path], out: Path, kind: str) -> Listed:
     Raises:
         FacemakeError: a path is not there, no path is given, or an input lies in the output folder.
     """
-    given = [Path(os.path.abspath(Path(path).expanduser())) for path in paths]  # noqa: PTH100
+    given = [_absolute(Path(path)) for path in paths]
     missing = [str(path) for path in given if not os.path.lexists(path)]
     if missing:
         more = f", and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
@@ -131,6 +136,14 @@ def listed(paths: Iterable[str | Path], out: Path, kind: str) -> Listed:
         for path in sorted(files, key=lambda path: _order(path.relative_to(root).as_posix()))
     ]
     return Listed(root, named(inputs, kind), named_in_all - len(files))
+
+
+def _absolute(path: Path) -> Path:
+    """Without `..`; a name that begins with ~ is the home of somebody only if it is no file."""
+    if not os.path.lexists(path):
+        with suppress(RuntimeError):  # there is nobody of that name
+            path = path.expanduser()
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _order(name: str) -> tuple[list[tuple[list[str | int], str]], str]:
@@ -209,9 +222,10 @@ def named(inputs: Sequence[Input], kind: str) -> list[Input]:
         outputs[one.name] = stem
         return True
 
-    later = [one for one in inputs if not claim(one, _stem(one.name))]
+    later = [one for one in inputs if not claim(one, _short(_stem(one.name)))]
     for one in later:
-        candidates = chain([one.name], (f"{one.name}-{number}" for number in count(2)))
+        name = _short(one.name)
+        candidates = chain([name], (f"{name}-{number}" for number in count(2)))
         next(candidate for candidate in candidates if claim(one, candidate))
     taken = defaultdict(list)
     number = re.compile(rf"(.*)_([1-9][0-9]*)\.{kind}", re.DOTALL)
@@ -233,3 +247,15 @@ def named(inputs: Sequence[Input], kind: str) -> list[Input]:
 def _stem(name: str) -> str:
     path = PurePosixPath(name)
     return str(path.with_name(path.stem))
+
+
+def _short(name: str) -> str:
+    """Its last part no longer than `_LONGEST` bytes."""
+    path = PurePosixPath(name)
+    last = path.name
+    if len(os.fsencode(last)) <= _LONGEST:
+        return name
+    end = f"-{hashlib.sha256(os.fsencode(last)).hexdigest()[:12]}"
+    while len(os.fsencode(last)) > _LONGEST - len(end):
+        last = last[:-1]
+    return str(path.with_name(last + end))

@@ -20,11 +20,10 @@ from facemake.media import Frame, MediaError, VideoMedia, open_media
 from facemake.runtime.atomic import replacing
 from facemake.samples import Sample
 from facemake.stages.ahead import ahead
+from facemake.stages.batches import batches
 from facemake.status import CropStatus, FrameStatus, SampleStatus
 
 _ROWS_AT_ONCE = 256
-_BYTES_WAITING = 256 << 20
-"""Of pixels that wait for a batch to fill: larger pictures go before the detector at once."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +104,8 @@ class Extractor:
         items = self._items(inputs)
         size = self._detector.batch_size
         with closing(items if size == 1 else ahead(items, 2 * size, _pixels)) as stream:
-            waiting: list[_Item] = []
-            for item in stream:
-                waiting.append(item)
-                looks = [one for one in waiting if isinstance(one, _Look) and _seen(one)]
-                if len(looks) >= size or sum(map(_pixels, looks)) > _BYTES_WAITING or not looks:
-                    yield from self._emptied(waiting)
-            yield from self._emptied(waiting)
+            for batch in batches(stream, size, _pixels):
+                yield from self._emptied(batch)
 
     def _items(self, inputs: Iterable[tuple[int, Input]]) -> Generator[_Item, None, None]:
         for index, one in inputs:
@@ -146,8 +140,8 @@ class Extractor:
             raise broken
         yield _End(work, status, reason)
 
-    def _emptied(self, waiting: list[_Item]) -> Iterator[Given]:
-        looks = [one for one in waiting if isinstance(one, _Look) and _seen(one)]
+    def _emptied(self, batch: list[_Item]) -> Iterator[Given]:
+        looks = [one for one in batch if isinstance(one, _Look) and _seen(one)]
         found: Iterator[Detections] = iter(())
         if looks:
             try:
@@ -155,7 +149,7 @@ class Extractor:
             except Exception as error:
                 error.add_note(f"in {looks[0].work.what.path}")
                 raise
-        for one in waiting:
+        for one in batch:
             work = one.work
             if isinstance(one, _End):
                 self._ended(one)
@@ -170,7 +164,6 @@ class Extractor:
             if len(work.rows) >= _ROWS_AT_ONCE:
                 yield Given(work.index, work.rows, done=False)
                 work.rows = []
-        waiting.clear()
 
     def _faces(self, work: _Work, frame: Frame, found: Detections | None) -> None:
         work.frames += 1

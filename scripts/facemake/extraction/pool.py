@@ -23,7 +23,8 @@ from facemake.provenance import LIBRARY
 from facemake.runtime import memory
 
 _AHEAD = 2
-"""Chunks that a worker has at once: it never waits for the next one."""
+"""Chunks that a worker has at once: it never waits for the next one. A video, which may take hours,
+is given to one that has nothing else to do."""
 _SECONDS_TO_END = 5.0
 _MARGIN = 1.5
 """Memory that a worker may grow by, over what the first one took for its first inputs."""
@@ -128,8 +129,8 @@ class Pool:
             WorkerError: a worker failed or died.
         """
         self._chunks, self._begin = chunks, begin
-        for _ in range(min(self._wanted or 1, self._most)):
-            self._start()
+        self._next = next(chunks, None)
+        self._start(min(self._wanted or 1, self._most))
         while self._selector.get_map():
             ready = self._selector.select(seconds)
             if not ready:
@@ -144,7 +145,16 @@ class Pool:
                 for line in lines:
                     yield from self._answer(worker, json.loads(line))
 
-    def _start(self) -> None:
+    def _start(self, count: int) -> None:
+        """Start workers; each has something to do before one has more."""
+        new = [self._started() for _ in range(count)]
+        for worker in new:
+            if self._next is not None:
+                self._give(worker, self._next)
+        for worker in new:
+            self._fill(worker)
+
+    def _started(self) -> _Worker:
         """Without a module of the caller's: a script without `if __name__` may call us."""
         # a file and no pipe: nobody has to read it
         errors = tempfile.TemporaryFile()  # noqa: SIM115
@@ -160,15 +170,20 @@ class Pool:
         self._workers.append(worker)
         self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
         worker.tell(json.dumps(self._settings) + "\n")
-        for _ in range(_AHEAD):
-            self._give(worker)
+        return worker
 
-    def _give(self, worker: _Worker) -> None:
-        chunk = next(self._chunks, None)
-        if chunk is None:
-            if not worker.chunks:
-                worker.tell(END)
-            return
+    def _fill(self, worker: _Worker) -> None:
+        """Give a worker what it is to have in hand, or its end where there is no more."""
+        while self._next is not None and (
+            not worker.chunks
+            or (len(worker.chunks) < _AHEAD and not self._inputs[self._next[0]].video)
+        ):
+            self._give(worker, self._next)
+        if not worker.chunks:
+            worker.tell(END)
+
+    def _give(self, worker: _Worker, chunk: list[int]) -> None:
+        self._next = next(self._chunks, None)
         self._begin(chunk)
         worker.chunks.append(chunk)
         inputs = [
@@ -187,17 +202,22 @@ class Pool:
         if "rows" in answer:
             if answer["done"]:
                 self._done.add(answer["index"])
+            else:  # of a video there is more to come
+                self._measured(answer["peak"])
             yield Given(answer["index"], answer["rows"], answer["done"])
         elif "chunk" in answer:
             worker.chunks.popleft()
-            self.peak = max(self.peak, answer["peak"])
-            if self._wanted is None:
-                self._wanted = self._affordable(answer["peak"])
-                for _ in range(self._wanted - 1):
-                    self._start()
-            self._give(worker)
+            self._measured(answer["peak"])
+            self._fill(worker)
         elif "error" in answer:
             raise WorkerError(self._in_words(answer, worker))
+
+    def _measured(self, peak: int) -> None:
+        """How much memory a worker took: now it is known how many there can be."""
+        self.peak = max(self.peak, peak)
+        if self._wanted is None:
+            self._wanted = self._affordable(peak)
+            self._start(self._wanted - 1)
 
     def _affordable(self, peak: int) -> int:
         more = memory.available() / (_MARGIN * max(peak, 1))

@@ -155,9 +155,8 @@ def extract_faces(
         done_before = len(inputs.inputs) - len(todo)
         shown.begin(done_before)
         whole = (folder / TABLE).is_file() and (folder / CSV).is_file() == csv
-        if todo or not whole:
-            for name in (TABLE, CSV):
-                (folder / name).unlink(missing_ok=True)
+        if not whole:
+            _remove_tables(folder)
         pool = None
         if todo:
             most = len(list(chunks([inputs.inputs[i] for i in todo], _PICTURES)))
@@ -187,7 +186,7 @@ def extract_faces(
             "model": row.models[0] if row.models else backend,
             "model_sha256": recipe.models[0]["sha256"] if recipe.models else "",
         }
-        if todo or not whole:
+        if not whole:
             rows = _rows(journal, inputs.inputs, about)
             if csv:
                 write_csv(folder / CSV, rows)
@@ -314,6 +313,9 @@ def _prepare(
         and said == states[names[name]]
         and all(_has(folder / file, size) for file, size in journal.files(name))
     }
+    todo = [index for index, one in enumerate(inputs) if one.name not in keep]
+    if todo or known - keep:
+        _remove_tables(folder)  # first: they must not outlive what they list
     gone: set[Path] = set()
     for name in known - keep:
         files = [folder / file for file, _ in journal.files(name)]
@@ -326,7 +328,12 @@ def _prepare(
     journal.commit()
     for parent in gone:
         _remove_empty(parent, folder)
-    return [index for index, one in enumerate(inputs) if one.name not in keep]
+    return todo
+
+
+def _remove_tables(folder: Path) -> None:
+    for name in (TABLE, CSV):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _has(path: Path, size: int) -> bool:

@@ -126,7 +126,8 @@ def _work(settings: Message, asked: Iterator[Message], answers: TextIO) -> None:
             for one in chunk["inputs"]
         ]
         for given in extract(inputs):
-            _tell(answers, {"index": given.index, "rows": given.rows, "done": given.done})
+            told = {"index": given.index, "rows": given.rows, "done": given.done}
+            _tell(answers, told if given.done else {**told, "peak": memory.peak()})
         _tell(answers, {"chunk": True, "peak": memory.peak()})
     cutter.close()
     detector.close()

@@ -25,6 +25,7 @@ from facemake.schemes import IBUG51, convert
 from facemake.segments import say_if_in_doubt
 from facemake.shards import ShardRun, decodable_samples
 from facemake.stages.ahead import ahead
+from facemake.stages.batches import batches
 from facemake.stages.crops import CropWriter
 from facemake.status import FrameStatus
 from facemake.tables import TableReader, TableWriter, regrouped
@@ -34,6 +35,9 @@ CONTACT_FRAMES = 12
 
 Pair = tuple[Frame, list[dict[str, Any]]]
 """A frame, and its rows of the detections table."""
+
+_Seen = tuple[dict[str, Any], Face | None]
+"""A row of the detections table, and its face where one was seen."""
 
 
 def landmarks(
@@ -128,8 +132,8 @@ class Marker:
         find = self._source.sample(probe, self._settings)
         wanted = contact_frames(probe["n_frames"])
         size = self._source.batch_size
-        waiting: list[tuple[dict[str, Any], Face | None]] = []
-        with closing(_one_by_one(pairs) if size == 1 else _ahead(pairs, 2 * size)) as stream:
+
+        def faces(stream: Iterable[Pair]) -> Iterator[_Seen]:
             for frame, rows in stream:
                 progress.frame()
                 index = rows[0]["frame"]  # `frame.index` is that of a segment
@@ -137,12 +141,11 @@ class Marker:
                     crops.add_contact(index, frame.rgb)
                 for row in rows:
                     seen = row["status"] == FrameStatus.OK
-                    waiting.append((row, self._face(frame, row) if seen else None))
-                    if sum(face is not None for _, face in waiting) == size:
-                        self._empty(waiting, find, writer, crops)
-                if size == 1 or all(face is None for _, face in waiting):
-                    self._empty(waiting, find, writer, crops)
-            self._empty(waiting, find, writer, crops)
+                    yield row, self._face(frame, row) if seen else None
+
+        with closing(_one_by_one(pairs) if size == 1 else _ahead(pairs, 2 * size)) as stream:
+            for batch in batches(faces(stream), size, _pixels):
+                self._write(batch, find, writer, crops)
 
     def _face(self, frame: Frame, row: Mapping[str, Any]) -> Face:
         box = np.array([row[k] for k in "xywh"], np.float32)
@@ -150,18 +153,13 @@ class Marker:
             box = landmark_box(box, drawn)
         return Face(frame, box, np.array(row["keypoints5"], np.float32).reshape(5, 2))
 
-    def _empty(
-        self,
-        waiting: list[tuple[dict[str, Any], Face | None]],
-        find: Finder,
-        writer: TableWriter,
-        crops: CropWriter,
+    def _write(
+        self, batch: Sequence[_Seen], find: Finder, writer: TableWriter, crops: CropWriter
     ) -> None:
-        """Write what waits."""
         scheme, least = self._source.scheme, self._settings["min_confidence"]
-        faces = [face for _, face in waiting if face is not None]
+        faces = [face for _, face in batch if face is not None]
         answers = iter(find(faces) if faces else ())
-        for row, face in waiting:
+        for row, face in batch:
             base = {key: row[key] for key in ("sample", "frame", "track", "time")}
             if face is None:
                 writer.append(**base, scheme=scheme, status=row["status"])
@@ -181,7 +179,10 @@ class Marker:
             )
             affine = crop_affine(convert(found.points, scheme, IBUG51))
             crops.add(align(face.frame.rgb, affine), affine, row["frame"], row["track"])
-        waiting.clear()
+
+
+def _pixels(one: _Seen) -> int:
+    return 0 if one[1] is None else one[1].frame.rgb.nbytes
 
 
 def _one_by_one(pairs: Iterable[Pair]) -> Generator[Pair, None, None]:

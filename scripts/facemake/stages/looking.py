@@ -15,6 +15,7 @@ from facemake.media import open_media
 from facemake.media.frame import Frame
 from facemake.samples import Sample
 from facemake.stages.ahead import ahead
+from facemake.stages.batches import batches
 from facemake.stages.raw_detections import RawDetections
 from facemake.status import FrameStatus
 
@@ -50,22 +51,18 @@ def looked_at(
     items = _frames(samples)
     size = detector.batch_size
     with closing(items if size == 1 else ahead(items, 2 * size, _pixels)) as stream:
-        raw, waiting = RawDetections(for_table), list[_Item]()
-        for item in stream:
-            waiting.append(item)
-            wanted = sum(_has_pixels(one) for one in waiting)
-            if size == 1 or wanted == size:
-                raw = yield from _emptied(waiting, raw, detector, seen)
-        yield from _emptied(waiting, raw, detector, seen)
+        raw = RawDetections(for_table)
+        for batch in batches(stream, size, _pixels):
+            raw = yield from _emptied(batch, raw, detector, seen)
 
 
 def _emptied(
-    waiting: list[_Item], raw: RawDetections, detector: Detector, seen: Callable[[], None]
+    batch: list[_Item], raw: RawDetections, detector: Detector, seen: Callable[[], None]
 ) -> Generator[RawDetections, None, RawDetections]:
-    """Hand on what waits; returns the sample that goes on."""
-    pictures = [one.rgb for one in waiting if isinstance(one, Frame) and _has_pixels(one)]
+    """Hand on a batch; returns the sample that goes on."""
+    pictures = [one.rgb for one in batch if isinstance(one, Frame) and _has_pixels(one)]
     faces = iter(detector(pictures) if pictures else ())
-    for one in waiting:
+    for one in batch:
         if isinstance(one, Frame):
             raw.add(one, next(faces) if _has_pixels(one) else None)
             seen()
@@ -73,7 +70,6 @@ def _emptied(
             raw.undamaged = one.undamaged
             yield raw
             raw = RawDetections(raw.for_table)
-    waiting.clear()
     return raw
 
 
