@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from facemake import fingerprints, hashes, provenance
+from facemake import fingerprints, hashes, provenance, recipes, settings
+from facemake.backends.aus import AU_ESTIMATORS
+from facemake.backends.detect import DETECTORS
+from facemake.backends.embed import EMBEDDERS
+from facemake.backends.eyes import EYE_FINDERS
+from facemake.backends.landmarks import LANDMARKERS
 
 
 @pytest.fixture
@@ -150,3 +157,61 @@ def test_what_was_found_keeps_nobody_else_from_writing(
     with hashes.open_memo(tmp_path / "cache") as memo:
         assert memo.found_in(source, "reader", look) == "found"
     assert looks == [source]
+
+
+REGISTRIES = {
+    "aus": AU_ESTIMATORS,
+    "detect": DETECTORS,
+    "embed": EMBEDDERS,
+    "eyes": EYE_FINDERS,
+    "landmarks": LANDMARKERS,
+}
+
+
+@pytest.mark.parametrize("folder", REGISTRIES)
+def test_rows_of_a_registry_are_no_code_and_what_stands_around_them_is(folder: str):
+    text = (provenance.LIBRARY / "backends" / folder / "__init__.py").read_text()
+
+    def read(text: str) -> str:
+        return fingerprints._code_digest(text, ast.parse(text))
+
+    last = text.rindex("\n}\n")  # of the registry, its last line
+    assert text[:last].count("Backend(\n        module=") == len(REGISTRIES[folder])
+    assert read(text[:last] + '\n    "new": None,' + text[last:]) == read(text)
+    assert read(text + "NEW = 1\n") != read(text)
+
+
+def recipe(stage: str, backend: str = "scrfd-500m") -> provenance.Recipe:
+    config = settings.filled({"detect": {"backend": backend}, "embed": "off"})
+    return recipes.recipe(stage, config)
+
+
+@pytest.fixture
+def with_models(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEMAKE_MODELS", str(shared / "models"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "stages"),
+    [
+        ({"min_score": 0.123}, {"detect"}),
+        ({"start_score": 0.923}, {"detect"}),
+        ({"face_box": (0.1, 0.2, 1.3)}, {"landmarks"}),
+        ({"module": "facemake.backends.detect.ultralight"}, {"detect"}),
+        ({"models": ("pfld",)}, {"detect"}),
+        ({"stack": "opencv"}, {"detect"}),
+        ({"use": "never", "scores": "none", "points": "none"}, set()),
+    ],
+)
+def test_a_recipe_has_its_own_row_and_no_other(
+    with_models: None, monkeypatch: pytest.MonkeyPatch, changed: dict, stages: set[str]
+):
+    before = {stage: recipe(stage) for stage in ("detect", "landmarks", "fit")}
+    for name in ("yunet", "scrfd", "mediapipe"):
+        monkeypatch.setitem(DETECTORS, name, replace(DETECTORS[name], **changed))
+    monkeypatch.setitem(DETECTORS, "another", DETECTORS["scrfd"])
+    assert {stage: recipe(stage) for stage in before} == before
+    mine = replace(DETECTORS["scrfd-500m"], **changed)
+    monkeypatch.setitem(DETECTORS, "scrfd-500m", mine)
+    other = {stage for stage, one in before.items() if recipe(stage) != one}
+    assert stages <= other <= {"detect", "landmarks"} and bool(other) == bool(stages)

@@ -9,6 +9,7 @@ import ast
 import hashlib
 import io
 import json
+import re
 import sys
 import tokenize
 from collections.abc import Iterator
@@ -58,7 +59,8 @@ def code_fingerprint(*modules: str, memo: HashMemo | None = None) -> str:
     """SHA-256 of the library code that `modules` reach by import, comments and docstrings apart.
 
     Imports are read from the source (those inside functions too), so nothing is imported. A
-    backend that a registry loads by its name is not seen: name it.
+    backend that a registry loads by its name is not seen, nor is the registry's row
+    (`facemake.recipes.code_of` has both).
 
     Args:
         modules: their full names.
@@ -136,20 +138,35 @@ def _names(tree: ast.AST) -> Iterator[str]:
         yield from (name for name in found if name == PACKAGE or name.startswith(f"{PACKAGE}."))
 
 
-def _code_digest(text: str, tree: ast.AST) -> str:
-    """Of the source without comments, docstrings and blank lines."""
+_REGISTRY = re.compile(r"dict\[str, \w*Backend\]")
+"""The annotation of a registry of backends."""
+
+
+def _code_digest(text: str, tree: ast.Module) -> str:
+    """Of the source without comments, docstrings, blank lines and registries of backends.
+
+    A result hangs on one row of a registry, which its recipe has (`facemake.recipes`), so a new row
+    changes nothing that is there.
+    """
     lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
-            for row in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-                lines[row - 1] = ""
+    docstrings = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+    registries = (
+        node
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and _REGISTRY.fullmatch(ast.unparse(node.annotation))
+    )
+    for node in (*docstrings, *registries):
+        for row in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+            lines[row - 1] = ""
     kept = "\n".join(line.rstrip() for line in lines if line.strip())
     return hashlib.sha256(kept.encode()).hexdigest()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from facemake.backends import Backend
 from facemake.engines import stages
 from facemake.engines.stage import Config
 from facemake.fingerprints import code_fingerprint
 from facemake.models import model
-from facemake.provenance import LIBRARY, Recipe
+from facemake.provenance import LIBRARY, Recipe, digest
 from facemake.runtime.libraries import public_version
 
 if TYPE_CHECKING:
@@ -53,15 +55,28 @@ def recipe(stage: str, config: Config, memo: HashMemo | None = None) -> Recipe:
     chosen = row.backend(config)
     name, backend = chosen if chosen else (None, None)
     registered = backend.models if backend else ()
-    modules = [f"facemake.stages.{row.module or stage}"] + ([backend.module] if backend else [])
     return Recipe(
         stage=stage,
         backend=name,
         settings=row.settings(config),
         models=(*row.models(config), *(model(m).provenance for m in registered)),
         libraries=libraries(stack(stage, config)),
-        code=code_fingerprint(*modules, memo=memo),
+        code=code_of(f"facemake.stages.{row.module or stage}", [backend] if backend else [], memo),
     )
+
+
+def code_of(module: str, backends: Sequence[Backend], memo: HashMemo | None = None) -> str:
+    """SHA-256 of the code of a module and of backends that it loads, with their own rows.
+
+    The other rows of their registries make no difference.
+
+    Args:
+        module: its full name.
+        backends: the rows.
+        memo: remembers what was read of the library's code.
+    """
+    modules = (module, *(row.module for row in backends))
+    return digest([code_fingerprint(*modules, memo=memo), [row.deciding for row in backends]])
 
 
 def libraries(stack: str) -> dict[str, str]:

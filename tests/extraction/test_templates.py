@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from facemake.backends.detect import DETECTORS
+from facemake.backends.eyes import EYE_FINDERS
 from facemake.crops import (
     ARCFACE,
     crop_face_from_frame,
@@ -141,9 +142,9 @@ def test_a_face_without_eyes_is_a_square_and_says_so():
 def test_who_finds_the_eyes_is_the_detectors_row():
     for name, row in DETECTORS.items():
         assert settings("arcface112").eyes(row) == row.eyes
-        assert settings("raw").models(name) == ()
-    assert settings("arcface112").models("opencv") == ("haar_eye",)
-    assert settings("arcface112").models("scrfd") == ()
+        assert settings("raw").backends(name) == ()
+    assert settings("arcface112").backends("opencv") == (EYE_FINDERS["haar"],)
+    assert settings("arcface112").backends("scrfd") == ()
 
 
 @pytest.mark.parametrize(

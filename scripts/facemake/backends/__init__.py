@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from types import ModuleType
+from typing import Any
+
+_IN_RECIPE = frozenset(("models", "stack", "gpu_stack"))
+_NO_RESULT = frozenset(("use", "scores", "points", "devices", "own_model"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,12 @@ class Backend:
     devices: tuple[str, ...] = ("cpu",)
     own_model: bool = False
     gpu_stack: str = ""
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What of the row a result can hang on besides the models, device and libraries."""
+        names = (field.name for field in fields(self))
+        return {name: getattr(self, name) for name in names if name not in _IN_RECIPE | _NO_RESULT}
 
     def load(self) -> ModuleType:
         """Import the backend's module (and with it its libraries)."""

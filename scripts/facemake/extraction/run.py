@@ -20,7 +20,6 @@ from facemake.extraction.pool import Pool
 from facemake.extraction.progress import Progress, Say, said_at_the_end
 from facemake.extraction.settings import DEFAULT, QUALITY, CropSettings
 from facemake.extraction.table import readable, write_csv, write_parquet
-from facemake.fingerprints import code_fingerprint
 from facemake.models import model, model_path
 from facemake.provenance import Recipe, digest
 from facemake.runtime.locks import ShardLock, wait_for_holders
@@ -253,10 +252,12 @@ def _recipe(
     Raises:
         ModelError: a model is not on this machine.
     """
-    names = [*row.models, *crops.models(backend)]
+    backends = [row, *crops.backends(backend)]
+    names = [name for one in backends for name in one.models]
     for name in names:
         model_path(name)
-    stack = row.gpu_stack if row.gpu_stack and settings["device"] != "cpu" else row.stack
+    on_gpu = settings["device"] != "cpu"
+    stacks = [one.gpu_stack if one.gpu_stack and on_gpu else one.stack for one in backends]
     return Recipe(
         stage="extract_faces",
         backend=backend,
@@ -269,8 +270,8 @@ def _recipe(
             **settings,
         },
         models=tuple(model(name).provenance for name in names),
-        libraries=recipes.libraries(stack),
-        code=code_fingerprint("facemake.extraction.looking", row.module),
+        libraries={k: v for stack in stacks for k, v in recipes.libraries(stack).items()},
+        code=recipes.code_of("facemake.extraction.looking", backends),
     )
 
 

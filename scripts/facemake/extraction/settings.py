@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from facemake.backends import Backend
 from facemake.backends.detect import DETECTORS, DetectorBackend
 from facemake.backends.eyes import EYE_FINDERS
 from facemake.backends.landmarks import LANDMARKERS
@@ -119,13 +120,13 @@ class CropSettings:
         row = TEMPLATES[self.template]
         return row if self.padding is None else replace(row, padding=float(self.padding))
 
-    def models(self, backend: str) -> tuple[str, ...]:
-        """Registered models, besides the detector's, that crops of its faces may need."""
+    def backends(self, backend: str) -> tuple[Backend, ...]:
+        """Whom, besides the detector, crops of its faces may need."""
         needs = self.rule.needs
         if needs == "landmarks":
-            return LANDMARKERS[self.landmarks].models
+            return (LANDMARKERS[self.landmarks],)
         name = self.eyes(DETECTORS[backend])
-        return EYE_FINDERS[name].models if name else ()
+        return (EYE_FINDERS[name],) if name else ()
 
     def eyes(self, detector: DetectorBackend) -> str:
         """Who finds the eyes of a detector's faces where the template needs them; "": nobody."""
