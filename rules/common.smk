@@ -11,6 +11,7 @@ from snakemake.settings.types import DeploymentMethod
 from facemake import mounts
 from facemake import plan as planning
 from facemake.backends.threedi.install import use_settings
+from facemake.clones import use_clone
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
 from facemake.runtime import gpu, runs
@@ -38,6 +39,7 @@ try:
     if IN_CONTAINERS and workflow.is_main_process:
         mounts.check_images(PLAN.config["containers"], map(PLAN.stack, PLAN.recipes))
     use_models_dir(PLAN.config["models_dir"])
+    use_clone(PLAN.config["embed"]["repo"])
     gpu.use_settings(PLAN.config["jobs_per_gpu"])
     use_settings(
         *(PLAN.config["threedi"][k] for k in ("runtime", "failures", "time_limit"))

@@ -12,12 +12,14 @@ from facemake.version import __version__
 
 _OFFERED = MappingProxyType(
     {
+        "FaceEmbedder": "facemake.recognition.face_embedder",
         "FaceProcessor": "facemake.processors",
         "FaceProcessor3DI": "facemake.processors",
         "FaceProcessor3DIlite": "facemake.processors",
         "Pife": "facemake.extraction",
         "crop_face_from_frame": "facemake.extraction",
         "extract_faces": "facemake.extraction",
+        "get_embedder": "facemake.recognition.face_embedder",
     }
 )
 """Name -> the module that has it."""

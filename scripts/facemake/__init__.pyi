@@ -4,4 +4,6 @@ from facemake.extraction import extract_faces as extract_faces
 from facemake.processors import FaceProcessor as FaceProcessor
 from facemake.processors import FaceProcessor3DI as FaceProcessor3DI
 from facemake.processors import FaceProcessor3DIlite as FaceProcessor3DIlite
+from facemake.recognition.face_embedder import FaceEmbedder as FaceEmbedder
+from facemake.recognition.face_embedder import get_embedder as get_embedder
 from facemake.version import __version__ as __version__

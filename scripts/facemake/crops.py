@@ -63,8 +63,15 @@ def crop_face_from_frame(
         RGB, at most the picture.
 
     Raises:
-        ValueError: no pixel of the box is in the picture.
+        ValueError: no pixel of the box is in the picture, its numbers are not finite, or the frame
+            is none.
     """
+    if np.ndim(frame_bgr) != 3 or frame_bgr.shape[2] != 3 or frame_bgr.dtype != np.uint8:
+        raise ValueError(
+            f"expected a frame as (H, W, 3) uint8 BGR, got {np.shape(frame_bgr)} of "
+            f"{getattr(frame_bgr, 'dtype', type(frame_bgr).__name__)}: cv2.imread and VideoCapture "
+            "give one, and cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR) makes one of a grey picture"
+        )
     rows, columns = padded(frame_bgr.shape[:2], bbox_xyxy, padding)
     if rows.start >= rows.stop or columns.start >= columns.stop:
         height, width = frame_bgr.shape[:2]
@@ -78,8 +85,14 @@ def crop_face_from_frame(
 def padded(
     shape: tuple[int, ...], bbox_xyxy: NDArray[np.float32] | list[float], padding: float
 ) -> tuple[slice, slice]:
-    """Rows and columns of a box with padding, within a picture of `shape` (H, W); see above."""
+    """Rows and columns of a box with padding, within a picture of `shape` (H, W); see above.
+
+    Raises:
+        ValueError: the box's numbers are not finite.
+    """
     height, width = shape[:2]
+    if not np.isfinite(np.asarray(bbox_xyxy, np.float64)).all():
+        raise ValueError(f"a box of {[float(v) for v in bbox_xyxy]} is none: not finite")
     left, top, right, bottom = (int(v) for v in bbox_xyxy)
     across, down = int((right - left) * padding), int((bottom - top) * padding)
     return (

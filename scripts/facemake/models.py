@@ -94,6 +94,11 @@ def model(name: str) -> Model:
     return row if path is None else replace(row, sha256=verify_pin(path), bytes=path.stat().st_size)
 
 
+def is_onnx(name: str | Path | None) -> bool:
+    """Whether a model file is an ONNX network, by its name."""
+    return name is not None and Path(name).suffix.lower() == ".onnx"
+
+
 def fetched_folder() -> Path:
     """Where `facemake models fetch` puts files."""
     return Path.home() / ".cache" / "facemake" / "models"
@@ -124,7 +129,9 @@ def model_path(name: str) -> Path:
 def _missing(row: Model) -> ModelError:
     if row.sha256 is None:
         cure = f"put it as {row.file} into models_dir or a folder of FACEMAKE_MODELS"
-        if row.url:
+        if row.gated:
+            cure = f"it is for those alone who have its licence: {row.gated}. Then {cure}"
+        elif row.url:
             cure = (
                 f"get it from {row.url} (nobody registered its SHA-256 yet, so look twice), {cure}"
             )

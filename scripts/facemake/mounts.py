@@ -51,6 +51,8 @@ def folders(config: Mapping[str, Any], recordings: Iterable[str]) -> list[str]:
         config["track"]["reference"],
         config["expressions"]["basis"],
         config["threedi"]["runtime"],
+        config["embed"]["repo"],
+        os.environ.get("FACEMAKE_DINOV3"),
         os.environ.get("BITBOX_3DI"),
         os.environ.get("BITBOX_3DI_LITE"),
     ):

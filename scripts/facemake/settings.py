@@ -171,6 +171,7 @@ def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
                 "is; set it to null",
             )
         )
+    found += _misfits_of_clone(config)
     if config["engine"] != "native":
         return found
     chosen: dict[str, tuple[str, Mapping[str, Backend]]] = {
@@ -208,6 +209,28 @@ def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
                 )
             )
     return found
+
+
+def _misfits_of_clone(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
+    """Of `embed.repo`, the folder of the user's clone of a network's code."""
+    from facemake.backends.embed import EMBEDDERS
+    from facemake.clones import find_clone
+    from facemake.models import is_onnx
+
+    wanted = config["embed"]
+    row = EMBEDDERS.get(wanted["backend"])
+    where = ("embed", "repo")
+    if row is None:
+        return []
+    if row.clone and not is_onnx(wanted["model"]):
+        try:
+            find_clone(wanted["repo"])
+        except ModelError as error:
+            return [(where, f"is {wanted['repo'] or 'not set'}: {error}")]
+    elif wanted["repo"] is not None:
+        why = "a model that is an ONNX network" if row.clone else f"the backend {wanted['backend']}"
+        return [(where, f"is of no use with {why}, which needs no clone; set it to null")]
+    return []
 
 
 def _misfits_of_identity(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:

@@ -23,6 +23,8 @@ class Backend:
         use: when to use it, in a line.
         devices: what it can compute on, the config's words for it.
         own_model: whether a model file of the user's may take the place of the first of `models`.
+        onnx_stacks: the environments, on a CPU and on a GPU, for a file of the user's that is an
+            ONNX network (its name ends in .onnx), of a backend that else needs another one.
     """
 
     module: str
@@ -32,6 +34,7 @@ class Backend:
     devices: tuple[str, ...] = ("cpu",)
     own_model: bool = False
     gpu_stack: str = ""
+    onnx_stacks: tuple[str, str] | None = None
 
     @property
     def deciding(self) -> dict[str, Any]:

@@ -35,11 +35,15 @@ def provide() -> None:
 
 
 def to_tensor(picture: Any) -> torch.Tensor:
-    """(H, W, C) uint8 picture (Pillow's or an array) to (C, H, W) float32 of 0 to 1."""
+    """(H, W, C) uint8 picture (Pillow's or an array) to (C, H, W) float32 of 0 to 1.
+
+    An array of float32 keeps its values, as in torchvision.
+    """
     pixels = np.atleast_3d(np.asarray(picture))
-    if pixels.dtype != np.uint8:
-        raise TypeError(f"expected a picture of uint8, got {pixels.dtype}")
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float() / 255
+    if pixels.dtype not in (np.uint8, np.float32):
+        raise TypeError(f"expected a picture of uint8 or an array of float32, got {pixels.dtype}")
+    planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float()
+    return planes / 255 if pixels.dtype == np.uint8 else planes
 
 
 def batched_nms(

@@ -14,10 +14,11 @@ from facemake.backends.embed import EMBEDDERS
 from facemake.backends.eyes import EYE_FINDERS
 from facemake.backends.landmarks import LANDMARKERS
 from facemake.calibration import load_calibration
+from facemake.clones import code_sha256, find_clone
 from facemake.engines.stage import Config, Models, Stage
 from facemake.extraction.settings import CropSettings
 from facemake.facemodels import describe, find
-from facemake.models import model
+from facemake.models import is_onnx, model
 from facemake.pins import verify_pin
 from facemake.provenance import LIBRARY, file_sha256
 
@@ -88,9 +89,11 @@ def _embed_settings(config: Config) -> dict[str, Any]:
     row = EMBEDDERS.get(config["embed"]["backend"])
     detector = DETECTORS[config["detect"]["backend"]]
     settings = _section("embed")(config)
-    del settings["model"]  # is among the models
+    repo, own = settings.pop("repo"), settings.pop("model")  # the latter is among the models
     if row is None:
         return settings
+    if row.clone and not is_onnx(own):
+        settings["repo"] = code_sha256(find_clone(repo))
     # rectangles of 3DI are as expected
     face_box = detector.face_box if config["engine"] == "native" else AS_EXPECTED
     drawn = {} if face_box == AS_EXPECTED else {"face_box": list(face_box)}
@@ -114,6 +117,8 @@ def _chosen(
         if name == "off":
             return None
         row = rows[name]
+        if row.onnx_stacks and is_onnx(own):
+            row = replace(row, stack=row.onnx_stacks[0], gpu_stack=row.onnx_stacks[1])
         if row.gpu_stack and config["device"] != "cpu":
             row = replace(row, stack=row.gpu_stack)
         return name, replace(row, models=(own, *row.models[1:])) if own else row

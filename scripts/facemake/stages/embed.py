@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facemake import clones
 from facemake.backends.detect import AS_EXPECTED
 from facemake.backends.embed import EMBEDDERS, Embedder
 from facemake.backends.embed.vectors import embed_chips
@@ -82,7 +83,7 @@ def embedder_of(recipe: Recipe) -> Embedder:
     """The embedder that a recipe names.
 
     Raises:
-        ModelError: its model is missing or not the recipe's, or its device is not there.
+        ModelError: its model or code is missing or not the recipe's, or its device is not there.
     """
     row = EMBEDDERS[str(recipe.backend)]
     wanted = recipe.models[0]
@@ -91,6 +92,8 @@ def embedder_of(recipe: Recipe) -> Embedder:
             f"the model {found.name} has the SHA-256 {found.sha256}, and had {wanted['sha256']} "
             "when the run was planned: start it again"
         )
+    if "repo" in recipe.settings:
+        clones.verify(recipe.settings["repo"])
     return row.create(wanted["name"], recipe.settings.get("device", "cpu"))
 
 

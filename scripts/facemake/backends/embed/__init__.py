@@ -104,11 +104,14 @@ class EmbedderBackend(Backend):
             stands in the metadata of every table of its vectors.
         same_person: cosine similarity from which two vectors are taken for one person, with the
             first of its models; None where none is known, and the user has to say it.
+        clone: whether its network is code of the user's own (`embed.repo`, `facemake.clones`), but
+            where the model file is an ONNX network.
     """
 
     dim: int
     chip: str
     same_person: float | None
+    clone: bool = False
 
     def create(self, model: str, device: str) -> Embedder:
         """The embedder.
@@ -123,6 +126,10 @@ class EmbedderBackend(Backend):
         embedder: Embedder = self.load().create(model, device)
         return embedder
 
+
+_FACENET_CHIP = (
+    "160 x 160 px, RGB as (x - 127.5) / 128; the box that MTCNN draws, squashed, not turned upright"
+)
 
 EMBEDDERS: dict[str, EmbedderBackend] = {
     "dlib": EmbedderBackend(
@@ -151,5 +158,44 @@ EMBEDDERS: dict[str, EmbedderBackend] = {
         # of w600k_r50, from insightface's web-demos/src_recognition/main.py (commit f8aa2c1):
         # below 0.2 another person, up to 0.28 likely the same one
         same_person=0.28,
+    ),
+    # No threshold is published for these weights on these chips. Schroff et al. (2015) had a
+    # squared L2 distance of 1.242 on LFW, which is a similarity of .379, with a network of their
+    # own; deepface takes a cosine distance of .30 for such weights on other chips.
+    "facenet": EmbedderBackend(
+        module="facemake.backends.embed.facenet",
+        models=("facenet_vggface2",),
+        stack="facenet",
+        devices=("cpu", "cuda"),
+        own_model=True,
+        use="as much earlier work on identities (FaceNet, VGGFace2): 512-d",
+        dim=512,
+        chip=_FACENET_CHIP,
+        same_person=None,
+    ),
+    "facenet-casia": EmbedderBackend(
+        module="facemake.backends.embed.facenet",
+        models=("facenet_casia_webface",),
+        stack="facenet",
+        devices=("cpu", "cuda"),
+        own_model=True,
+        use="as facenet, with the weights of CASIA-WebFace: for comparison with older work",
+        dim=512,
+        chip=_FACENET_CHIP,
+        same_person=None,
+    ),
+    "dinov3": EmbedderBackend(
+        module="facemake.backends.embed.dinov3",
+        models=("dinov3_vitb16",),
+        stack="facenet",
+        devices=("cpu", "cuda"),
+        own_model=True,
+        onnx_stacks=("onnx", "onnx-gpu"),
+        clone=True,
+        use="how a face looks, not whose it is: ViT-B/16 is no network of face recognition; 768-d",
+        dim=768,
+        chip="256 x 256 px, RGB 0-1 by ImageNet's mean and deviation; the detector's box with 20 % "
+        "on each side, squashed, not turned upright; class token",
+        same_person=None,
     ),
 }
