@@ -6,7 +6,8 @@ BIN := .venv/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-input install -q
 LOCKED := $(PIP) --no-deps --require-hashes --no-build-isolation
 CORES ?= all
-LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
+LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+    -c requirements/constraints.txt
 
 .PHONY: demo demo-3di demo-extract slurm onnx facenet test test-containers test-slurm containers lint format bench lock clean help
 

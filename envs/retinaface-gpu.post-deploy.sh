@@ -8,5 +8,5 @@ python -m pip install --no-deps \
     filelock==4.3.1 \
     PySocks==1.7.1 \
     requests==2.34.2 \
-    soupsieve==4.1.3 \
+    soupsieve==2.10 \
     tqdm==4.70.1

@@ -269,3 +269,14 @@ def test_the_readme_maps_every_top_level_entry():
     table = text[text.index("## Map") : text.index("From here:")]
     for entry in {line.split("/")[0] for line in listed.stdout.splitlines()}:
         assert f"`{entry}" in table, entry
+
+
+def test_no_lock_chooses_by_a_patch_version_of_python():
+    """Wheels for an image are fetched by another Python 3.11 than Debian's 3.11.2."""
+    chosen = [
+        f"{path.relative_to(ROOT)}: {line}"
+        for path in sorted((ROOT / "requirements").rglob("*.txt"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"python_full_version [<>=!]+ '3\.\d+\.[1-9]", line)
+    ]
+    assert not chosen
