@@ -70,6 +70,12 @@ def stage_tables(stage, folder=None):
     return expand(f"{OUT}/{folder or stage}/{{shard}}.parquet", shard=PLAN.shards)
 
 
+def people_table(*modes):
+    """The table of people, where the config asks for one of these; none where it is not made."""
+    wanted = PLAN.enabled("people") and PLAN.config["dataset"]["people"] in modes
+    return f"{OUT}/dataset/people.parquet" if wanted else []
+
+
 def recipe(stage):
     """What a stage depends on besides its inputs: a parameter of its rule, and so of its cache key."""
     return PLAN.recipes.get(stage, {})

@@ -32,8 +32,39 @@ rule dataset:
         "../scripts/dataset.py"
 
 
+# Who looks like whom, over all samples, against the subjects and splits of the sheet.
+rule people:
+    input:
+        embeddings=stage_tables("embed", "embeddings"),
+        probe=stage_tables("probe"),
+        detections=stage_tables("detect", "detections"),
+    output:
+        f"{OUT}/dataset/people.parquet",
+    log:
+        f"{OUT}/logs/people.log",
+    cache: CACHE_RESULTS
+    conda:
+        conda_file("people")
+    container:
+        container("people")
+    threads: 1
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(120),
+    params:
+        recipe=recipe("people"),
+        container=container_identity("people"),
+        shards=PLAN.shards,
+        people=PLAN.people,
+    message:
+        "compare the people of all samples"
+    script:
+        "../scripts/people.py"
+
+
 rule merge_dataset:
     input:
+        people=people_table("refuse"),
         examples=expand(f"{OUT}/dataset/{{shard}}.h5", shard=PLAN.shards),
     output:
         f"{OUT}/dataset/training_data.h5",
@@ -90,6 +121,7 @@ rule manifest:
 rule verdict:
     input:
         manifest=f"{OUT}/dataset/manifest.parquet",
+        people=people_table("warn", "refuse"),
     output:
         f"{OUT}/dataset/manifest.json",
     log:
@@ -115,5 +147,6 @@ rule training_set:
         f"{OUT}/dataset/training_data.h5",
         f"{OUT}/dataset/manifest.parquet",
         f"{OUT}/dataset/manifest.json",
+        people_table("warn", "refuse"),
     message:
         "the training set is complete"

@@ -12,4 +12,5 @@ with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
         parts=[Path(path) for path in snakemake.input.examples],
         output=Path(snakemake.output[0]),
         recipe=Recipe.from_dict(snakemake.params.recipe),
+        people=Path(snakemake.input.people) if snakemake.input.get("people") else None,
     )

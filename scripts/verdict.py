@@ -11,4 +11,5 @@ with job(snakemake.log[0], snakemake.threads):
         table=Path(snakemake.input.manifest),
         output=Path(snakemake.output[0]),
         max_failed_fraction=snakemake.params.max_failed_fraction,
+        people=Path(snakemake.input.people) if snakemake.input.get("people") else None,
     )

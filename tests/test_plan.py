@@ -166,6 +166,7 @@ def test_what_is_left_of_a_removed_sample_is_set_aside(folder: Path):
         (results / name).write_text(name)
     (results / "dataset").mkdir()
     (results / "dataset" / "training_data.h5").write_text("merged")
+    (results / "dataset" / "people.parquet").write_text("of embeddings that are off now")
     pages = results / "report" / "samples"
     for name in ("clip00", "gone"):
         (pages / name).mkdir(parents=True)
@@ -183,6 +184,11 @@ def test_what_is_left_of_a_removed_sample_is_set_aside(folder: Path):
     }
     assert (results / ".orphans" / "aus" / "gone.parquet").read_text() == "again"
     assert (results / ".orphans" / "embeddings" / "clip00.parquet").exists()
+    assert (results / ".orphans" / "dataset" / "people.parquet").exists()
+    assert "people are not compared across splits: embed is off" in plan.describe(planned)
+    (results / "dataset" / "people.parquet").write_text("wanted")
+    plan.set_orphans_aside(made(config()))
+    assert (results / "dataset" / "people.parquet").exists()
 
 
 def test_the_estimate_is_near_the_truth(bundled: Path, tmp_path: Path):

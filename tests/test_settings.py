@@ -97,3 +97,37 @@ def test_split_shares_must_sum_to_one():
     config = settings.filled({"dataset": {"splits": {"train": 0.5, "val": 0.1}}})
     with pytest.raises(ConfigError, match=r"sum to 0\.6, not 1"):
         settings.check(config)
+
+
+def test_people_in_two_splits_cannot_be_refused_without_embeddings():
+    config = settings.filled({"embed": "off", "dataset": {"people": "refuse"}})
+    with pytest.raises(
+        ConfigError, match=r"dataset\.people is refuse.*embed is off.*embed\.backend"
+    ):
+        settings.check(config)
+    settings.check(settings.filled({"embed": "off"}))
+
+
+def test_people_are_not_compared_by_a_similarity_that_nobody_knows(monkeypatch):
+    from dataclasses import replace
+
+    from facemake.backends.embed import EMBEDDERS
+    from facemake.engines.native import compares_people, people_not_compared
+
+    monkeypatch.setitem(EMBEDDERS, "dlib", replace(EMBEDDERS["dlib"], same_person=None))
+    config = settings.filled({})
+    settings.check(config)
+    assert not compares_people(config)
+    assert "set dataset.same_person" in people_not_compared(config)
+    with pytest.raises(ConfigError, match=r"dataset\.people is refuse.*set dataset\.same_person"):
+        settings.check(settings.filled({"dataset": {"people": "refuse"}}))
+    said = settings.filled({"dataset": {"people": "refuse", "same_person": 0.8}})
+    settings.check(said)
+    assert compares_people(said)
+
+
+@pytest.mark.parametrize("word", [False, "off"])
+def test_people_are_switched_off_by_one_word(word: object):
+    config = settings.filled({"dataset": {"people": word}})
+    settings.check(config)
+    assert config["dataset"]["people"] == "off"

@@ -65,6 +65,9 @@ STAGE_FOLDERS = (
 )
 """Folders of the results with a file (or folder) a shard."""
 
+PEOPLE_TABLE = ("dataset", "people.parquet")
+"""Of all shards, beside theirs; a sample may have its name, since no shard has such a file."""
+
 RAW_FILES = "3di"
 """Folder of 3DI's raw files: a folder a sample, and hidden ones with a file a shard."""
 
@@ -345,6 +348,7 @@ def _packs(samples: Sequence[PlanRow], shards: int | None) -> dict[str, list[Pla
 
 def describe(plan: Plan) -> str:
     """What lies ahead, in a line or two, for the start of a run."""
+    from facemake.engines.native import people_not_compared
     from facemake.estimate import estimate
 
     shards = list(plan.packs.values())
@@ -355,6 +359,8 @@ def describe(plan: Plan) -> str:
     if plan.segments:
         count = sum(len(one["cuts"]) + 1 for one in plan.segments.values())
         text += f"; {len(plan.segments)} long recordings in {count} segments"
+    if why := people_not_compared(plan.config):
+        text += f"\n{why}"
     ahead = estimate([Path(row.path) for rows in shards for row in rows if not row.excluded])
     return f"{text}\n{ahead}" if ahead else text
 
@@ -378,7 +384,11 @@ def set_orphans_aside(plan: Plan) -> list[Path]:
     for folder in (*STAGE_FOLDERS, *_of_3di(out)):
         for path in sorted((out / folder).glob("[!.]*")):
             name = path.name if path.is_dir() else path.stem
-            if name not in known or not _wanted(folder, plan):
+            if (folder, path.name) == PEOPLE_TABLE:
+                kept = plan.enabled("people")
+            else:
+                kept = name in known and _wanted(folder, plan)
+            if not kept:
                 moved.append(_set_aside(out, folder, path))
     return moved
 

@@ -37,6 +37,9 @@ def filled(config: Mapping[str, Any]) -> dict[str, Any]:
         config["embed"] = {"backend": "off"}
     elif isinstance(config.get("embed"), dict) and config["embed"].get("backend") is False:
         config["embed"] = {**config["embed"], "backend": "off"}
+    dataset = config.get("dataset")
+    if isinstance(dataset, Mapping) and dataset.get("people") is False:
+        config["dataset"] = {**dataset, "people": "off"}
     track = config.get("track")
     if isinstance(track, Mapping) and track.get("identity") is False:
         config["track"] = {**track, "identity": "off"}
@@ -161,7 +164,7 @@ def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
     from facemake.backends.landmarks import LANDMARKERS
     from facemake.extraction.settings import TEMPLATES
 
-    found = _misfits_of_identity(config)
+    found = [*_misfits_of_identity(config), *_misfits_of_people(config)]
     crops = config["extract"]
     if crops["padding"] is not None and TEMPLATES[crops["template"]].padding is None:
         found.append(
@@ -231,6 +234,15 @@ def _misfits_of_clone(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], 
         why = "a model that is an ONNX network" if row.clone else f"the backend {wanted['backend']}"
         return [(where, f"is of no use with {why}, which needs no clone; set it to null")]
     return []
+
+
+def _misfits_of_people(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
+    from facemake.engines.native import people_not_compared
+
+    if config["dataset"]["people"] != "refuse" or not (why := people_not_compared(config)):
+        return []
+    cure = "choose embed.backend" if config["embed"]["backend"] == "off" else "say it"
+    return [(("dataset", "people"), f"is refuse, and {why}: {cure}, or set it to warn")]
 
 
 def _misfits_of_identity(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:

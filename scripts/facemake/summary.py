@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from facemake.errors import TableError
+from facemake.people.splits import found_in
 from facemake.status import ENGINE_FAILED, SampleStatus
 
 _MOST_NAMED = 50
@@ -47,4 +49,16 @@ def of_run(outdir: Path, shards: Sequence[str], done: bool) -> str:
     lines += [f"  {sample}: {status}, {reason}" for sample, status, reason in named[:_MOST_NAMED]]
     if len(named) > _MOST_NAMED:
         lines.append(f"  ... and {len(named) - _MOST_NAMED} more, in {manifest}")
+    if done:
+        lines += _people(outdir / "dataset" / "people.parquet")
     return "\n".join(lines)
+
+
+def _people(table: Path) -> list[str]:
+    """Who seems to be in two splits, by a run that looked for it."""
+    if not table.exists():
+        return []
+    try:
+        return found_in(table).lines()
+    except TableError as error:
+        return [str(error)]

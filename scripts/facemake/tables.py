@@ -201,6 +201,19 @@ SCHEMAS: dict[str, pa.Schema] = {
             *_counts(),
         ]
     ),
+    "people": pa.schema(
+        [
+            _field("sample", pa.string(), nullable=False),
+            _field("track", pa.int16(), "0 is the main face", nullable=False),
+            _field("frame", pa.int32(), "of a face of a picture that stands alone; else null"),
+            _field("subject", pa.string(), nullable=False),
+            _field("split", pa.string(), nullable=False),
+            _field("person", pa.int32(), "who look alike, from 0", nullable=False),
+            _field("similarity", _f4, "cosine, to the mean of the person", nullable=False),
+            _field("faces", pa.int32(), "with an embedding", nullable=False),
+            _field("quality", _f4, "0-1, of the best of them", nullable=False),
+        ]
+    ),
     "extract": _keyed(
         _field("time", _f8, "s"),
         _field("output", pa.string(), "name of the crop in its archive"),

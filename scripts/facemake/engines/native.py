@@ -214,6 +214,49 @@ def crop_settings(config: Config) -> dict[str, Any]:
     }
 
 
+def _dataset_settings(config: Config) -> dict[str, Any]:
+    """What decides which examples there are."""
+    apart = ("keep_crops", "people", "same_person")
+    return {k: v for k, v in config["dataset"].items() if k not in apart}
+
+
+def same_person(config: Config) -> float | None:
+    """Cosine similarity from which two faces are one person; None where none is known."""
+    wanted: float | None = config["dataset"]["same_person"]
+    embed = config["embed"]
+    row = EMBEDDERS.get(embed["backend"])
+    # what is published is of the registered weights
+    return row.same_person if wanted is None and row and not embed["model"] else wanted
+
+
+def compares_people(config: Config) -> bool:
+    """Whether it is looked for people who are in two splits."""
+    return (
+        config["dataset"]["people"] != "off"
+        and config["embed"]["backend"] != "off"
+        and same_person(config) is not None
+    )
+
+
+def people_not_compared(config: Config) -> str:
+    """Why nobody looks for people who are in two splits, though the config asks for it; or ""."""
+    if config["dataset"]["people"] == "off" or compares_people(config):
+        return ""
+    if config["embed"]["backend"] == "off":
+        why = "embed is off"
+    else:
+        network = config["embed"]["model"] or f"the embedder {config['embed']['backend']}"
+        why = (
+            f"which similarity is one person with {network}, nobody published; set "
+            "dataset.same_person"
+        )
+    return f"people are not compared across splits: {why}"
+
+
+def _people_settings(config: Config) -> dict[str, Any]:
+    return {"same_person": same_person(config), "splits": config["dataset"]["splits"]}
+
+
 _CROPS = ("template", "padding", "format", "quality")
 
 
@@ -248,9 +291,8 @@ NATIVE: dict[str, Stage] = {
         backend=_chosen("embed", EMBEDDERS),
         wanted=lambda config: bool(config["embed"]["backend"] != "off"),
     ),
-    "dataset": Stage(
-        settings=lambda config: {k: v for k, v in config["dataset"].items() if k != "keep_crops"}
-    ),
+    "dataset": Stage(settings=_dataset_settings),
+    "people": Stage(settings=_people_settings, wanted=compares_people),
     "merge_dataset": Stage(),
     "manifest": Stage(),
     "report": Stage(),

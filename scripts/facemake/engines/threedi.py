@@ -175,7 +175,7 @@ def stages_of(engine: str) -> Mapping[str, Stage]:
             backend=lambda config: _row(which),
             models=_localizing_models,
         ),
-        **{n: NATIVE[n] for n in ("aus", "embed", "dataset", "merge_dataset")},
+        **{n: NATIVE[n] for n in ("aus", "embed", "dataset", "people", "merge_dataset")},
         **{n: NATIVE[n] for n in ("manifest", "report")},
         "extract_crops": Stage(settings=crop_settings),
     }

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from facemake import tables
 from facemake.dataset.splits import split_of
 from facemake.errors import FacemakeError, TableError
+from facemake.people.splits import found_in
 from facemake.provenance import Recipe, digest
 from facemake.runtime.atomic import replacing, write_text
 from facemake.samples import read_shard
@@ -83,7 +84,9 @@ def manifest(plans: Sequence[Path], counts: Sequence[Path], output: Path, recipe
         )
 
 
-def verdict(table: Path, output: Path, max_failed_fraction: float) -> None:
+def verdict(
+    table: Path, output: Path, max_failed_fraction: float, people: Path | None = None
+) -> None:
     """Write the manifest's sidecar, and fail where too many samples did.
 
     The sidecar is the one file of a run that names the machine: bytes are the same on one family of
@@ -94,6 +97,7 @@ def verdict(table: Path, output: Path, max_failed_fraction: float) -> None:
         table: `dataset/manifest.parquet`.
         output: `dataset/manifest.json`.
         max_failed_fraction: of all samples, 0-1.
+        people: `dataset/people.parquet`: the sidecar says whether somebody is in two splits by it.
 
     Raises:
         FacemakeError: more samples than that have a status other than those of `GIVES`; the message
@@ -122,7 +126,9 @@ def verdict(table: Path, output: Path, max_failed_fraction: float) -> None:
         "examples": sum(row["n_kept"] for row in rows),
         "statuses": dict(sorted(Counter(row["status"] for row in rows).items())),
     }
-    write_text(output, json.dumps(document, indent=2) + "\n")
+    if people is not None:
+        document["people"] = found_in(people).document
+    write_text(output, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     os.utime(output)  # write_text leaves a file alone whose text is the same
 
 

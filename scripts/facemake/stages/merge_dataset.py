@@ -9,6 +9,7 @@ from pathlib import Path
 from facemake import h5
 from facemake.dataset import layout
 from facemake.errors import TableError
+from facemake.people.splits import refuse_shared
 from facemake.provenance import Recipe
 from facemake.runtime.atomic import replacing
 from facemake.shards import metadata
@@ -16,7 +17,9 @@ from facemake.shards import metadata
 logger = logging.getLogger(__name__)
 
 
-def merge_dataset(parts: Sequence[Path], output: Path, recipe: Recipe) -> None:
+def merge_dataset(
+    parts: Sequence[Path], output: Path, recipe: Recipe, people: Path | None = None
+) -> None:
     """Write the examples of all shards, in the order of the shards, as one file.
 
     Only a few megabytes are in memory at a time. Without any example the file is there all the
@@ -26,11 +29,15 @@ def merge_dataset(parts: Sequence[Path], output: Path, recipe: Recipe) -> None:
         parts: `dataset/{shard}.h5` in the order of the plan.
         output: `dataset/training_data.h5`.
         recipe: of the stage `merge_dataset`.
+        people: the table of people; nobody may be in two splits by it.
 
     Raises:
+        FacemakeError: somebody is in two splits.
         TableError: two parts were made in different ways (other settings, models or code), or a
             part has another layout.
     """
+    if people is not None:
+        refuse_shared(people)
     made = [h5.read_metadata(path) for path in parts]
     for path, document in zip(parts[1:], made[1:], strict=True):
         for what in ("recipe", "upstream"):

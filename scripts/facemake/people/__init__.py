@@ -1,0 +1,1 @@
+"""Who is who in a whole dataset: faces of its tables of embeddings, searched, grouped, verified."""

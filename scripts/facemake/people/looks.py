@@ -1,0 +1,379 @@
+"""Tables of embeddings read as faces to compare: a vector a track, or each face by itself.
+
+A track is one person through time, so its vectors become one, their mean by quality. Faces of
+pictures that stand alone are one person each: track 0 of two pictures need not be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from facemake.backends.embed.vectors import weighted_mean
+from facemake.errors import FacemakeError, TableError
+from facemake.pictures import stand_alone
+from facemake.rows import equals, lists, numbers
+from facemake.shards import read_metadata
+from facemake.status import FrameStatus
+from facemake.tables import TableReader
+
+_COLUMNS = ("sample", "frame", "track", "embedding", "quality")
+_GROUPS_AT_ONCE = 256
+"""Row groups, of which a sample has one in most tables: about a megabyte."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What made the vectors: those of two makers mean nothing to each other.
+
+    Attributes:
+        embedder: of `facemake.backends.embed.EMBEDDERS`.
+        models: name, sha256 and licence of each.
+        chip: what the network was shown, in words.
+        flip: each vector is the mean of a face and its mirror image.
+        recipe: of the stage `embed`, as the table has it.
+    """
+
+    embedder: str
+    models: list[dict[str, str]]
+    chip: str
+    flip: bool
+    recipe: dict[str, Any]
+
+    @classmethod
+    def of(cls, recipe: dict[str, Any]) -> Maker:
+        """From the recipe of a table."""
+        settings = recipe["settings"]
+        return cls(
+            embedder=recipe["backend"],
+            models=recipe["models"],
+            chip=settings.get("chip", ""),
+            flip=settings.get("flip", False),
+            recipe=recipe,
+        )
+
+    @property
+    def what(self) -> dict[str, Any]:
+        """What has to be the same for vectors to be compared, by its name."""
+        return {
+            "embedder": self.embedder,
+            "model": [model["sha256"] for model in self.models],
+            "chip": self.chip,
+            "flip": self.flip,
+        }
+
+
+@dataclass(frozen=True)
+class Looks:
+    """n faces, by sample, track and frame.
+
+    Attributes:
+        maker: what made the vectors; None where there is no table.
+        lineages: shard -> lineage of its table (`facemake.provenance.Recipe.lineage`).
+        names: of the samples that have faces, rising.
+        sample: (n,) which of them.
+        track: (n,).
+        frame: (n,) the best frame of the track, or that of the face.
+        alone: (n,) the face is by itself, of its frame alone: no track.
+        count: (n,) how many faces the vector is the mean of.
+        quality: (n,) 0-1, of the best of them.
+        vectors: (n, D) of L2 norm 1.
+        together: (k, 2) pairs of these faces, the first before the second, that one frame shows:
+            two people.
+    """
+
+    maker: Maker | None
+    lineages: dict[str, str]
+    names: list[str]
+    sample: NDArray[np.int32]
+    track: NDArray[np.int16]
+    frame: NDArray[np.int32]
+    alone: NDArray[np.bool_]
+    count: NDArray[np.int32]
+    quality: NDArray[np.float32]
+    vectors: NDArray[np.float32]
+    together: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    def name(self, row: int) -> str:
+        """A face in words: sample, and what of it."""
+        name = f"{self.names[self.sample[row]]} track {self.track[row]}"
+        return f"{name} frame {self.frame[row]}" if self.alone[row] else name
+
+
+@dataclass(frozen=True)
+class ShardTables:
+    """The tables of a shard.
+
+    Attributes:
+        embeddings: whose faces are read.
+        probe: says which samples are pictures.
+        detections: say who was seen together; None: the frames that have embeddings say it.
+    """
+
+    embeddings: Path
+    probe: Path
+    detections: Path | None = None
+
+
+def tables_of(results: Path) -> list[ShardTables]:
+    """The tables of a results folder.
+
+    Raises:
+        FacemakeError: it has no embeddings, or their probe tables are not there.
+    """
+    found = sorted((results / "embeddings").glob("[!.]*.parquet"))
+    if not found:
+        raise FacemakeError(
+            f"there is no table in {results / 'embeddings'}: name the results folder of a finished "
+            "run (--results), whose config does not say `embed: off`"
+        )
+    shards = []
+    for path in found:
+        probe, detections = (results / n / path.name for n in ("probe", "detections"))
+        if not probe.is_file():
+            raise FacemakeError(f"{probe}, the probe of {path}, is missing: run the workflow again")
+        shards.append(ShardTables(path, probe, detections if detections.is_file() else None))
+    return shards
+
+
+def read_looks(shards: Sequence[ShardTables], *, each_face: bool = False) -> Looks:
+    """The faces of these tables, sorted: which shard a sample is in makes no difference.
+
+    Memory is that of one vector a track, and of one shard's piece.
+
+    Args:
+        shards: of one run.
+        each_face: a row a face of a chosen frame, not a row a track.
+
+    Raises:
+        TableError: a table is damaged, or two were made by different embedders.
+    """
+    first: tuple[Path, Maker] | None = None
+    lineages: dict[str, str] = {}
+    pieces: list[_Piece] = []
+    for shard in shards:
+        document = read_metadata(shard.embeddings)
+        if document["recipe"]["stage"] != "embed":
+            raise TableError(f"{shard.embeddings} is no table of embeddings")
+        maker = Maker.of(document["recipe"])
+        first = first or (shard.embeddings, maker)
+        _same_maker(*first, shard.embeddings, maker)
+        lineages[shard.embeddings.stem] = document["lineage"]
+        alone = _alone(shard.probe, document)
+        with ExitStack() as stack:
+            seen = None
+            if shard.detections is not None:
+                seen = stack.enter_context(TableReader(shard.detections))
+            for rows in _whole_samples(shard.embeddings):
+                pieces += _faces(rows, alone, each_face, shard.embeddings, seen)
+    return _sorted(pieces, first[1] if first else None, lineages)
+
+
+def _same_maker(path: Path, maker: Maker, other_path: Path, other: Maker) -> None:
+    different = [name for name, what in maker.what.items() if what != other.what[name]]
+    if different:
+        raise TableError(
+            f"{other_path} and {path} cannot be compared: they differ in "
+            f"{' and '.join(different)} ({_short(other, different)}; {_short(maker, different)}); "
+            "run the workflow again with one config, so that all tables are made alike"
+        )
+
+
+def _short(maker: Maker, names: Iterable[str]) -> str:
+    return ", ".join(str(maker.what[name]) for name in names)
+
+
+def _alone(probe: Path, metadata: dict[str, Any]) -> set[str]:
+    """The samples of a shard that are pictures which stand alone."""
+    columns = _read(probe, ["sample", "kind"]).to_pydict()
+    return {
+        name
+        for name, kind in zip(columns["sample"], columns["kind"], strict=True)
+        if stand_alone({"kind": kind}, metadata)
+    }
+
+
+def _read(path: Path, columns: list[str]) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(columns, use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TableError(
+            f"{path} cannot be read as a table ({error}); delete it and run the workflow again"
+        ) from None
+
+
+def _whole_samples(path: Path) -> Iterator[pa.Table]:
+    """The rows of a table, some samples at a time, each of them whole."""
+    held: pa.Table | None = None
+    try:
+        with pq.ParquetFile(path) as file:
+            total = file.num_row_groups
+            for start in range(0, total, _GROUPS_AT_ONCE):
+                groups = list(range(start, min(start + _GROUPS_AT_ONCE, total)))
+                rows = file.read_row_groups(groups, list(_COLUMNS), use_threads=False)
+                if held is not None:
+                    rows = pa.concat_tables([held, rows])
+                if not len(rows):
+                    continue
+                last = pc.index(rows["sample"], rows["sample"][-1]).as_py()
+                if groups[-1] + 1 == total:
+                    last = len(rows)
+                yield rows.slice(0, last)
+                held = rows.slice(last)
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise TableError(
+            f"{path} cannot be read as a table ({error}); delete it and run the workflow again"
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Faces of one sample, as `Looks` has them."""
+
+    name: str
+    track: NDArray[np.int16]
+    frame: NDArray[np.int32]
+    alone: bool
+    count: NDArray[np.int32]
+    quality: NDArray[np.float32]
+    vectors: NDArray[np.float32]
+    together: NDArray[np.int64]
+
+
+def _faces(
+    rows: pa.Table, alone: set[str], each_face: bool, path: Path, seen: TableReader | None
+) -> Iterator[_Piece]:
+    if not len(rows):
+        return
+    width = len(rows["embedding"][0])
+    vectors = lists(rows, "embedding", width)
+    if not width or not np.isfinite(vectors).all():
+        raise TableError(
+            f"{path} has a row without an embedding, or one of another length; delete "
+            "it and run the workflow again"
+        )
+    tracks, frames = numbers(rows, "track"), numbers(rows, "frame")
+    quality = numbers(rows, "quality").astype(np.float32)
+    codes = rows["sample"].combine_chunks().dictionary_encode()
+    samples = codes.indices.to_numpy()
+    edges = np.flatnonzero(np.diff(samples, prepend=-1))
+    for start, end in zip(edges, [*edges[1:], len(samples)], strict=True):
+        name = codes.dictionary[int(samples[start])].as_py()
+        single = each_face or name in alone
+        part = slice(start, end)
+        yield _of_sample(
+            name, tracks[part], frames[part], quality[part], vectors[part], single, seen
+        )
+
+
+def _of_sample(
+    name: str,
+    tracks: NDArray[np.int16],
+    frames: NDArray[np.int32],
+    quality: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    single: bool,
+    detections: TableReader | None,
+) -> _Piece:
+    if single:
+        order = np.lexsort((frames, tracks))
+        frames = frames[order]
+        together = _pairs_of_frames(frames, np.arange(len(frames)))
+        count = np.ones(len(frames), np.int32)
+        return _Piece(
+            name, tracks[order], frames, True, count, quality[order], vectors[order], together
+        )
+    known, which = np.unique(tracks, return_inverse=True)
+    members = [np.flatnonzero(which == k) for k in range(len(known))]
+    best = np.array([rows[quality[rows].argmax()] for rows in members])
+    means = [weighted_mean(vectors[rows], quality[rows]) for rows in members]
+    together = np.zeros((0, 2), np.int64)
+    if len(known) > 1:
+        seen_frames, seen = frames, which
+        if detections is not None:
+            seen_frames, seen_tracks = _seen(detections, name)
+            seen = np.searchsorted(known, seen_tracks)
+            there = known[np.minimum(seen, len(known) - 1)] == seen_tracks
+            seen_frames, seen = seen_frames[there], seen[there]
+        together = _pairs_of_frames(seen_frames, seen)
+    return _Piece(
+        name,
+        known,
+        frames[best],
+        False,
+        np.array([len(rows) for rows in members], np.int32),
+        quality[best],
+        np.stack(means),
+        together,
+    )
+
+
+def _seen(detections: TableReader, sample: str) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
+    """The frames and tracks in which faces of a sample were seen."""
+    rows = detections.read(sample, ["frame", "track", "status"])
+    there = equals(rows, "status", FrameStatus.OK)
+    return numbers(rows, "frame")[there], numbers(rows, "track")[there]
+
+
+def _pairs_of_frames(frames: NDArray[np.int32], which: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(k, 2) pairs of things, the smaller first, that are in one frame; each pair once."""
+    order = np.lexsort((which, frames))
+    frames, which = frames[order], which[order].astype(np.int64)
+    found = np.zeros((0, 2), np.int64)
+    # neighbours in the order of frames, then those two apart, until no frame has so many
+    for step in range(1, len(frames)):
+        same = np.flatnonzero(frames[step:] == frames[:-step])
+        if not len(same):
+            break
+        pairs = np.stack([which[same], which[same + step]], axis=1)
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+        found = np.unique(np.concatenate([found, pairs]), axis=0)
+    return found
+
+
+def _sorted(pieces: list[_Piece], maker: Maker | None, lineages: dict[str, str]) -> Looks:
+    pieces.sort(key=lambda piece: piece.name)
+    counts = [len(piece.track) for piece in pieces]
+    starts = np.cumsum([0, *counts])
+    widths = {piece.vectors.shape[1] for piece in pieces}
+    if len(widths) > 1:
+        raise TableError(
+            f"embeddings of {' and '.join(map(str, sorted(widths)))} numbers cannot be compared; "
+            "delete the tables and run the workflow again"
+        )
+
+    def joined(name: str, kind: type[np.generic], *shape: int) -> NDArray[Any]:
+        arrays = [getattr(piece, name) for piece in pieces]
+        return np.concatenate(arrays).astype(kind) if arrays else np.zeros((0, *shape), kind)
+
+    return Looks(
+        maker=maker,
+        lineages=lineages,
+        names=[piece.name for piece in pieces],
+        sample=np.repeat(np.arange(len(pieces), dtype=np.int32), counts),
+        track=joined("track", np.int16),
+        frame=joined("frame", np.int32),
+        alone=np.repeat(np.array([piece.alone for piece in pieces], bool), counts),
+        count=joined("count", np.int32),
+        quality=joined("quality", np.float32),
+        vectors=joined("vectors", np.float32, 0),
+        together=np.concatenate(
+            [
+                np.zeros((0, 2), np.int64),
+                *(piece.together + at for piece, at in zip(pieces, starts, strict=False)),
+            ]
+        ),
+    )
