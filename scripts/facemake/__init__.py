@@ -12,11 +12,16 @@ from facemake.version import __version__
 
 _OFFERED = MappingProxyType(
     {
+        "BackendInfo": "facemake.recognition",
+        "Config": "facemake.recognition",
         "FaceEmbedder": "facemake.recognition.face_embedder",
         "FaceProcessor": "facemake.processors",
         "FaceProcessor3DI": "facemake.processors",
         "FaceProcessor3DIlite": "facemake.processors",
         "Pife": "facemake.extraction",
+        "RuntimeKind": "facemake.recognition",
+        "backend_info_from_env": "facemake.recognition",
+        "create_backend": "facemake.recognition",
         "crop_face_from_frame": "facemake.extraction",
         "extract_faces": "facemake.extraction",
         "get_embedder": "facemake.recognition.face_embedder",

@@ -4,6 +4,11 @@ from facemake.extraction import extract_faces as extract_faces
 from facemake.processors import FaceProcessor as FaceProcessor
 from facemake.processors import FaceProcessor3DI as FaceProcessor3DI
 from facemake.processors import FaceProcessor3DIlite as FaceProcessor3DIlite
+from facemake.recognition import BackendInfo as BackendInfo
+from facemake.recognition import Config as Config
+from facemake.recognition import RuntimeKind as RuntimeKind
+from facemake.recognition import backend_info_from_env as backend_info_from_env
+from facemake.recognition import create_backend as create_backend
 from facemake.recognition.face_embedder import FaceEmbedder as FaceEmbedder
 from facemake.recognition.face_embedder import get_embedder as get_embedder
 from facemake.version import __version__ as __version__

@@ -5,6 +5,9 @@ The SHA-256 of `FILE` is pinned beside it in `FILE.sha256`, as sha256sum writes 
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -18,42 +21,61 @@ def pin_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def pin(path: Path) -> str:
-    """Pin a file's SHA-256 beside it, whatever was pinned before; returns it.
+def pin(path: Path, where: Path | None = None) -> str:
+    """Pin a file's SHA-256, whatever was pinned before; returns it.
+
+    Args:
+        path: of the file.
+        where: to pin it; None: beside it.
 
     Raises:
         OSError: it cannot be written.
     """
     sha256 = file_sha256(path)
-    write_text(pin_of(path), f"{sha256}  {path.name}\n")
+    write_text(where or pin_of(path), f"{sha256}  {path.name}\n")
     return sha256
 
 
-def verify_pin(path: Path) -> str:
+def verify_pin(path: Path, where: Path | None = None) -> str:
     """The file's SHA-256, which is the pinned one; a file that has no pin gets one.
+
+    Args:
+        path: of the file.
+        where: its pin is; None: beside it.
 
     Raises:
         ModelError: it has another SHA-256, or no pin can be written.
     """
-    try:
-        pinned = pin_of(path).read_text(encoding="utf-8").split()
-    except FileNotFoundError:
+    where = where or pin_of(path)
+    if not where.is_file():
         try:
-            return pin(path)
+            with _first(path):
+                if not where.is_file():
+                    return pin(path, where)
         except OSError as error:
             raise ModelError(
-                f"the SHA-256 of {path} cannot be pinned beside it ({error}): run `sha256sum "
-                f"{path.name} > {pin_of(path).name}` there as somebody who may write"
+                f"the SHA-256 of {path} cannot be pinned in {where} ({error}): run `sha256sum "
+                f"{path.name} > {where.name}` there as somebody who may write"
             ) from None
+    pinned = where.read_text(encoding="utf-8").split()
     stat = path.stat()
     found = _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
     if pinned[:1] != [found]:
         raise ModelError(
-            f"{path} has changed: its SHA-256 is {found}, pinned in {pin_of(path).name} is "
+            f"{path} has changed: its SHA-256 is {found}, pinned in {where} is "
             f"{(pinned or ['nothing'])[0]}; put back what it was (a built model: build it again), "
             "or delete the pin if the change was meant"
         )
     return found
+
+
+@contextmanager
+def _first(path: Path) -> Iterator[None]:
+    """One process at a time, where the file's disk knows locks."""
+    with path.open("rb") as handle:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 @cache

@@ -122,23 +122,29 @@ def _wide(output: NDArray[Any]) -> NDArray[Any]:
 
 
 def open_network(
-    model: str, device: str, kind: str, wanted: str, fits: Callable[[OnnxModel], bool]
+    model: str | Path,
+    device: str,
+    kind: str,
+    wanted: str,
+    fits: Callable[[OnnxModel], bool],
+    threads: int | None = None,
 ) -> OnnxModel:
     """A backend's network.
 
     Args:
-        model: in the registry, or a file of the user's.
-        device: `cpu` or `cuda`.
+        model: in the registry, or a file of the user's, or the path of one.
+        device: see `OnnxModel`.
         kind: what it should be, in words.
         wanted: the inputs and outputs of that kind, in words.
         fits: whether it has these.
+        threads: see `OnnxModel`.
 
     Raises:
         DeviceError: the device is not to be had.
         ModelError: the file is missing or another network.
     """
-    path = model_path(model)
-    network = OnnxModel(path, device)
+    path = model if isinstance(model, Path) else model_path(model)
+    network = OnnxModel(path, device, threads=threads)
     if not fits(network):
         raise ModelError(
             f"{path} is no {kind}: it takes {network.input_shape} and gives "

@@ -18,6 +18,7 @@ from makenetworks import DIM, write_recogniser
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
+MARGIN = np.array([8, 0])
 TEMPLATE = np.array(  # FACTS of the field: insightface's, px of 112 x 112
     [
         [38.2946, 51.6963],
@@ -83,9 +84,9 @@ def test_the_chip_is_umeyamas_similarity_on_the_template(rgb: np.ndarray, known:
     ("size", "target"),
     [
         ((224, 224), TEMPLATE * 2),
-        ((128, 128), TEMPLATE + (8, 0)),  # insightface's face_align.estimate_norm
-        ((256, 256), (TEMPLATE + (8, 0)) * 2),
-        ((96, 112), TEMPLATE - (8, 0)),  # width, height; SphereFace's
+        ((128, 128), TEMPLATE + MARGIN),  # insightface's face_align.estimate_norm
+        ((256, 256), (TEMPLATE + MARGIN) * 2),
+        ((96, 112), TEMPLATE - MARGIN),  # width, height; SphereFace's
     ],
 )
 def test_another_size_has_the_template_where_insightface_has_it(
