@@ -187,21 +187,6 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_and_another_network_are_refused_by_name(
-    shared: Path, own_models: Path, name: str
-):
-    row = DETECTORS[name]
-    mine, other = ((shared / "models" / file).read_bytes() for file in FILES[name])
-    (own_models / "cut.onnx").write_bytes(mine[: len(mine) // 2])
-    (own_models / "other.onnx").write_bytes(other)
-    for file in ("cut.onnx", "other.onnx"):
-        with pytest.raises(ModelError, match=file):
-            row.create(file, 0.5, "cpu")
-    with pytest.raises(ModelError, match=f"the model {row.models[0]} is not on this machine"):
-        row.create(row.models[0], 0.5, "cpu")
-
-
 @pytest.mark.parametrize("name", ["scrfd-500m", *FILES])
 def test_pictures_of_any_shape_and_in_any_company(models: Path, picture: Picture, name: str):
     row = DETECTORS[name]

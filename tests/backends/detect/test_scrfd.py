@@ -63,23 +63,6 @@ def test_boxes_and_points_are_those_of_an_independent_decoding(
         assert eyes[:, 1].max() < found.keypoints5[i, 2, 1] < mouth[:, 1].min()
 
 
-def test_a_file_that_is_no_scrfd_is_refused_by_name(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("FACEMAKE_MODELS", str(tmp_path))
-    row = DETECTORS["scrfd"]
-    whole = (shared / "models" / "scrfd_500m_kps.onnx").read_bytes()
-    (tmp_path / "cut.onnx").write_bytes(whole[:100_000])
-    with pytest.raises(ModelError, match=r"cut\.onnx cannot be loaded as an ONNX network"):
-        row.create("cut.onnx", 0.5, "cpu")
-    other = (shared / "models" / "version-RFB-320.onnx").read_bytes()
-    (tmp_path / "other.onnx").write_bytes(other)
-    with pytest.raises(ModelError, match=r"other\.onnx is no SCRFD with key points"):
-        row.create("other.onnx", 0.5, "cpu")
-    with pytest.raises(ModelError, match=r"the model scrfd_2.5g_kps is not on this machine"):
-        row.create(row.models[0], 0.5, "cpu")
-
-
 def test_a_gpu_that_is_not_there_is_said_and_never_the_cpu_in_its_place(models: Path):
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("onnxruntime here may have a GPU")

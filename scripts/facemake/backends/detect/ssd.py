@@ -44,7 +44,7 @@ class Ssd:
         except cv2.error as error:
             raise ModelError(
                 f"{weights} and {prototxt} cannot be loaded as a Caffe network by OpenCV "
-                f"{cv2.__version__}: {error.err}"
+                f"{cv2.__version__}; if one is cut off, get it again: {error.err}"
             ) from None
         if rows.shape[1] != 7:
             raise ModelError(

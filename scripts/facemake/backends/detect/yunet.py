@@ -49,7 +49,8 @@ class YuNet:
             self._network.detect(np.zeros((_LONGEST, _LONGEST, 3), np.uint8))
         except cv2.error as error:
             raise ModelError(
-                f"{path} cannot be loaded as a YuNet by OpenCV {cv2.__version__}: {error.err}"
+                f"{path} cannot be loaded as a YuNet by OpenCV {cv2.__version__}; if it is cut "
+                f"off, get it again, if it is another network, name another file: {error.err}"
             ) from None
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
