@@ -5,10 +5,15 @@ light. Type checkers read `__init__.pyi`; the imports are not written out here, 
 fingerprint of a stage's code (`facemake.provenance`) follows what is.
 """
 
+import os
 from importlib import import_module
 from types import MappingProxyType
 
 from facemake.version import __version__
+
+# Nothing leaves the machine: since 1.29 onnxruntime sends names and hashes of models and what
+# machine this is to its maker, unless it is told not to before it is first imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _OFFERED = MappingProxyType(
     {
