@@ -186,7 +186,10 @@ class _Groups:
         self._members = {k: [k] for k in range(len(pieces))}
         self._sums = {k: one.sum(axis=0) for k, one in enumerate(looks) if len(one)}
         self._apart = _seen_together(found, pieces)
-        self._distances = np.full((len(pieces), len(pieces)), np.inf, np.float32)
+        n, length = len(pieces), max((len(total) for total in self._sums.values()), default=0)
+        self._distances = np.full((n, n), np.inf, np.float32)
+        self._means = np.zeros((n, length))
+        self._known = np.zeros(n, bool)  # groups whose means are there
 
     def mean(self, piece: int) -> NDArray[np.float64] | None:
         """The mean unit vector of a piece's group."""
@@ -209,27 +212,38 @@ class _Groups:
 
     def _measure(self, a: int) -> None:
         """The distances of a group to all others."""
-        others = [k for k in self._sums if k != a]
-        self._distances[a], self._distances[:, a] = np.inf, np.inf
-        if a not in self._sums or not others:
-            return
-        means = np.stack([self._sums[k] for k in others])
-        means /= np.linalg.norm(means, axis=1, keepdims=True)
-        distance = np.linalg.norm(means - self.mean(a), axis=1)
-        distance[self._apart[a, others]] = np.inf
-        self._distances[a, others] = self._distances[others, a] = distance
+        self._means[a], self._known[a] = self.mean(a), True
+        # of unit vectors; all at once, since there can be thousands
+        squares = 2 - 2 * (self._means @ self._means[a])
+        distance = np.sqrt(np.maximum(squares, 0))
+        distance[self._apart[a] | ~self._known] = np.inf
+        distance[a] = np.inf
+        self._distances[a], self._distances[:, a] = distance, distance
 
     def join_nearest(self) -> None:
         """By looks alone."""
+        if len(self._sums) < 2:
+            return
         for k in self._sums:
             self._measure(k)
+        nearest = self._distances.argmin(axis=1)
+        rows = np.arange(len(nearest))
         while len(self._sums) > 1:
-            a, b = divmod(int(self._distances.argmin()), len(self._group))
-            if not self._distances[a, b] < SAME_PERSON:
+            least = self._distances[rows, nearest]
+            a = int(least.argmin())
+            b = int(nearest[a])
+            if not least[a] < SAME_PERSON:
                 break
             self._join(a, b)
+            self._known[b] = False
             self._distances[b], self._distances[:, b] = np.inf, np.inf
             self._measure(a)
+            # those that were nearest to one of the two may be nearer to another now
+            lost = (nearest == a) | (nearest == b)
+            nearer = self._distances[a] < least
+            lost[[a, b]] = True
+            nearest[nearer] = a
+            nearest[lost & ~nearer] = self._distances[lost & ~nearer].argmin(axis=1)
 
     def join_links(self, links: Sequence[tuple[int, int]]) -> None:
         """What boxes join, the nearest first, those without looks last."""
@@ -238,16 +252,21 @@ class _Groups:
             a, b = (self.mean(k) for k in link)
             return None if a is None or b is None else float(np.linalg.norm(a - b))
 
-        left = list(links)
+        def ends(link: tuple[int, int]) -> set[int]:
+            return {self._group[k] for k in link}
+
+        left = {link: distance(link) for link in links if len(ends(link)) == 2}
         while left:
-            ranked = [(2.0 if (d := distance(link)) is None else d, link) for link in left]
-            near, link = min(ranked)
-            left.remove(link)
-            a, b = sorted(self._group[k] for k in link)
-            known = distance(link) is not None
-            if a == b or self._apart[a, b] or (known and near >= SAME_TRACK):
+            near, link = min((2.0 if near is None else near, link) for link, near in left.items())
+            known = left.pop(link) is not None
+            a, b = sorted(ends(link))
+            if self._apart[a, b] or (known and near >= SAME_TRACK):
                 continue
             self._join(a, b)
+            for other in [one for one in left if a in ends(one)]:
+                left[other] = distance(other)
+                if len(ends(other)) == 1:
+                    del left[other]
 
 
 def _seen_together(found: DetectionList, pieces: Sequence[Piece]) -> NDArray[np.bool_]:

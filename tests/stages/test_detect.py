@@ -13,7 +13,7 @@ from PIL import Image
 
 from facemake.media import open_media
 from facemake.samples import Sample
-from facemake.stages.detect import detect
+from facemake.stages.detect import detect, detector_of
 from facemake.stages.probe import probe
 from makemedia import write_video
 from makestudy import Study, inside, make_study
@@ -55,6 +55,13 @@ def main(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 @pytest.mark.parametrize("name", list(COUNTS))
 def test_each_decoded_frame_has_one_row_of_the_main_track(recordings, name: str):
     assert main(recordings[1], name).frame.tolist() == list(range(COUNTS[name]))
+
+
+def test_detection_keeps_to_its_one_thread(recordings):
+    """OpenCV takes all cores for what is made smaller for a network, whatever OMP_NUM_THREADS."""
+    cv2.setNumThreads(2)
+    detector_of(recordings[0].recipe("detect")).close()
+    assert cv2.getNumThreads() == 1
 
 
 def test_the_long_close_up_has_its_face_in_every_frame(recordings):

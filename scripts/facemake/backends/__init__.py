@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+from facemake.errors import ModelError
+
+_INSTALLS = {
+    "onnx": "`make onnx`, or pip install 'facemake[onnx]'",
+    "onnx-gpu": "pip install 'facemake[onnx-gpu]'",
+    "retinaface": "pip install 'facemake[retinaface]'",
+    "retinaface-gpu": "pip install 'facemake[retinaface,onnx-gpu]'",
+    "facenet": "`make facenet`",
+}
+"""Stack -> what installs what the default environment lacks."""
 
 _IN_RECIPE = frozenset(("models", "stack", "gpu_stack"))
 _NO_RESULT = frozenset(("use", "scores", "points", "devices", "own_model"))
@@ -45,3 +58,22 @@ class Backend:
     def load(self) -> ModuleType:
         """Import the backend's module (and with it its libraries)."""
         return import_module(self.module)
+
+    @contextmanager
+    def needed(self, device: str = "cpu") -> Iterator[None]:
+        """While the backend is loaded and made.
+
+        Raises:
+            ModelError: a package that it needs is not installed; the message says what installs it.
+        """
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == "facemake":
+                raise
+            stack = self.gpu_stack if self.gpu_stack and device != "cpu" else self.stack
+            cure = _INSTALLS.get(stack, "install facemake again, with all that it depends on")
+            raise ModelError(
+                f"{self.module.rpartition('.')[2]} needs the package {error.name}, which is not "
+                f"installed: {cure}"
+            ) from None

@@ -77,6 +77,9 @@ def compare(
     Raises:
         FacemakeError: none of the detectors can be had.
     """
+    import cv2
+
+    cv2.setNumThreads(1)
     result = Comparison()
     with ExitStack() as stack:
         detectors: dict[str, Detector] = {}

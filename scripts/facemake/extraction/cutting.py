@@ -142,8 +142,7 @@ class Cutter:
             return None
         row = LANDMARKERS[self._landmarks_by]
         if self._landmarks is None:
-            device = self._device if self._device in row.devices else "cpu"
-            self._landmarks = row.load().create(device)
+            self._landmarks = row.network(self._device)
         face = Face.of(rgb, landmark_box(bbox, self._face_box), points5)
         (found,) = self._landmarks([face])
         if found is None or (found.confidence is not None and found.confidence < MIN_CONFIDENCE):

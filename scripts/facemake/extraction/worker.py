@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from facemake.errors import FacemakeError
 from facemake.extraction.inputs import Input
 from facemake.runtime import memory
 from facemake.runtime.job import THREAD_VARIABLES, in_words
@@ -102,13 +101,7 @@ def _work(settings: Message, asked: Iterator[Message], answers: TextIO) -> None:
 
     cv2.setNumThreads(1)
     row = DETECTORS[settings["backend"]]
-    try:
-        detector = row.create(settings["model"], settings["min_score"], settings["device"])
-    except ImportError as error:
-        raise FacemakeError(
-            f"the backend {settings['backend']} needs the package {error.name}, which is not "
-            f"installed: pip install 'facemake[{row.stack}]'"
-        ) from None
+    detector = row.create(settings["model"], settings["min_score"], settings["device"])
     crops = CropSettings(**settings["crops"])
     cutter = Cutter.of(settings["backend"], crops, settings["device"])
     extract = Extractor(

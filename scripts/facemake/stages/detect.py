@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from facemake.backends.detect import DETECTORS, Detector
@@ -91,6 +92,7 @@ def detector_of(recipe: Recipe) -> Detector:
     Raises:
         ModelError: its model is missing or not the recipe's, or its device is not there.
     """
+    cv2.setNumThreads(1)
     row = DETECTORS[str(recipe.backend)]
     wanted = recipe.models[0]
     if (found := model(wanted["name"])).sha256 != wanted["sha256"]:

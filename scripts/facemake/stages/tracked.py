@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -85,14 +86,17 @@ def _rows(
     frames, values, faces = found.frames, found.values, found.faces
     at = [{int(frames[i]): i for i in track.detections} for track in tracks]
     ends = [(min(where, default=1), max(where, default=0)) for where in at]
+    # of thousands of tracks few are in a frame
+    begin = defaultdict[int, list[int]](list)
+    for number, (first, _) in enumerate(ends):
+        begin[first].append(number)
+    going: list[int] = []
     for frame, time in enumerate(times):
         clock = None if isnan(time) else time  # a picture has none
-        for number in range(max(1, len(tracks))):
-            inside = number < len(tracks) and (
-                frame in at[number] if alone else ends[number][0] <= frame <= ends[number][1]
-            )
-            if number and not inside:
-                continue
+        going = sorted(k for k in (*going, *begin.get(frame, ())) if frame <= ends[k][1])
+        here = [k for k in going if frame in at[k]] if alone else going
+        for number in here if here[:1] == [0] else (0, *here):
+            inside = number in here
             row: dict[str, Any] = {"frame": frame, "track": number, "time": clock}
             index = at[number].get(frame) if inside else None
             if frame in broken:

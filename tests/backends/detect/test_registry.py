@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from facemake import recipes, settings
 from facemake.backends.detect import DETECTORS
+from facemake.backends.detect.boxes import logit
+from facemake.backends.landmarks import LANDMARKERS
 from facemake.detections import landmark_box
-from facemake.errors import ConfigError
+from facemake.errors import ConfigError, ModelError
 from facemake.models import registry
 
 NATIVE = {name: row for name, row in DETECTORS.items() if row.stack != "threedi"}
@@ -30,6 +36,36 @@ def test_a_row_says_when_to_use_it_and_names_registered_models(name: str):
     assert 0 < row.min_score <= row.start_score < 1
     assert row.stack in recipes.LIBRARIES and row.devices[0] == "cpu"
     assert all(model in registry() for model in row.models)
+
+
+def test_a_package_that_is_not_installed_is_named_with_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for module in [name for name in sys.modules if name.startswith("facemake.backends.")]:
+        monkeypatch.delitem(sys.modules, module)
+    for make in (
+        lambda: DETECTORS["scrfd"].create("scrfd_2.5g_kps", 0.5, "cpu"),
+        lambda: LANDMARKERS["pfld68"].network(),
+    ):
+        with pytest.raises(ModelError, match=r"needs the package onnxruntime.*facemake\[onnx\]"):
+            make()
+    with pytest.raises(ModelError, match=r"facemake\[onnx-gpu\]"):
+        DETECTORS["scrfd"].create("scrfd_2.5g_kps", 0.5, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("probability", "margin"), [(0, -np.inf), (0.5, 0), (0.9, 2.1972), (1, np.inf)]
+)
+def test_every_least_score_that_the_config_allows_has_a_margin(probability: float, margin: float):
+    assert logit(probability) == pytest.approx(margin, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["dlib", "mediapipe", "opencv", "yolov8-face", "scrfd", "yunet"])
+def test_nothing_is_as_sure_as_one(name: str, models: Path, picture: Callable[[str], np.ndarray]):
+    detector = DETECTORS[name].create(DETECTORS[name].models[0], 1.0, "cpu")
+    (found,) = detector([picture("single_face.jpg")])
+    assert len(found.score) == 0
 
 
 def test_a_device_that_nothing_computes_on_is_refused():

@@ -71,9 +71,11 @@ class DetectorBackend(Backend):
             device: of `devices`.
 
         Raises:
-            ModelError: a model is missing or not the registered one, or the device is not there.
+            ModelError: a model or a package is missing or not the registered one, or the device is
+                not there.
         """
-        detector: Detector = self.load().create(model, min_score, device)
+        with self.needed(device):
+            detector: Detector = self.load().create(model, min_score, device)
         return detector
 
 

@@ -82,6 +82,11 @@ def network_input(
     return result
 
 
+def logit(score: float) -> float:
+    """What a sigmoid makes `score` of: -inf of 0, inf of 1."""
+    return float(np.log(score / (1 - score))) if 0 < score < 1 else np.inf * (2 * score - 1)
+
+
 def best(
     corners: NDArray[np.float64],
     score: NDArray[np.float32],

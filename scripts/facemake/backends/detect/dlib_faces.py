@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends.detect import Picture
+from facemake.backends.detect.boxes import logit
 from facemake.detections import Detections
 from facemake.models import model_path
 
@@ -61,7 +62,7 @@ class DlibFaces:
     def _detected(self, rgb: Picture) -> Detections:
         if self._hog is not None:
             doubled = _UPSAMPLED if max(rgb.shape[:2]) * 2**_UPSAMPLED <= _LARGEST else 0
-            found, margins, _ = self._hog.run(rgb, doubled, _margin(self._min_score))
+            found, margins, _ = self._hog.run(rgb, doubled, logit(self._min_score))
             boxes = list(found)
         elif min(rgb.shape[:2]) < _NARROWEST:
             return Detections.none()
@@ -93,10 +94,6 @@ class DlibFaces:
     def close(self) -> None:
         """Free the models."""
         del self._points, self._network, self._hog
-
-
-def _margin(score: float) -> float:
-    return float(np.log(score / (1 - score)))
 
 
 def create(model: str, min_score: float, device: str) -> DlibFaces:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends.detect import Picture
-from facemake.backends.detect.boxes import Letterbox, best, letterbox, network_input
+from facemake.backends.detect.boxes import Letterbox, best, letterbox, logit, network_input
 from facemake.backends.onnx_model import open_network
 from facemake.detections import Detections
 from facemake.errors import ModelError
@@ -74,7 +74,7 @@ class Yolov8Face:
         ]
 
     def _from_maps(self, maps: Sequence[NDArray[np.float32]], where: Letterbox) -> Detections:
-        least = np.log(self._min_score / (1 - self._min_score)) if self._min_score else -np.inf
+        least = logit(self._min_score)
         corners, scores, points = [], [], []
         for values in maps:
             stride = self._height / values.shape[1]

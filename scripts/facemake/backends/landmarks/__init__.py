@@ -149,12 +149,27 @@ class LandmarkBackend(Backend):
             device: of `devices`.
 
         Raises:
-            ModelError: a model is missing or not the registered one, or the device is not there.
+            ModelError: see `network`.
         """
         if self.given:
             source: LandmarkSource = self.load().create(*given)
             return source
-        return PerFrame(self.load().create(device))
+        return PerFrame(self.network(device))
+
+    def network(self, device: str = "cpu") -> Landmarker:
+        """The network, of a backend that is one.
+
+        Args:
+            device: of `devices`; what is none of them means the CPU.
+
+        Raises:
+            ModelError: a model or a package is missing or not the registered one, or the device is
+                not there.
+        """
+        on = device if device in self.devices else "cpu"
+        with self.needed(on):
+            network: Landmarker = self.load().create(on)
+        return network
 
 
 LANDMARKERS: dict[str, LandmarkBackend] = {
