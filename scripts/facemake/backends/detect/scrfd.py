@@ -20,6 +20,9 @@ _MEAN, _STD = 127.5, 128.0
 _OVERLAP = 0.4
 _INPUT = 640  # px, where the network leaves its size open
 
+OUTPUTS = (1, 4, 10)
+"""Numbers a row: of scores, of boxes, of key points; each of three strides."""
+
 _WANTED = (
     "SCRFD with key points",
     "are three outputs of scores (…, 1), three of boxes (…, 4) and three of key points (…, 10)",
@@ -76,7 +79,8 @@ def open_scrfd(model: str | Path, device: str, threads: int | None = None) -> On
 
 def _fits(network: OnnxModel) -> bool:
     widths = [shape[-1] for shape in network.output_shapes]
-    return network.input_shape[0] in (3, None) and widths == [1] * 3 + [4] * 3 + [10] * 3
+    wanted = [width for width in OUTPUTS for _ in _STRIDES]
+    return network.input_shape[0] in (3, None) and widths == wanted
 
 
 class Decoder:

@@ -159,6 +159,17 @@ EMBEDDERS: dict[str, EmbedderBackend] = {
         # below 0.2 another person, up to 0.28 likely the same one
         same_person=0.28,
     ),
+    "rknn": EmbedderBackend(
+        module="facemake.backends.embed.rknn",
+        models=("arcface_rknn",),
+        stack="opencv",
+        own_model=True,
+        use="ArcFace networks on the NPU of a Rockchip board, one face at a time",
+        dim=512,
+        chip="112 x 112 px, RGB 0-255, as (x - 127.5) / 127.5 in the network; upright on ArcFace's "
+        "template by the eyes, the tip of the nose and the corners of the mouth",
+        same_person=None,
+    ),
     # No threshold is published for these weights on these chips. Schroff et al. (2015) had a
     # squared L2 distance of 1.242 on LFW, which is a similarity of .379, with a network of their
     # own; deepface takes a cosine distance of .30 for such weights on other chips.

@@ -1,0 +1,1 @@
+"""A stand-in for Rockchip's package; see README.md."""
