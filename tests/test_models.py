@@ -143,7 +143,7 @@ def test_a_packaged_file_of_another_hash_is_refused(
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ModelError, match="no model is called x; there are .*blazeface_full_range"):
+    with pytest.raises(ModelError, match=r"no model is called x; there are .*blazeface_full_range"):
         model_path("x")
 
 
