@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -386,3 +387,23 @@ def test_two_runs_of_one_folder(many: Path, tmp_path: Path, started: subprocess.
     with pytest.raises(BusyError, match="another process is at work on the crops in"):
         extract_faces([many], tmp_path / "out", "mediapipe", 1, progress=False)
     assert started.poll() is None
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_is_said(many: Path, whole: dict[str, str], tmp_path: Path):
+    """A limit on the size of a file stands for it: crops fit, the note of what is done does not."""
+    out, most = tmp_path / "out", 50_000
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "facemake", "extract", str(many), "--out", str(out)),
+            *("--backend", "mediapipe", "--workers", "1"),
+        ],
+        env={**os.environ, "PYTHONPATH": str(LIBRARY.parent)},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "which says what is done, cannot be" in done.stderr and "make room" in done.stderr
+    extract_faces([many], out, "mediapipe", 1, progress=False)
+    assert bytes_of(out) == whole

@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,28 +62,28 @@ class Journal:
         self._begun = False
 
     def _told(self, name: str) -> str | None:
-        row = self._db.execute("SELECT value FROM told WHERE name = ?", (name,)).fetchone()
+        row = self._run("SELECT value FROM told WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
     def _tell(self, name: str, value: str) -> None:
-        self._db.execute("INSERT OR REPLACE INTO told VALUES (?, ?)", (name, value))
+        self._run("INSERT OR REPLACE INTO told VALUES (?, ?)", (name, value))
 
     def _begin(self) -> None:
         if not self._begun:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._run("BEGIN IMMEDIATE")
             self._begun = True
 
     def add(self, name: str, first: int, rows: Sequence[Row]) -> None:
         """Rows of an input that is at work, from its row `first` on."""
         self._begin()
-        self._db.executemany(
+        self._run_many(
             "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)",
             [
                 (os.fsencode(name), first + n, json.dumps(row, separators=(",", ":")))
                 for n, row in enumerate(rows)
             ],
         )
-        self._db.executemany(
+        self._run_many(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?)",
             [
                 (os.fsencode(row["output"]), os.fsencode(name), row["bytes"])
@@ -94,79 +95,97 @@ class Journal:
     def begin(self, name: str, output: str, video: bool) -> None:
         """An input is about to be worked on; to be committed before that."""
         self._begin()
-        self._db.execute(
+        self._run(
             "INSERT OR REPLACE INTO begun VALUES (?, ?)",
             (os.fsencode(name), json.dumps([output, video])),
         )
 
     def begun(self) -> dict[str, tuple[str, bool]]:
         """Inputs that were worked on and not finished -> where their crops go, and if a video."""
-        found = self._db.execute("SELECT input, said FROM begun")
+        found = self._run("SELECT input, said FROM begun")
         return {os.fsdecode(name): tuple(json.loads(said)) for name, said in found}
 
     def finish(self, name: str, state: str, count: int) -> None:
         """An input is done: all its rows and files are there."""
         self._begin()
-        self._db.execute("DELETE FROM begun WHERE input = ?", (os.fsencode(name),))
-        self._db.execute(
-            "INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (os.fsencode(name), state, count)
-        )
+        self._run("DELETE FROM begun WHERE input = ?", (os.fsencode(name),))
+        self._run("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (os.fsencode(name), state, count))
 
     def commit(self) -> None:
         """What was said so far outlives a kill."""
         if self._begun:
-            self._db.execute("COMMIT")
+            self._run("COMMIT")
             self._begun = False
 
     def forget(self, name: str) -> None:
         """An input is to be done again, or is gone."""
         self._begin()
         for table in ("done", "rows", "files", "begun"):
-            self._db.execute(f"DELETE FROM {table} WHERE input = ?", (os.fsencode(name),))  # noqa: S608
+            self._run(f"DELETE FROM {table} WHERE input = ?", (os.fsencode(name),))  # noqa: S608
 
     def states(self) -> dict[str, tuple[str, int]]:
         """Input -> what it was done of and under (`finish`), and how many rows it has."""
         return {
             os.fsdecode(name): (state, n)
-            for name, state, n in self._db.execute("SELECT input, state, n FROM done")
+            for name, state, n in self._run("SELECT input, state, n FROM done")
         }
 
     def files(self, name: str) -> list[tuple[str, int]]:
         """The crops of an input and their bytes."""
-        found = self._db.execute(
+        found = self._run(
             "SELECT file, bytes FROM files WHERE input = ? ORDER BY file", (os.fsencode(name),)
         )
         return [(os.fsdecode(file), size) for file, size in found]
 
     def owner(self, file: str) -> str | None:
         """The input that a crop is of; None where no input says so."""
-        found = self._db.execute(
-            "SELECT input FROM files WHERE file = ?", (os.fsencode(file),)
-        ).fetchone()
+        found = self._run("SELECT input FROM files WHERE file = ?", (os.fsencode(file),)).fetchone()
         return None if found is None else os.fsdecode(found[0])
 
     def known(self) -> set[str]:
         """All inputs that it knows anything of."""
-        found = self._db.execute("SELECT input FROM done UNION SELECT input FROM begun")
+        found = self._run("SELECT input FROM done UNION SELECT input FROM begun")
         return {os.fsdecode(row[0]) for row in found}
 
     def rows(self, name: str) -> Iterator[Row]:
         """The rows of an input in order."""
-        for (row,) in self._db.execute(
+        for (row,) in self._run(
             "SELECT row FROM rows WHERE input = ? ORDER BY n", (os.fsencode(name),)
         ):
             yield json.loads(row)
 
     def close(self) -> None:
         """Keep what was said, and close the file."""
-        self.commit()
-        self._db.close()
+        try:
+            self.commit()
+        finally:
+            self._db.close()
 
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # what ended the run says why, also where the same keeps this from being kept
+        with suppress(FacemakeError) if kind else nullcontext():
+            self.close()
+
+    def _run(self, command: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        with self._in_words():
+            return self._db.execute(command, values)
+
+    def _run_many(self, command: str, rows: Sequence[Sequence[object]]) -> None:
+        with self._in_words():
+            self._db.executemany(command, rows)
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise FacemakeError(
+                f"{self.path}, which says what is done, cannot be read or written ({error}): is "
+                "the disk full? make room and run again, which goes on"
+            ) from None
 
 
 def state(path: Path, settings: str, output: str, taken: Sequence[int]) -> str:
