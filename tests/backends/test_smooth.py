@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facemake import geometry
-from facemake.backends.fit import smooth
+from facemake.backends.fit import courses, smooth
 from facemake.backends.fit.smooth import (
     Noise,
     NoiseMeter,
@@ -19,6 +19,7 @@ from facemake.backends.fit.smooth import (
     TrackSmoother,
     smooth_track,
 )
+from facemake.backends.fit.trackrows import Intake
 
 FIELDS = ("frame", "time", "ok", "translation", "euler", "expression")
 FPS = 30
@@ -330,7 +331,7 @@ def test_a_cut_is_found_and_a_fast_turn_is_none() -> None:
     assert same(smooth_track(rows), smooth_track(named))
     fast = np.deg2rad(60) * step((t - 1.5) / 0.16)  # up to 700 degrees a second
     rows = track(euler=np.stack([0 * t, fast, 0 * t], axis=1))
-    intake = smooth._Intake(2, 1 / FPS)(rows)
+    intake = Intake(2, 1 / FPS)(rows)
     assert smooth._starts(intake, np.arange(120), 0.0).sum() == 1
 
 
@@ -420,7 +421,7 @@ def test_windows_give_what_the_whole_would(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_banded_systems_are_solved() -> None:
     rng = np.random.default_rng(0)
     for length in (3, 4, 40):
-        system = smooth._System(length, 2)
+        system = courses._System(length, 2)
         system.bands[:] = rng.normal(size=system.bands.shape)
         system.bands[:, 0] += 8
         system.bands[-1, 1:] = system.bands[-2, 2] = 0

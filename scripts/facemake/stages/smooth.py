@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from facemake.backends.fit import linalg, load_as_planned
 from facemake.backends.fit.model import LinearFaceModel
-from facemake.backends.fit.smooth import Noise, NoiseMeter, SmoothSettings, TrackRows, TrackSmoother
+from facemake.backends.fit.smooth import SmoothSettings, TrackSmoother
+from facemake.backends.fit.tracknoise import Noise, NoiseMeter
+from facemake.backends.fit.trackrows import TrackRows
 from facemake.errors import TableError
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
