@@ -9,7 +9,7 @@ CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
     -c requirements/constraints.txt
 
-.PHONY: demo demo-3di demo-extract slurm onnx facenet test test-containers test-slurm containers lint format bench lock clean help
+.PHONY: demo demo-3di demo-extract demo-embed slurm onnx facenet test test-containers test-slurm containers lint format bench lock clean help
 
 demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -39,6 +39,18 @@ demo-extract: .venv/default  ## Faces of the bundled sample as picture files
 	    --backend retinaface || test $$? -eq 2
 	@echo
 	@echo "The crops and their table: $(CURDIR)/results-extract/mediapipe"
+
+# Nothing is downloaded: the second one ends in a message where no pack is on this machine.
+demo-embed: .venv/default  ## Who looks like whom in the bundled sample, by identity embeddings
+	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
+	$(BIN)/facemake compare-faces resources/bundled/portraits resources/bundled/moving_portrait.mp4 \
+	    --frames 3
+	@echo
+	@echo "The same with a pack of ArcFace networks, as create_backend() finds it:"
+	@HF_HUB_OFFLINE=1 $(BIN)/facemake compare-faces resources/bundled/portraits \
+	    resources/bundled/moving_portrait.mp4 --frames 3 --pack || test $$? -eq 2
+	@echo
+	@echo "README, \"Packs of lumen-face\", has the folders of a pack and where networks are got."
 
 slurm: .venv/slurm  ## Let snakemake send jobs to a SLURM cluster (profiles/slurm)
 

@@ -10,6 +10,7 @@ from facemake.cli import (
     cache,
     compare,
     compare_detectors,
+    compare_faces,
     export,
     extract,
     fetch,
@@ -26,8 +27,8 @@ from facemake.errors import FacemakeError
 from facemake.version import __version__
 
 _COMMANDS = (
-    *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh, export),
-    *(extract, cache, materialize, serve),
+    *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh),
+    *(compare_faces, export, extract, cache, materialize, serve),
 )
 
 

@@ -93,6 +93,16 @@ class Pack:
                 return path
         return None
 
+    def absent(self) -> str | None:
+        """What to do about a pack of which a file is not here and cannot be fetched, in words.
+
+        None: all is here, or may come by a download.
+        """
+        if self.config.repo_base and not _is_offline():
+            return None
+        parts = [part for part in (DETECTION, RECOGNITION) if self.found(part) is None]
+        return "\n".join(self.missing(part, self._not_asked(part)) for part in parts) or None
+
     def artifact(self, part: str) -> Artifact:
         """A part, downloaded if need be, whose SHA-256 is the pinned one.
 
@@ -156,10 +166,8 @@ class Pack:
         address = self.address(part)
         if address is None:
             raise ModelError(self.missing(part))
-        if os.environ.get("HF_HUB_OFFLINE", "").strip() not in ("", "0"):
-            raise ModelError(
-                self.missing(part, f"{address} was not asked, since HF_HUB_OFFLINE is set")
-            )
+        if _is_offline():
+            raise ModelError(self.missing(part, self._not_asked(part)))
         target = self._places(part)[-1]
         try:
             private_folder(self.config.cache_dir)
@@ -175,6 +183,10 @@ class Pack:
             reason = getattr(error, "reason", None) or error
             raise ModelError(self.missing(part, f"{address} gave nothing ({reason})")) from None
         return target
+
+    def _not_asked(self, part: str) -> str:
+        address = self.address(part)
+        return f"{address} was not asked, since HF_HUB_OFFLINE is set" if address else ""
 
     def _by_hub(self, part: str, error: HTTPError) -> Path:
         """With the user's own login at Hugging Face."""
@@ -197,6 +209,10 @@ class Pack:
                 self.missing(part, f"{said}; with your login: {failed} (`hf auth login`)")
             ) from None
         return Path(path)
+
+
+def _is_offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -143,7 +143,9 @@ class Recognizer:
         """
         chips = [self.embedder.chip(rgb, face) for face in faces]
         vectors = list(embed_chips(self.embedder, chips, flip))
-        return np.array(vectors, np.float32).reshape(len(faces), self.row.dim or -1)
+        if not vectors:
+            return np.zeros((0, self.row.dim), np.float32)
+        return np.array(vectors, np.float32)
 
     def close(self) -> None:
         """Free the models."""
