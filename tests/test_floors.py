@@ -15,7 +15,7 @@ KERNEL = sorted(
     if path.stem not in PLANNING | {"__init__"}
 ) + sorted(
     f"facemake.{folder}.{path.stem}"
-    for folder in ("media", "runtime")
+    for folder in ("calibration", "media", "runtime")
     for path in LIBRARY.glob(f"{folder}/*.py")
     if path.stem != "__init__"
 )

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from facemake.backends import Backend
-from facemake.calibration import load_calibration
+from facemake.calibration.files import load_calibration
 from facemake.errors import ConfigError, ModelError
 from facemake.provenance import LIBRARY
 

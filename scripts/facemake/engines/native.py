@@ -13,7 +13,7 @@ from facemake.backends.detect import AS_EXPECTED, DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.backends.eyes import EYE_FINDERS
 from facemake.backends.landmarks import LANDMARKERS
-from facemake.calibration import load_calibration
+from facemake.calibration.files import load_calibration
 from facemake.clones import code_sha256, find_clone
 from facemake.engines.stage import Config, Models, Stage
 from facemake.extraction.settings import CropSettings

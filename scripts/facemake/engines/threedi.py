@@ -24,7 +24,7 @@ from facemake.backends.threedi.install import (
 )
 from facemake.backends.threedi.programs import PROGRAMS, Program
 from facemake.backends.threedi.runtimes import runtime
-from facemake.calibration import load_calibration, load_undistorted
+from facemake.calibration.files import load_calibration, load_undistorted
 from facemake.engines.native import (
     EXPRESSION_NOISE,
     FACE_MODEL,

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from facemake.calibration import Lens
+from facemake.calibration.lens import Lens
 from facemake.geometry import Camera, rotation_from_euler
 from facemake.schemes import convert, ibug
 

@@ -18,7 +18,7 @@ from facemake.backends.fit.fitter import Fitter, FrameFits
 from facemake.backends.fit.gaze import estimate_gaze
 from facemake.backends.fit.identity import MAX_FRAMES, Identity
 from facemake.backends.fit.model import LinearFaceModel
-from facemake.calibration import Calibration, MisfitError
+from facemake.calibration.lens import Calibration, MisfitError
 from facemake.errors import FacemakeError
 from facemake.geometry import Camera
 from facemake.media import open_media

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from facemake.backends.landmarks import LANDMARKERS
-from facemake.calibration import Calibration, Lens, MisfitError
+from facemake.calibration.lens import Calibration, Lens, MisfitError
 from facemake.geometry import Camera
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe

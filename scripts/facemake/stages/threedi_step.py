@@ -27,7 +27,7 @@ from facemake.backends.threedi.offer import SUFFIX, Offer
 from facemake.backends.threedi.programs import Program, program
 from facemake.backends.threedi.run import Recording, run_program
 from facemake.backends.threedi.runtimes import Runtime, SampleError, runtime
-from facemake.calibration import MisfitError
+from facemake.calibration.lens import MisfitError
 from facemake.errors import FacemakeError
 from facemake.provenance import Recipe, file_sha256
 from facemake.samples import WORK, Sample

@@ -19,7 +19,7 @@ from facemake.backends.fit.model import LinearFaceModel
 from facemake.backends.fit.normal import State
 from facemake.backends.fit.proportions import FREE
 from facemake.backends.fit.solver import FACE_UNIT, PAD, SolverSettings
-from facemake.calibration import Lens
+from facemake.calibration.lens import Lens
 from facemake.geometry import Camera
 
 Array = NDArray[np.float64]

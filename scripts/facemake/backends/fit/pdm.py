@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facemake import geometry
 from facemake.backends.fit.model import LinearFaceModel
-from facemake.calibration import Lens
+from facemake.calibration.lens import Lens
 from facemake.geometry import Camera
 
 Array = NDArray[np.float64]

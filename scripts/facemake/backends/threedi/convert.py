@@ -27,7 +27,7 @@ from facemake.backends.threedi import Engine, rawfiles
 from facemake.backends.threedi.lite_pose import lite_angles, rotations
 from facemake.backends.threedi.offer import Offer
 from facemake.backends.threedi.turns import rotation_from_vector
-from facemake.calibration import Calibration, Lens, MisfitError
+from facemake.calibration.lens import Calibration, Lens, MisfitError
 from facemake.geometry import Camera
 
 Array = NDArray[np.float64]
