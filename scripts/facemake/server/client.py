@@ -10,31 +10,33 @@ sends is unpacked with distrust (`zips`), into the one folder that was named.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
-import os
 import re
 import shutil
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
-from requests.auth import AuthBase
 
 from facemake import rawkinds
-from facemake.errors import FacemakeError
 from facemake.server import wire
+from facemake.server.address import token_of, url_of
+from facemake.server.options import as_of_old, for_wire
+from facemake.server.remote_error import RemoteError, RemoteStatusError
+from facemake.server.sending import PIECE, Bearer, Form, KeptAlive
 from facemake.server.settings import is_loopback
 from facemake.server.wire import BASE, CAMERA_SUFFIXES, SUFFIXES
 from facemake.zips import ZipError, read_zip
+
+__all__ = ["Progress", "RemoteError", "RemoteSession", "RemoteStatusError"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,6 @@ _SECONDS_AWAY = 300.0
 """That a server may be away (it is restarted) while we wait for a job."""
 _MOST_TRIES = 3
 _SLOWEST_LOOK = 5.0
-_PIECE = 1 << 20
 _MOST_FILES = 64
 _LEAST_RESULT = 2 * 10**9
 """Bytes that a result may have, whatever the video; a video in it may be 20 times the sent one."""
@@ -58,69 +59,6 @@ _RESULT = re.compile(
     rf"{BASE}_(({'|'.join(rawkinds.ALL)})\.(3DI|3DIl|fmk)"
     rf"|preprocessed({'|'.join(map(re.escape, SUFFIXES))}))(\.json)?"
 )
-_LINUX_KEEPALIVE = ("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 10)
-
-
-class RemoteError(FacemakeError):
-    """The server cannot be used, or refused; the message says which, and what to do."""
-
-
-class RemoteStatusError(RemoteError):
-    """The server answered with an error.
-
-    Attributes:
-        status: of HTTP.
-        retry_after: seconds after which the server wants to be asked again; None: it says nothing.
-    """
-
-    def __init__(self, message: str, status: int, retry_after: float | None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.retry_after = retry_after
-
-
-class _Bearer(AuthBase):
-    """Sends the token, and keeps `requests` from taking another one out of .netrc."""
-
-    def __init__(self, token: str | None) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token is not None:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-class _Form:
-    """A form with files that is read piece by piece, of a length that is known before."""
-
-    def __init__(self, fields: Mapping[str, str], files: Mapping[str, tuple[str, Path]]) -> None:
-        boundary = os.urandom(16).hex()
-        self.content_type = f"multipart/form-data; boundary={boundary}"
-        self._parts: list[bytes | Path] = []
-        for name, value in fields.items():
-            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
-            self._parts.append(f"{head}{value}\r\n".encode())
-        for name, (file_name, path) in files.items():
-            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; '
-            head += f'filename="{file_name}"\r\nContent-Type: application/octet-stream\r\n\r\n'
-            self._parts += [head.encode(), path, b"\r\n"]
-        self._parts.append(f"--{boundary}--\r\n".encode())
-        self.length = sum(
-            len(part) if isinstance(part, bytes) else part.stat().st_size for part in self._parts
-        )
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[bytes]:
-        for part in self._parts:
-            if isinstance(part, bytes):
-                yield part
-                continue
-            with part.open("rb") as file:
-                while data := file.read(_PIECE):
-                    yield data
 
 
 class RemoteSession:
@@ -140,17 +78,17 @@ class RemoteSession:
     """
 
     def __init__(self, server: Mapping[str, Any]) -> None:
-        self.url = _url(server)
-        self._token = _token(server)
+        self.url = url_of(server)
+        self._token = token_of(server)
         self.provenance: dict[str, dict[str, Any]] = {}
         self._version: dict[str, Any] | None = None
         self._plain = False
         self._upload: tuple[Path, str, Path | None] | None = None
         self._session: str | None = None
         self._http = requests.Session()
-        self._http.auth = _Bearer(self._token)
-        self._http.mount("http://", _KeptAlive())
-        self._http.mount("https://", _KeptAlive())
+        self._http.auth = Bearer(self._token)
+        self._http.mount("http://", KeptAlive())
+        self._http.mount("https://", KeptAlive())
         parts = urlsplit(self.url)
         self._proxies: dict[str, str] = {}
         if is_loopback(parts.hostname or ""):
@@ -219,7 +157,7 @@ class RemoteSession:
             if ending is None:
                 raise RemoteError(f"{camera.name} is no calibration: {', '.join(CAMERA_SUFFIXES)}")
             files["camera_file"] = (f"camera{ending}", camera)
-        form = _Form(fields, files)
+        form = Form(fields, files)
         answer = self._json(
             "POST",
             "prepare_session",
@@ -266,7 +204,7 @@ class RemoteSession:
             raise RemoteError("no video was sent: call prepare first")
         if not base_name or "/" in base_name or "\0" in base_name:
             raise RemoteError(f"{base_name!r} is no name of a file")
-        say = _as_of_old if self._plain else _for_wire
+        say = as_of_old if self._plain else for_wire
         form = {
             "processor_class": processor_class,
             "method": method,
@@ -374,7 +312,7 @@ class RemoteSession:
         left = self._most_bytes()
         try:
             with archive.open("wb") as file:
-                for data in answer.iter_content(_PIECE):
+                for data in answer.iter_content(PIECE):
                     left -= len(data)
                     if left < 0:
                         raise RemoteError(f"the result of {self.url} is too large to be one")
@@ -502,23 +440,6 @@ class RemoteSession:
         )
 
 
-class _KeptAlive(requests.adapters.HTTPAdapter):
-    """Connections that are kept open by the system while a job of hours says nothing."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make connections with keepalive."""
-        import socket
-
-        from urllib3.connection import HTTPConnection
-
-        more = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-        for name, value in _LINUX_KEEPALIVE:
-            if number := getattr(socket, name, None):
-                more.append((socket.IPPROTO_TCP, number, value))
-        kwargs["socket_options"] = [*HTTPConnection.default_socket_options, *more]
-        super().init_poolmanager(*args, **kwargs)
-
-
 @contextmanager
 def _unless_away() -> Iterator[None]:
     """Nothing is lost where a server cannot be told to forget something."""
@@ -546,92 +467,3 @@ def _body(answer: requests.Response, most: int) -> bytes:
     except requests.RequestException as error:
         raise RemoteError(f"{answer.url} did not finish its answer: {error}") from None
     return data
-
-
-def _as_of_old(processor_class: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for a server of 3DI's wrapper: the locals of its client's constructor.
-
-    They are those of 3DI's constructor for 3DI-lite too, so with 3DI's models.
-    """
-    sent: dict[str, Any] = {
-        "camera_model": 30,
-        "landmark_model": "global4",
-        "morphable_model": "BFMmm-19830",
-        "basis_model": "0.0.1.F591-cd-K32d",
-        "fast": False,
-        "args": [],
-        "kwargs": {},
-    }
-    lite = processor_class == "FaceProcessor3DIlite"
-    for key in sent.keys() & config.keys():
-        if config[key] is not None and not (lite and key in ("morphable_model", "basis_model")):
-            sent[key] = config[key]
-    return sent
-
-
-def _for_wire(processor_class: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A constructor's options, as they are sent: what is for this side only stays here."""
-    names = ("camera_model", "landmark_model", "morphable_model", "basis_model", "fast")
-    sent = {key: config[key] for key in names if config.get(key) is not None}
-    if isinstance(sent.get("camera_model"), str):
-        sent["camera_model"] = "camera"  # the file that was sent
-    if processor_class == "FaceProcessor3DIlite":
-        for key in ("morphable_model", "basis_model"):
-            if key in sent:
-                sent[f"lite_{key}"] = sent.pop(key)
-    return sent
-
-
-def _url(server: Mapping[str, Any]) -> str:
-    unknown = sorted(server.keys() - {"host", "port", "token", "token_file"})
-    if unknown:
-        raise RemoteError(f"server: no {unknown[0]}; there are host, port, token and token_file")
-    host, port = str(server.get("host") or "").strip(), server.get("port")
-    if not host:
-        raise RemoteError(
-            "server: host is missing, as in {'host': 'gpu.example.org', 'port': 8000}"
-        )
-    if isinstance(port, str) and port.isdecimal():
-        port = int(port)
-    if port is not None and (not isinstance(port, int) or not 0 < port < 65_536):
-        raise RemoteError(f"server: {port!r} is no port")
-    if "://" not in host:
-        with suppress(ValueError):  # an address of IPv6 has colons itself
-            host = f"[{ipaddress.IPv6Address(host.strip('[]'))}]"
-        host = f"http://{host}"
-    try:
-        parts = urlsplit(host)
-        given = parts.port
-    except ValueError as error:
-        raise RemoteError(f"server: {host!r} is no address: {error}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise RemoteError(f"server: {host!r} is no address of a server")
-    if parts.username is not None or parts.password is not None:
-        raise RemoteError("server: give the token as 'token', not in the address")
-    if port is None and given is None and "://" not in str(server["host"]):
-        raise RemoteError("server: port is missing (a server listens on 8000 unless told)")
-    if port is not None and given is not None and port != given:
-        raise RemoteError(f"server: port is {port}, and {given} in the address")
-    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    number = port if port is not None else given
-    place = name if number is None else f"{name}:{number}"
-    return f"{parts.scheme}://{place}{parts.path.rstrip('/')}/"
-
-
-def _token(server: Mapping[str, Any]) -> str | None:
-    token, path = server.get("token"), server.get("token_file")
-    if path is not None:
-        if token is not None:
-            raise RemoteError("server: give token or token_file, not both")
-        try:
-            words = Path(path).expanduser().read_text(encoding="utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RemoteError(f"the token file {path} cannot be read: {error}") from None
-        if not 1 <= len(words) <= 2:
-            raise RemoteError(f"the token file {path} holds one token, or `name token`")
-        token = words[-1]
-    if token is None:
-        return None
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
-        raise RemoteError("server: the token is no line of ASCII characters")
-    return token
