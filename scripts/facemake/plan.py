@@ -212,6 +212,7 @@ def make(config: Mapping[str, Any], files: Sequence[Path] = (), work: Path = WOR
 
     Raises:
         ConfigError: the config or the sheet is refused; the message lists all that is wrong.
+        ModelError: a file of the user's is missing or has changed.
     """
     # 300,000 rows are looked through by each collection of garbage, and none of them is any
     gc.disable()
@@ -227,6 +228,7 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
     from facemake import recipes, settings
     from facemake.engines import stages
     from facemake.hashes import open_memo
+    from facemake.models import use_models_dir
     from facemake.sheet import read_samples
 
     full = settings.filled(config)
@@ -247,6 +249,7 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
         raise ConfigError(f"{fault}\n{error}" if fault else str(error)) from None
     if fault:
         raise fault
+    use_models_dir(full["models_dir"])  # a recipe has the hash of a file of the user's
 
     folder = cache_folder(full) or work
     try:

@@ -97,7 +97,9 @@ def _embed_settings(config: Config) -> dict[str, Any]:
     # rectangles of 3DI are as expected
     face_box = detector.face_box if config["engine"] == "native" else AS_EXPECTED
     drawn = {} if face_box == AS_EXPECTED else {"face_box": list(face_box)}
-    return {**settings, "chip": row.chip, **drawn, **_device(config, row)}
+    # how long the vectors of a file of the user's are, its tables alone say
+    known = {} if own else {"dim": row.dim}
+    return {**settings, "chip": row.chip, **known, **drawn, **_device(config, row)}
 
 
 def _device(config: Config, row: Backend) -> dict[str, Any]:
