@@ -53,7 +53,13 @@ def write_looks(
         pictures: those of the samples that are folders of pictures.
         seen: sample -> (frame, track) of its detections; None: no detections table.
     """
-    detect = Recipe("detect", "mediapipe", {"track": {"image_folders": "pictures"}}, (), "code")
+    detect = Recipe(
+        stage="detect",
+        backend="mediapipe",
+        settings={"track": {"image_folders": "pictures"}},
+        models=({"name": "blazeface_full_range", "sha256": "ef" * 32, "licence": "Apache-2.0"},),
+        code="code",
+    )
     content = [[name, [list(map(str, row)) for row in rows]] for name, rows in samples.items()]
     document = {
         "recipe": recipe.to_dict(),

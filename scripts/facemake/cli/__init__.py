@@ -14,6 +14,7 @@ from facemake.cli import (
     export,
     extract,
     fetch,
+    identities,
     materialize,
     mesh,
     models,
@@ -28,7 +29,7 @@ from facemake.version import __version__
 
 _COMMANDS = (
     *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh),
-    *(compare_faces, export, extract, cache, materialize, serve),
+    *(compare_faces, export, extract, identities, cache, materialize, serve),
 )
 
 

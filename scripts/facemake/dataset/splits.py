@@ -43,4 +43,9 @@ def subject_of(sample: Sample, track: int) -> str:
     A track apart from 0 is named `SAMPLE#TRACK`. It is in the split of its recording; whether that
     person is also in another recording, the sheet cannot say.
     """
-    return sample.subject if track == 0 else f"{sample.sample}#{track}"
+    return main_or_other(sample.sample, sample.subject, track)
+
+
+def main_or_other(sample: str, subject: str, track: int) -> str:
+    """Who is in a track of a sample whose subject the sheet says; see `subject_of`."""
+    return subject if track == 0 else f"{sample}#{track}"

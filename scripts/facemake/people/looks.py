@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from facemake.backends.embed import EMBEDDERS
 from facemake.backends.embed.vectors import weighted_mean
 from facemake.errors import FacemakeError, TableError
 from facemake.pictures import stand_alone
@@ -41,6 +42,7 @@ class Maker:
         chip: what the network was shown, in words.
         flip: each vector is the mean of a face and its mirror image.
         recipe: of the stage `embed`, as the table has it.
+        detect: of the stage `detect`.
     """
 
     embedder: str
@@ -48,10 +50,12 @@ class Maker:
     chip: str
     flip: bool
     recipe: dict[str, Any]
+    detect: dict[str, Any]
 
     @classmethod
-    def of(cls, recipe: dict[str, Any]) -> Maker:
-        """From the recipe of a table."""
+    def of(cls, metadata: dict[str, Any]) -> Maker:
+        """From what a table says of its making (`facemake.shards.metadata`)."""
+        recipe = metadata["recipe"]
         settings = recipe["settings"]
         return cls(
             embedder=recipe["backend"],
@@ -59,7 +63,15 @@ class Maker:
             chip=settings.get("chip", ""),
             flip=settings.get("flip", False),
             recipe=recipe,
+            detect=metadata["upstream"]["detect"],
         )
+
+    @property
+    def same_person(self) -> float | None:
+        """Cosine similarity from which two faces are one person; None where none is published."""
+        row = EMBEDDERS.get(self.embedder)
+        registered = row is not None and self.models[0]["name"] == row.models[0]
+        return row.same_person if row and registered else None
 
     @property
     def what(self) -> dict[str, Any]:
@@ -167,7 +179,7 @@ def read_looks(shards: Sequence[ShardTables], *, each_face: bool = False) -> Loo
         document = read_metadata(shard.embeddings)
         if document["recipe"]["stage"] != "embed":
             raise TableError(f"{shard.embeddings} is no table of embeddings")
-        maker = Maker.of(document["recipe"])
+        maker = Maker.of(document)
         first = first or (shard.embeddings, maker)
         _same_maker(*first, shard.embeddings, maker)
         lineages[shard.embeddings.stem] = document["lineage"]

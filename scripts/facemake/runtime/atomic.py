@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, flush: bool = True, private: bool = False) -> Iterator[Path]:
     """Yield a dotted name beside `path`; rename it to `path` when the block ends well.
 
     The name is the same for every try, so what a killed try left is overwritten by the next one.
@@ -19,6 +19,7 @@ def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
         path: of the file.
         flush: on the disk before it is renamed; False where who reads it looks whether it is whole
             (a power cut may leave an empty file).
+        private: of mode 0600 from the start; who writes opens the file that is there.
 
     Raises:
         OSError: what writing raised (a full disk, say); `path` is then as it was.
@@ -26,6 +27,9 @@ def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")
     try:
+        if private:
+            beside.unlink(missing_ok=True)
+            os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield beside
         if flush:
             with beside.open("rb") as handle:
