@@ -118,7 +118,7 @@ resources/bundled/moving_portrait.mp4: .venv/default
 
 # What a detector needs besides (README, "Detectors").
 onnx: .venv/onnx  ## Let detectors scrfd, yolov8-face, ultralight, retinaface and landmarks pfld68 run
-facenet: .venv/facenet  ## Let detector mtcnn run (installs PyTorch)
+facenet: .venv/facenet  ## Let detector mtcnn and embedders facenet, dinov3 run (installs PyTorch)
 
 .venv/onnx: .venv/default requirements/onnx.txt
 	$(LOCKED) -r requirements/onnx.txt

@@ -13,13 +13,14 @@ from benchmarks import (
     clips,
     cluster,
     detectors,
+    embedders,
     memory,
     planning,
     speed,
 )
 from benchmarks.measure import ROOT
 
-BENCH = ("speed", "clips", "memory", "planning", "added", "detectors", "batches")
+BENCH = ("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders")
 BY_NAME = ("cluster", "accuracy")
 NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors"}
 
@@ -47,6 +48,9 @@ parser.add_argument("--shards", type=int, default=512, help="shards to plan (512
 parser.add_argument(
     "--ict", type=Path, help="accuracy: ICT-FaceKit's folder, or a file built from it"
 )
+parser.add_argument(
+    "--device", choices=("cpu", "cuda"), default="cpu", help="embedders: where (cpu)"
+)
 parser.add_argument("--people", type=int, default=40, help="accuracy: synthetic people (40)")
 options = parser.parse_args()
 if unknown := set(options.what) - {*BENCH, *BY_NAME}:
@@ -68,6 +72,8 @@ if "batches" in options.what:
 
 with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
     folder = Path(name)
+    if "embedders" in options.what:
+        embedders.run(folder, options.runs, options.device)
     if "speed" in options.what:
         speed.run(folder, options.clip, options.runs, options.copies)
     if "clips" in options.what:

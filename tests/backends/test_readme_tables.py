@@ -6,6 +6,7 @@ import re
 
 from conftest import ROOT
 from facemake.backends.detect import DETECTORS
+from facemake.backends.embed import EMBEDDERS
 from facemake.backends.landmarks import LANDMARKERS
 
 
@@ -23,6 +24,16 @@ def test_every_detector_has_its_line():
         row = DETECTORS[name]
         assert (use, points) == (row.use, row.points)
         assert devices == ("CPU, GPU" if "cuda" in row.devices else "CPU")
+
+
+def test_every_embedder_has_its_line():
+    rows = table("embed.backend")
+    assert list(rows) == list(EMBEDDERS)
+    for name, (use, _, dim, devices, same_person, _) in rows.items():
+        row = EMBEDDERS[name]
+        assert (use, int(dim)) == (row.use, row.dim)
+        assert devices == ("CPU, GPU" if "cuda" in row.devices else "CPU")
+        assert (float(same_person) if same_person else None) == row.same_person
 
 
 def test_every_landmark_network_has_its_line():

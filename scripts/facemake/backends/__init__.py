@@ -20,7 +20,7 @@ _INSTALLS = {
 }
 """Stack -> what installs what the default environment lacks."""
 
-_IN_RECIPE = frozenset(("models", "stack", "gpu_stack"))
+_IN_RECIPE = frozenset(("models", "stack", "gpu_stack", "onnx_stacks", "clone"))
 _NO_RESULT = frozenset(("use", "scores", "points", "devices", "own_model"))
 
 

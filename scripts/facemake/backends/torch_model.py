@@ -1,7 +1,9 @@
 """PyTorch networks: on which device they compute, in what batches, and how weights are read.
 
 A network sees a fixed number of pictures at once on a GPU, the last ones filled up with black, and
-one at a time on a CPU: so a result hangs on no batch, and memory on the device has a bound.
+one at a time on a CPU: so a result hangs on no batch, and memory on the device has a bound. (On a
+CPU, batches of eight would be a quarter faster with FaceNet; but which faces stand together hangs
+on where a job went on, and a result must not.)
 """
 
 from __future__ import annotations
@@ -111,6 +113,8 @@ class TorchModel:
         prepare: from (n, 3, S, S) float32 of 0 to 255, RGB, on the device, to what it takes.
         device: `cpu`, `cuda` (the GPU that the job has leased) or `mps`.
         batch_size: at most so many pictures at once on a GPU.
+        convolutions: whether it is made of them; on a CPU the colours of a pixel then lie side by
+            side, which is a quarter faster.
 
     Attributes:
         batch_size: how many pictures it wants at once.
@@ -125,13 +129,18 @@ class TorchModel:
         prepare: Callable[[torch.Tensor], torch.Tensor],
         device: str,
         batch_size: int = BATCH_ON_GPU,
+        convolutions: bool = False,
     ) -> None:
         require(device)
         self._device = device
         self._prepare = prepare
-        self.batch_size = 1 if torch.device(device).type == "cpu" else batch_size
+        on_cpu = torch.device(device).type == "cpu"
+        self.batch_size = 1 if on_cpu else batch_size
+        self._format = torch.channels_last if convolutions and on_cpu else torch.contiguous_format
         with self._memory_in_words():
             self._network = network.eval().requires_grad_(False).to(device)
+            if convolutions:
+                self._network = self._network.to(memory_format=self._format)
 
     def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The vectors of any number of pictures.
@@ -162,7 +171,8 @@ class TorchModel:
         )
         with self._memory_in_words(), torch.inference_mode(), exact:
             pixels = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device)
-            given = self._prepare(pixels.permute(0, 3, 1, 2).contiguous().float())
+            planes = pixels.permute(0, 3, 1, 2).float()
+            given = self._prepare(planes.contiguous(memory_format=self._format))
             vectors: NDArray[np.float32] = self._network(given).float().cpu().numpy()
         return vectors
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -26,6 +25,9 @@ from facemake.crops import crop_face_from_frame, squashed
 from facemake.errors import ModelError
 from facemake.models import is_onnx, model, model_path
 from facemake.pins import verify_pin
+
+# after torch_model, which says in words that it is missing
+import torch  # isort: skip
 
 _MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"))
 """Pillow's pictures of 8 bits a colour."""

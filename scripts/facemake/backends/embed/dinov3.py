@@ -104,7 +104,13 @@ class OnnxNetwork:
     """
 
     def __init__(self, path: Path, device: str, batch_size: int | None = None) -> None:
-        from facemake.backends.onnx_model import OnnxModel
+        try:
+            from facemake.backends.onnx_model import OnnxModel
+        except ModuleNotFoundError as error:
+            raise ModelError(
+                f"{path} needs the package {error.name}, which is not installed: `make onnx`, or "
+                "pip install 'facemake[onnx]'"
+            ) from None
 
         self._model = OnnxModel(path, device, batch_size)
         wanted = (3, CHIP, CHIP)

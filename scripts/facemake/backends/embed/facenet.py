@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import Face, Pixels
 from facemake.backends.embed.chips import check_box, check_picture, outside
 from facemake.backends.embed.vectors import unit
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
     import torch
 
 CHIP = 160
+
+MTCNN = (0.0, 0.072, 1.04)
+"""`face_box` of the detector mtcnn: not its row itself, which is in no recipe of an embedder."""
 
 _ASPECT = 0.71
 """Width over height of MTCNN's boxes: the median of 48 faces; nine of ten lie in .66 to .75."""
@@ -65,7 +67,7 @@ class Facenet:
         kept = {name: tensor for name, tensor in weights.items() if not name.startswith("logits.")}
         network = InceptionResnetV1(pretrained=None, classify=False)
         torch_model.load_weights(network, path, kept)
-        self._network = torch_model.TorchModel(network, _standardized, device)
+        self._network = torch_model.TorchModel(network, _standardized, device, convolutions=True)
         self.batch_size = self._network.batch_size
 
     def chip(self, rgb: Pixels, face: Face) -> Pixels:
@@ -93,14 +95,13 @@ class Facenet:
 def mtcnn_box(face: Face) -> tuple[float, float, float, float]:
     """x, y, w, h px of the box that MTCNN draws around a face, or would.
 
-    A box from which MTCNN's own row makes the square is MTCNN's; else it is drawn from the square.
+    A box of which the square is made as of MTCNN's is MTCNN's; else it is drawn from the square.
     """
-    drawn = DETECTORS["mtcnn"].face_box
-    if face.bbox is not None and np.array_equal(landmark_box(face.bbox, drawn), face.square):
+    if face.bbox is not None and np.array_equal(landmark_box(face.bbox, MTCNN), face.square):
         x, y, w, h = (float(v) for v in face.bbox)
         return x, y, w, h
     x, y, w, h = (float(v) for v in face.square)
-    dx, dy, scale = drawn
+    dx, dy, scale = MTCNN
     side = np.sqrt(max(w * h, 0.0)) / scale  # a square, but for what its numbers were rounded by
     width, height = side * np.sqrt(_ASPECT), side / np.sqrt(_ASPECT)
     left = x + w / 2 - dx * side - width / 2
