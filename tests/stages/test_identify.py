@@ -242,3 +242,41 @@ def test_off_is_off(tmp_path: Path):
     study = make_study(tmp_path, [{"sample": "a", "path": "a.png"}], track={"identity": False})
     assert not study.plan.enabled("identify")
     assert study.plan.config["track"]["identity"] == "off"
+
+
+def test_two_who_swap_seats_at_a_cut_that_only_the_faces_show(people, tmp_path: Path):
+    left, right = (265 - 80, 95), (265 + 80, 115)
+    frames = [[(0, *left), (1, *right)]] * 25 + [[(1, *left), (0, *right)]] * 25
+    path = video(tmp_path / "seats.mp4", people, frames)
+    study, found = identified(tmp_path / "study", {"seats": path}, cuts=False)
+    tracklets = pd.read_parquet(study.folder / "results" / "tracklets.parquet")
+    assert who_is_where(tracklets, frames) == {0: {0, 1}, 1: {0, 1}}
+    assert who_is_where(found, frames) in ({0: {0}, 1: {1}}, {0: {1}, 1: {0}})
+
+
+def test_one_who_takes_the_others_seat_in_a_long_recording(people, tmp_path: Path):
+    seat = (245, 95)
+    frames = [[(1, *seat)]] * 130 + [[(0, *seat)]] * 130
+    path = video(tmp_path / "seat.mp4", people, frames)
+    study, found = identified(tmp_path / "study", {"seat": path}, cuts=False)
+    tracklets = pd.read_parquet(study.folder / "results" / "tracklets.parquet")
+    assert who_is_where(tracklets, frames) == {0: {0, 1}}
+    assert sorted(map(sorted, who_is_where(found, frames).values())) == [[0], [1]]
+    last = found[(found.track == 1) & (found.status == "ok")].frame
+    assert len(last) == 130 and last.max() - last.min() == 129  # to the frame
+
+
+def test_three_who_meet_behind_a_pillar_and_turn_back(people, shared: Path, tmp_path: Path):
+    third = Image.open(shared / "data" / "single_face.jpg").convert("RGB")
+    faces = [*people, np.asarray(third.crop((110, 120, 440, 450)).resize((SIDE, SIDE)))]
+    frames = []
+    for t in range(70):
+        way = min(6 * t, 6 * (70 - t))
+        frames.append([(2, 245, 150), (1, WIDTH - SIDE - 40 - way, 60), (0, 40 + way, 20)])
+    pictures = [picture(faces, places, 120) for places in frames]
+    for pixels in pictures:
+        pixels[:140, 280:360] = (40, 60, 50)
+    path = write_video(tmp_path / "three.mp4", pictures, options={"crf": "12"})
+    _, found = identified(tmp_path / "study", {"three": path})
+    seen = who_is_where(found, frames, range(18, 53))
+    assert sorted(map(sorted, seen.values())) == [[0], [1], [2]]

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from facemake.backends.embed import EMBEDDERS, Embedder, Face, OnlyFace
 from facemake.bestframes import choose_frames
 from facemake.detections import landmark_box
 from facemake.errors import FacemakeError
-from facemake.identities import SAME_PERSON, people_of, pieces_of
+from facemake.identities import SAME_PERSON, Piece, people_of, pieces_of
 from facemake.media import MediaError, open_media, read_frames
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe, file_sha256
@@ -34,6 +34,10 @@ FRAMES_PER_PIECE = 5
 LEAST_SIDE = 40.0
 """px: of a face as BlazeFace draws it. At 40 an embedding is on average 0.18 and at most 0.22 away
 from that of the same face in full size, at 32 it is 0.21 and 0.26, at 20 it is 0.32 and 0.38."""
+
+_LONG = 250
+"""Detections of a recording of one track, from which on its looks are looked at all the same: five
+faces cost little beside what so many frames have cost."""
 
 _FULL_SIDE = 150.0
 """px: the chip's own."""
@@ -183,11 +187,11 @@ def _of_video(
 ) -> list[Track]:
     found, main = tracked.found, recipe.settings["main"]
     pieces = pieces_of(found, tracked.tracks, tracked.cuts or ())
-    chosen: list[list[int]] = [[] for _ in pieces]
-    if len(pieces) > 1 or wanted is not None:
+    looks = [np.zeros((0, 0))] * len(pieces)
+    if len(pieces) > 1 or wanted is not None or len(found) >= _LONG:
         chosen = [faces.best(piece.clear) for piece in pieces]
-    vectors = faces.embedded(index for members in chosen for index in members)
-    looks = [np.array([vectors[i] for i in members], np.float64) for members in chosen]
+        vectors = faces.embedded(index for members in chosen for index in members)
+        pieces, looks = _told_apart(pieces, chosen, vectors, faces)
     tracks, means = people_of(found, pieces, looks)
     least = min(recipe.settings["min_frames"], len(tracked.times))
     kept = [k for k, track in enumerate(tracks) if len(track.detections) >= least]
@@ -209,6 +213,70 @@ def _of_video(
             )
     rule = "prominent" if main == REFERENCE else main
     return first + ordered([tracks[k] for k in kept], found, rule, *size)
+
+
+def _told_apart(
+    pieces: Sequence[Piece], chosen: Sequence[list[int]], vectors: _Looks, faces: _Faces
+) -> tuple[list[Piece], list[NDArray[np.float64]]]:
+    """The pieces, each of one person by its looks, and these looks.
+
+    Boxes go on from one person to another where nothing else of the picture changes: somebody sits
+    down in the same place, a cut that is seen in the faces alone.
+    """
+    result: list[Piece] = []
+    looks: list[NDArray[np.float64]] = []
+    last: list[int] = []  # what a piece is there, or the last of its parts
+    for piece, members in zip(pieces, chosen, strict=True):
+        follows = last[piece.follows] if piece.follows >= 0 else -1
+        for part, seen in _parts(replace(piece, follows=follows), members, vectors, faces):
+            result.append(part)
+            looks.append(np.array([vectors[i] for i in seen], np.float64))
+        last.append(len(result) - 1)
+    return result, looks
+
+
+def _parts(
+    piece: Piece, members: list[int], vectors: _Looks, faces: _Faces
+) -> list[tuple[Piece, list[int]]]:
+    """A piece, or what it falls into, with the detections by whose looks it is known."""
+    members = sorted(members)  # by frame
+    whole = [(piece, members)]
+    if len(members) < 2:
+        return whole
+    rows = np.array([vectors[i] for i in members], np.float64)
+    apart = [_between(rows[:k], rows[k:]) for k in range(1, len(rows))]
+    if max(apart) < SAME_PERSON:
+        return whole
+    k = int(np.argmax(apart)) + 1
+    before, after = rows[:k].mean(axis=0), rows[k:].mean(axis=0)
+    low, high = piece.clear.index(members[k - 1]), piece.clear.index(members[k])
+    while high - low > 1:
+        middle = (low + high) // 2
+        look = faces.embedded([piece.clear[middle]]).get(piece.clear[middle], before)
+        nearer = np.linalg.norm(look - before) <= np.linalg.norm(look - after)
+        low, high = (middle, high) if nearer else (low, middle)
+    at = piece.detections.index(piece.clear[high])
+    # looks have spoken, so the second part does not follow the first one
+    halves = (
+        Piece(piece.detections[:at], piece.clear[:high], piece.follows),
+        Piece(piece.detections[at:], piece.clear[high:]),
+    )
+    seen = [faces.best(half.clear) for half in halves]
+    vectors.update(faces.embedded(i for half in seen for i in half if i not in vectors))
+    if not all(seen) or _between(*([vectors[i] for i in half] for half in seen)) < SAME_PERSON:
+        return whole
+    return [
+        part
+        for half, its in zip(halves, seen, strict=True)
+        for part in _parts(half, its, vectors, faces)
+    ]
+
+
+def _between(a: ArrayLike, b: ArrayLike) -> float:
+    """Distance of the unit vectors of two means, (n, D) and (m, D)."""
+    means = (np.mean(a, axis=0), np.mean(b, axis=0))
+    one, other = (mean / np.linalg.norm(mean) for mean in means)
+    return float(np.linalg.norm(one - other))
 
 
 def _of_pictures(
