@@ -6,9 +6,9 @@ fingerprint of a stage's code (`facemake.provenance`) follows what is.
 """
 
 import os
-from importlib import import_module
 from types import MappingProxyType
 
+from facemake.lazy import offered
 from facemake.version import __version__
 
 # Nothing leaves the machine: since 1.29 onnxruntime sends names and hashes of models and what
@@ -35,16 +35,4 @@ _OFFERED = MappingProxyType(
 """Name -> the module that has it."""
 
 __all__ = ["__version__", *_OFFERED]
-
-
-def __getattr__(name: str) -> object:
-    """Import a name that is offered when it is first asked for."""
-    if name not in _OFFERED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(_OFFERED[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_OFFERED})
+__getattr__, __dir__ = offered(__name__, _OFFERED)

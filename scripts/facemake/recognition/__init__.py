@@ -5,8 +5,9 @@ has them. What is offered here is imported when it is first asked for, so that `
 without it.
 """
 
-from importlib import import_module
 from types import MappingProxyType
+
+from facemake.lazy import offered
 
 _OFFERED = MappingProxyType(
     {
@@ -20,12 +21,4 @@ _OFFERED = MappingProxyType(
 """Name -> the module that has it."""
 
 __all__ = [*_OFFERED]
-
-
-def __getattr__(name: str) -> object:
-    """Import a name that is offered when it is first asked for."""
-    if name not in _OFFERED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(_OFFERED[name]), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = offered(__name__, _OFFERED)

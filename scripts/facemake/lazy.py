@@ -1,0 +1,31 @@
+"""Names that a package offers of its modules, which are imported when one is first asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+
+def offered(
+    package: str, modules: Mapping[str, str]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """What a package has as `__getattr__` and `__dir__`.
+
+    Args:
+        package: its name.
+        modules: name -> the module that has it.
+    """
+
+    def of_name(name: str) -> object:
+        """Import a name that is offered when it is first asked for."""
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value: object = getattr(import_module(modules[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *modules})
+
+    return of_name, names
