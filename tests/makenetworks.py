@@ -22,6 +22,7 @@ def write_recogniser(
     dim: int = DIM,
     gain: float = 1.0,
     first: bool = False,
+    normalises: bool = False,
 ) -> Path:
     """A network as insightface's w600k_r50: `input.1` (None, 3, 112, 112) to `683` (1, 512).
 
@@ -33,6 +34,7 @@ def write_recogniser(
         dim: length of the vector.
         gain: of the vector.
         first: with another output before the vector.
+        normalises: it subtracts and scales itself, as those converted from MXNet.
     """
     onnx = pytest.importorskip("onnx")
     helper, types, array = onnx.helper, onnx.TensorProto, onnx.numpy_helper.from_array
@@ -58,6 +60,13 @@ def write_recogniser(
         seen = "seen"
     else:
         values.append(array(kernel.astype(dtype), "kernel"))
+    if normalises:
+        values += [array(np.float32(127.5), "mean"), array(np.float32(1 / 127.5), "scale")]
+        nodes += [
+            helper.make_node("Sub", [seen, "mean"], ["less"], name="_minusscalar0"),
+            helper.make_node("Mul", ["less", "scale"], ["scaled"], name="_mulscalar0"),
+        ]
+        seen = "scaled"
     nodes += [
         helper.make_node("Conv", [seen, "kernel"], ["map"], strides=[4, 4], pads=[2, 2, 2, 2]),
         helper.make_node("Relu", ["map"], ["lit"]),

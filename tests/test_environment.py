@@ -188,6 +188,8 @@ def test_each_conda_environment_has_what_its_stages_import():
         for config in (settings.filled({"engine": e}) for e in ("native", "3di", "3dilite"))
         for stage, row in stages(config).items()
     ]
+    onnx = settings.filled({"embed": {"backend": "onnx"}})
+    rows.append((onnx, "embed", stages(onnx)["embed"]))
     for config, stage, row in rows:
         chosen = row.backend(config)
         pending = [f"facemake.stages.{row.module or stage}", "facemake.runtime.job"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -173,6 +174,49 @@ def test_vectors_are_those_of_the_network_by_itself(tmp_path: Path, name: str):
     )
     assert network.provider == "CPUExecutionProvider"
     network.close()
+
+
+def test_a_network_that_normalises_is_given_the_values_as_they_are(tmp_path: Path):
+    chips = list(np.random.default_rng(3).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8))
+    plain = ArcFace(write_recogniser(tmp_path / "plain.onnx"))
+    older = ArcFace(write_recogniser(tmp_path / "older.onnx", normalises=True))
+    np.testing.assert_allclose(older(chips), plain(chips), atol=1e-5)
+
+
+class Gpu(onnxruntime.InferenceSession):
+    """A stand-in for a session on a GPU: what it is asked for, and how much at once."""
+
+    asked: ClassVar[list[object]] = []
+    fed: ClassVar[list[int]] = []
+
+    def __init__(self, path: str, options: object, providers: list[object]) -> None:
+        self.asked.append(providers)
+        super().__init__(path, options, providers=["CPUExecutionProvider"])
+
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def run(self, names: object, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.fed.append(len(next(iter(feed.values()))))
+        return super().run(names, feed)
+
+
+@pytest.mark.parametrize(("largest", "sizes"), [(None, [16, 16]), (4, [4] * 5), (1, [1] * 17)])
+def test_a_gpu_has_its_number_and_batches_of_one_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int | None, sizes: list[int]
+):
+    path = write_recogniser(tmp_path / "r.onnx")
+    chips = list(np.random.default_rng(4).integers(0, 256, (17, 112, 112, 3), dtype=np.uint8))
+    alone = ArcFace(path)
+    wanted = np.concatenate([alone([chip]) for chip in chips])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Gpu)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    Gpu.asked, Gpu.fed = [], []
+    network = ArcFace(path, "cuda:1", largest)
+    found = np.array(list(embed_chips(network, chips)))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert Gpu.fed == sizes and network.provider == "CUDAExecutionProvider"
+    assert Gpu.asked == [[("CUDAExecutionProvider", {"device_id": "1"}), "CPUExecutionProvider"]]
 
 
 @pytest.mark.parametrize("fixed", [None, 4])

@@ -153,8 +153,9 @@ EMBEDDERS: dict[str, EmbedderBackend] = {
         use="insightface's ArcFace networks, or your own in ONNX; the surest, best on a GPU; "
         "weights for non-commercial research",
         dim=512,
-        chip="112 x 112 px or the network's own size, RGB as (x - 127.5) / 127.5; upright on "
-        "ArcFace's template by the eyes, the tip of the nose and the corners of the mouth",
+        chip="112 x 112 px or the network's own size, RGB as (x - 127.5) / 127.5, or 0-255 where "
+        "the network's first layers do that; upright on ArcFace's template by the eyes, the tip of "
+        "the nose and the corners of the mouth",
         # of w600k_r50, from insightface's web-demos/src_recognition/main.py (commit f8aa2c1):
         # below 0.2 another person, up to 0.28 likely the same one
         same_person=0.28,

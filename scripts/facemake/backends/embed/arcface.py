@@ -1,7 +1,8 @@
 """ArcFace (Deng et al. 2019, arXiv:1801.07698) and its kind, in ONNX as insightface exports them.
 
 One picture of the network's size, 112 px where it says none, RGB as (x - 127.5) / 127.5, in float32
-or float16; its last output is the vector.
+or float16; its last output is the vector. Older networks, converted from MXNet, begin with that
+subtraction and product themselves, and are given 0-255.
 
 The chip lies on ArcFace's template by the best that is known of a face: its landmarks, else what
 follows. Measured on 29 faces of eight pictures and films, as the mean distance of the five points
@@ -17,7 +18,7 @@ from where the landmarks of FaceMesh put them, px of a chip of 112 (median, 95th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ from facemake.schemes import IBUG68, IBUG68_TO_IBUG51, N_POINTS, five_points
 from facemake.template import CROP_SIZE
 
 _MEAN = _STD = 127.5
+_FIRST_NODES = 8
+"""So many are looked at for a normalisation, as insightface's `arcface_onnx.py` does."""
 _SQUARE = (-0.18, 1.21)
 """What the template's chip shows of the square that BlazeFace draws: how far below its middle the
 chip's is, and the chip's side, in sides of the square. Medians of the faces above."""
@@ -140,6 +143,7 @@ class ArcFace:
                 f"{self._network.output_shapes[-1]} last; wanted are (n, 3, height, width) and one "
                 "vector a picture, (n, length)"
             )
+        self._scale = (0.0, 1.0) if _normalises(path) else (_MEAN, _STD)
         self.dim = math.prod(known) if len(known) == len(values) else None
 
     def chip(self, rgb: Pixels, face: Face) -> Pixels:
@@ -152,12 +156,61 @@ class ArcFace:
         Raises:
             ModelError: the network gives no vector of them.
         """
-        outputs = self._network(network_input(chips, mean=_MEAN, std=_STD))
+        mean, std = self._scale
+        outputs = self._network(network_input(chips, mean=mean, std=std))
         return unit_or_refused(outputs[-1].reshape(len(chips), -1), self._path)
 
     def close(self) -> None:
         """Free the network."""
         self._network.close()
+
+
+def _normalises(path: Path) -> bool:
+    """Whether a network's first nodes are a subtraction and a product, by name, as MXNet's are."""
+    names: list[str] = []
+    for field, value in _fields(memoryview(np.memmap(path, np.uint8, "r"))):
+        if field == _GRAPH:
+            for inner, node in _fields(value):
+                if inner == _NODE and len(names) < _FIRST_NODES:
+                    names += [
+                        bytes(v).decode(errors="replace") for f, v in _fields(node) if f == _NAME
+                    ]
+                if len(names) == _FIRST_NODES:
+                    break
+    return any(name.startswith(("Sub", "_minus")) for name in names) and any(
+        name.startswith(("Mul", "_mul")) for name in names
+    )
+
+
+_GRAPH, _NODE, _NAME = 7, 1, 3
+"""Fields of ONNX's ModelProto, GraphProto and NodeProto."""
+
+
+def _fields(view: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The fields of a Protocol Buffers message that have a length, with their numbers."""
+    at = 0
+    while at < len(view):
+        key, at = _varint(view, at)
+        field, kind = key >> 3, key & 7
+        if kind == 2:
+            length, at = _varint(view, at)
+            yield field, view[at : at + length]
+            at += length
+        elif kind == 0:
+            _, at = _varint(view, at)
+        else:
+            at += 8 if kind == 1 else 4
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    """A number, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = view[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
 
 
 def unit_or_refused(raw: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
