@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from facemake.backends.embed import EMBEDDERS, Embedder, Face, OnlyFace
 from facemake.bestframes import choose_frames
@@ -244,7 +244,7 @@ def _parts(
     if len(members) < 2:
         return whole
     rows = np.array([vectors[i] for i in members], np.float64)
-    apart = [_between(rows[:k], rows[k:]) for k in range(1, len(rows))]
+    apart = [_between([*rows[:k]], [*rows[k:]]) for k in range(1, len(rows))]
     if max(apart) < SAME_PERSON:
         return whole
     k = int(np.argmax(apart)) + 1
@@ -272,10 +272,9 @@ def _parts(
     ]
 
 
-def _between(a: ArrayLike, b: ArrayLike) -> float:
-    """Distance of the unit vectors of two means, (n, D) and (m, D)."""
-    means = (np.mean(a, axis=0), np.mean(b, axis=0))
-    one, other = (mean / np.linalg.norm(mean) for mean in means)
+def _between(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> float:
+    """Distance of the unit vectors of two means, of n and m vectors."""
+    one, other = (mean / np.linalg.norm(mean) for mean in (np.mean(np.stack(v), 0) for v in (a, b)))
     return float(np.linalg.norm(one - other))
 
 
