@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from facemake.samples import WORK
 
 _LOCK = ".faces.lock"
 _WORKERS = ".faces.workers"
-_PICTURES = 8
-"""In a chunk."""
+_PICTURES, _PICTURES_ON_GPU = 8, 64
+"""In a chunk: on a GPU several batches, of which only the last one is not full."""
 _SECONDS_BETWEEN_COMMITS = 1.0
 _CROP = re.compile(r"(?P<stem>.*?)(?:_(?P<number>[1-9][0-9]*))?\.(?:jpg|png)", re.DOTALL)
 
@@ -158,7 +158,9 @@ def extract_faces(
             _remove_tables(folder)
         pool = None
         if todo:
-            most = len(list(chunks([inputs.inputs[i] for i in todo], _PICTURES)))
+            some = [inputs.inputs[index] for index in todo]
+            pictures = _PICTURES if device == "cpu" else _PICTURES_ON_GPU
+            asked = [[todo[i] for i in chunk] for chunk in chunks(some, pictures)]
             told = {
                 "lock": str((folder / _WORKERS).absolute()),
                 "backend": backend,
@@ -176,8 +178,8 @@ def extract_faces(
                 "frame_step": frame_step,
             }
             wanted = 1 if workers is None and device != "cpu" else workers
-            pool = Pool(told, inputs.inputs, wanted, most)
-            _work(pool, journal, inputs.inputs, states, todo, shown)
+            pool = Pool(told, inputs.inputs, wanted, len(asked))
+            _work(pool, journal, inputs.inputs, states, asked, shown)
         tally = _Tally()
         metadata = {"recipe": recipe.to_dict(), "upstream": {}}
         about = {
@@ -317,14 +319,10 @@ def _prepare(
     todo = [index for index, one in enumerate(inputs) if one.name not in keep]
     if todo or known - keep:
         _remove_tables(folder)  # first: they must not outlive what they list
-    gone: set[Path] = set()
+    unheard = {name: begun[name] for name in begun.keys() - keep}
+    gone = set(map(_without, _left_behind(folder, journal, unheard)))
     for name in known - keep:
-        files = [folder / file for file, _ in journal.files(name)]
-        if name in begun:
-            files += _left_behind(folder, journal, *begun[name])
-        for file in files:
-            file.unlink(missing_ok=True)
-            gone.add(file.parent)
+        gone |= {_without(folder / file) for file, _ in journal.files(name)}
         journal.forget(name)
     journal.commit()
     for parent in gone:
@@ -344,25 +342,41 @@ def _has(path: Path, size: int) -> bool:
         return False
 
 
-def _left_behind(folder: Path, journal: Journal, output: str, video: bool) -> Iterator[Path]:
-    """Files of an input that a kill kept the journal from hearing of."""
-    place = folder / output if video else (folder / output).parent
-    stem = (folder / output).name
-    try:
-        entries = list(place.iterdir())
-    except OSError:
-        return
-    for path in entries:
-        name = path.name
-        if name.startswith(".") and name.endswith(".part"):
-            name = name.removeprefix(".").removesuffix(".part")
-        found = _CROP.fullmatch(name)
-        if not found:
+def _without(file: Path) -> Path:
+    """Take a file away; the folder that it was in."""
+    file.unlink(missing_ok=True)
+    return file.parent
+
+
+def _left_behind(
+    folder: Path, journal: Journal, begun: Mapping[str, tuple[str, bool]]
+) -> Iterator[Path]:
+    """Files of inputs that a kill kept the journal from hearing of."""
+    # of a folder of a million pictures some hundred were begun
+    stems = defaultdict[Path, set[str] | None](set)
+    for output, video in begun.values():
+        if video:
+            stems[folder / output] = None  # all is of one
+        elif (there := stems[(folder / output).parent]) is not None:
+            there.add((folder / output).name)
+    for place, wanted in stems.items():
+        try:
+            entries = list(place.iterdir())
+        except OSError:
             continue
-        whole = name.rpartition(".")[0]
-        if video or whole == stem or (found["stem"] == stem and found["number"]):
-            owner = journal.owner(path.relative_to(folder).as_posix())
-            if owner is None:
+        for path in entries:
+            name = path.name
+            if name.startswith(".") and name.endswith(".part"):
+                name = name.removeprefix(".").removesuffix(".part")
+            found = _CROP.fullmatch(name)
+            if not found:
+                continue
+            ours = (
+                wanted is None
+                or name.rpartition(".")[0] in wanted
+                or (found["number"] and found["stem"] in wanted)
+            )
+            if ours and journal.owner(path.relative_to(folder).as_posix()) is None:
                 yield path
 
 
@@ -381,7 +395,7 @@ def _work(
     journal: Journal,
     inputs: Sequence[Input],
     states: Sequence[str],
-    todo: Sequence[int],
+    asked: Iterable[list[int]],
     shown: Progress,
 ) -> None:
     counts: Counter[int] = Counter()
@@ -391,10 +405,8 @@ def _work(
             journal.begin(inputs[index].name, inputs[index].output, inputs[index].video)
         journal.commit()
 
-    some = [inputs[index] for index in todo]
-    asked = ([todo[i] for i in chunk] for chunk in chunks(some, _PICTURES))
     with shown.working(), pool:
-        for given in pool.run(asked, begin, _SECONDS_BETWEEN_COMMITS):
+        for given in pool.run(iter(asked), begin, _SECONDS_BETWEEN_COMMITS):
             if given is not None:
                 name = inputs[given.index].name
                 journal.add(name, counts[given.index], given.rows)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facemake.backends.detect import DETECTORS
-from facemake.backends.detect.boxes import network_input
+from facemake.backends.detect.boxes import letterbox, network_input
 from facemake.detections import Detections
 from facemake.errors import ModelError
 from facemake.models import model_path
@@ -94,6 +94,16 @@ def yolo_by_cells(path: Path, rgb: np.ndarray) -> list:
                 )
             )
     return kept(found, 0.5)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_a_letterbox_leads_back_to_where_a_point_was(centred: bool):
+    """Also in a strip that is a few pixels high in the network's input."""
+    picture = np.zeros((5001, 12000, 3), np.uint8)
+    canvas, where = letterbox(picture + np.uint8(9), 640, 640, centred=centred, fill=0)
+    (rows,) = np.nonzero(canvas[:, 320, 0])
+    ends = np.array([[0.0, rows[0]], [640.0, rows[-1] + 1]])  # the picture's corners
+    assert np.allclose(where.back(ends), [[0, 0], [12000, 5001]])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,11 +17,11 @@ class Letterbox:
     """Where a picture lies in a network's input: scaled alike in both directions, then padded.
 
     Attributes:
-        scale: input pixels a picture pixel.
+        scale: input pixels a picture pixel, across and down: alike but for whole pixels.
         left, top: input pixels before the picture.
     """
 
-    scale: float
+    scale: tuple[float, float]
     left: int
     top: int
 
@@ -56,7 +56,7 @@ def letterbox(
     canvas[top : top + inner_h, left : left + inner_w] = cv2.resize(
         rgb, (inner_w, inner_h), interpolation=cv2.INTER_LINEAR
     )
-    return canvas, Letterbox(scale, left, top)
+    return canvas, Letterbox((inner_w / rgb.shape[1], inner_h / rgb.shape[0]), left, top)
 
 
 def network_input(
