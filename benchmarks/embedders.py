@@ -139,10 +139,14 @@ def _sizes(embedder: Embedder, device: str) -> tuple[int, ...]:
 def _seconds(
     embed: Loop, chips: Sequence[np.ndarray], size: int, clock: Callable[[], float]
 ) -> float:
-    """On a CPU its time; on a GPU by the clock: vectors come back to NumPy, so it is done then."""
+    """On a CPU its time; on a GPU by the clock, when it has done what it was given."""
+    if clock is time.perf_counter:
+        from facemake.backends.torch_model import synchronize
+
+        synchronize("cuda")
     start = clock()
     for at in range(0, len(chips), size):
-        embed(chips[at : at + size])
+        embed(chips[at : at + size])  # the vectors are NumPy's: it is done
     return clock() - start
 
 
@@ -207,16 +211,13 @@ def _look_in(folder: Path) -> None:
 def _torch_loop(network: Any, device: str, mean: Any, scale: Any) -> Loop:
     import torch
 
+    from facemake.backends.torch_model import exact
+
     network = network.eval().to(device)
     mean, scale = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (mean, scale))
 
     def loop(chips: Sequence[np.ndarray]) -> Any:
-        with (
-            torch.inference_mode(),
-            torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-            ),
-        ):
+        with torch.inference_mode(), exact(device):
             pixels = torch.from_numpy(np.stack(chips)).to(device)
             pixels = pixels.permute(0, 3, 1, 2).contiguous()
             return network((pixels.float() - mean) / scale).cpu().numpy()

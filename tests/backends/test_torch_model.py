@@ -86,6 +86,16 @@ def test_the_order_of_devices(mps: bool, cuda: bool, first: str, monkeypatch: py
     assert torch_model.best_device() == first
 
 
+def test_settings_of_the_process_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch):
+    cudnn = torch.backends.cudnn
+    before = (cudnn.allow_tf32, cudnn.deterministic)
+    with torch_model.exact("cpu"):
+        assert (cudnn.allow_tf32, cudnn.deterministic) == before
+    with torch_model.exact("cuda"):  # nothing is computed there
+        assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)
+    assert (cudnn.allow_tf32, cudnn.deterministic) == before
+
+
 @pytest.mark.parametrize(("device", "asked"), [("cuda", ["cuda"]), ("mps", ["mps"]), ("cpu", [])])
 def test_clocks_wait_for_the_gpu(device: str, asked: list, monkeypatch: pytest.MonkeyPatch):
     waited: list[str] = []

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,26 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize(device)
     elif kind == "mps":
         torch.mps.synchronize()
+
+
+@contextmanager
+def exact(device: str) -> Iterator[None]:
+    """While convolutions on a GPU are of float32 and the same again.
+
+    By default cuDNN rounds their numbers to 10 bits (TF32). Its settings are the process's, so
+    threads take turns.
+    """
+    if torch.device(device).type != "cuda":
+        yield
+        return
+    flags = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    with _settings, flags:
+        yield
+
+
+_settings = threading.Lock()
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -165,11 +187,7 @@ class TorchModel:
         return np.concatenate(parts)
 
     def _run(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        # float32 is float32: by default cuDNN rounds to 10 bits (TF32), and chooses by the clock
-        exact = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        with self._memory_in_words(), torch.inference_mode(), exact:
+        with self._memory_in_words(), torch.inference_mode(), exact(self._device):
             pixels = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device)
             planes = pixels.permute(0, 3, 1, 2).float()
             given = self._prepare(planes.contiguous(memory_format=self._format))

@@ -113,6 +113,22 @@ def test_an_export_with_all_tokens_gives_the_first(by_onnx: Any, tmp_path: Path)
     np.testing.assert_allclose(other(chips), by_onnx(chips), atol=1e-6)
 
 
+def test_missing_packages_are_said_with_what_installs_them(
+    by_onnx: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    weights = makeclone.write_weights(tmp_path)
+    monkeypatch.setenv(clones.VARIABLE, str(makeclone.make_clone(tmp_path / "clone")))
+    for module in ("onnx_model", "torch_model"):
+        monkeypatch.delitem(sys.modules, f"facemake.backends.{module}", raising=False)
+        monkeypatch.delattr(f"facemake.backends.{module}", raising=False)
+    for package in ("onnxruntime", "torch"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModelError, match=r"tiny\.onnx needs the package onnxruntime.*`make onnx`"):
+        EMBEDDERS["dinov3"].create("tiny.onnx", "cpu")
+    with pytest.raises(ModelError, match=r"torch.*`make facenet`"):
+        EMBEDDERS["dinov3"].create(weights.name, "cpu")
+
+
 def test_without_clone_or_weights_both_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     both = r"facebookresearch/dinov3.*ai\.meta\.com|ai\.meta\.com.*facebookresearch/dinov3"
     row = EMBEDDERS["dinov3"]

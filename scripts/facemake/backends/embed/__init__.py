@@ -123,7 +123,8 @@ class EmbedderBackend(Backend):
         Raises:
             ModelError: a model is missing or not the registered one, or the device is not there.
         """
-        embedder: Embedder = self.load().create(model, device)
+        with self.needed(device):
+            embedder: Embedder = self.load().create(model, device)
         return embedder
 
 
