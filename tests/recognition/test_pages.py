@@ -114,3 +114,24 @@ def test_the_environment_for_rknn(
     assert "Generated 1 embedding(s). D = 512" in said
     for words in ("runtime='rknn'", "'int8'", "'rknn_target': 'rk3588'", "'rknnlite NPU'"):
         assert words in said
+
+
+def test_the_readme_has_every_variable_and_its_code_runs(shared: Path, desk: Path):
+    from facemake.recognition import config
+
+    text = (ROOT / "README.md").read_text("utf-8")
+    section = text[text.index("### Packs of lumen-face") :].split("\n## ")[0]
+    table = section[section.index("| `LUMEN_FACE_` |") :].split("\n\n")[0]
+    said = set(re.findall(r"`([A-Z_]+)`", "\n".join(table.splitlines()[2:])))
+    known = {name for names in config._VARIABLES.values() for name in names}
+    assert said == known - {"PACK_NAME"}
+    default = config.Config()
+    for value in (default.model_name, default.precision, default.repo_base, "~/.cache/lumen_face"):
+        assert f"| `{value}` |" in table
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names: dict[str, object] = {"image": np.asarray(Image.open("face.jpg"))}
+    exec(code, names)
+    assert len(names["boxes"]) == len(names["vectors"]) == len(names["whole"]) == 1
+    (_, example), *_ = re.findall(r"```sh\n(# onnxrt.*?)\n(export.*?)```", section, re.DOTALL)
+    show = "from facemake import Config; print(Config.from_env())"
+    assert "'rec_input_w': '112'" in in_a_shell(example, desk, show)

@@ -168,7 +168,7 @@ class ArcFace:
 def _normalises(path: Path) -> bool:
     """Whether a network's first nodes are a subtraction and a product, by name, as MXNet's are."""
     names: list[str] = []
-    for field, value in _fields(memoryview(np.memmap(path, np.uint8, "r"))):
+    for field, value in _fields(np.memmap(path, np.uint8, "r").data):
         if field == _GRAPH:
             for inner, node in _fields(value):
                 if inner == _NODE and len(names) < _FIRST_NODES:
