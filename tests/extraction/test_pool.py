@@ -99,6 +99,36 @@ def test_a_limit_of_the_cgroup_counts(tmp_path: Path, monkeypatch: pytest.Monkey
     assert memory.available() == 0
 
 
+@pytest.mark.parametrize(
+    ("own", "group", "names"),
+    [
+        ("0::/job/step\n", "job", ("memory.max", "memory.current", "inactive_file")),
+        (
+            "9:cpu,cpuacct:/\n4:memory:/slurm/job\n0::/\n",
+            "memory/slurm",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+    ],
+)
+def test_the_files_of_both_versions_of_cgroups_are_read(
+    own: str,
+    group: str,
+    names: tuple[str, str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A limit of a group above this process's own."""
+    (tmp_path / "own").write_text(own)
+    folder = tmp_path / "groups" / group
+    folder.mkdir(parents=True)
+    for name, value in zip(names[:2], (7_000_000, 4_000_000), strict=True):
+        (folder / name).write_text(f"{value}\n")
+    (folder / "memory.stat").write_text(f"cache 5\n{names[2]} 1000000\n")
+    monkeypatch.setattr(memory, "_OWN", tmp_path / "own")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "groups")
+    assert memory.available() == 4_000_000
+
+
 def test_cores_are_those_that_this_process_may_use():
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "

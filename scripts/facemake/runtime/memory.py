@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN = Path("/proc/self/cgroup")
 
 
 def peak(pid: int | str = "self") -> int:
@@ -35,31 +36,41 @@ def available() -> int:
 
 
 def _limits() -> list[tuple[int, int]]:
-    """Limit and use of the cgroup (version 2) that this process is in, and of those above it."""
+    """Limit and use of the cgroup that this process is in, and of those above it."""
     try:
-        entries = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
+        entries = _OWN.read_text(encoding="ascii").splitlines()
     except OSError:
         return []
     found = []
     for entry in entries:
-        number, _, name = entry.split(":", 2)
-        if number != "0":
+        number, controllers, name = entry.split(":", 2)
+        if number == "0":
+            top, files = _CGROUP, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):  # version 1
+            top = _CGROUP / "memory"
+            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
             continue
-        folder = _CGROUP / name.lstrip("/")
+        folder = top / name.lstrip("/")
         for one in (folder, *folder.parents):
-            if one != _CGROUP and _CGROUP not in one.parents:
+            if one != top and top not in one.parents:
                 break
-            try:
-                limit = (one / "memory.max").read_text(encoding="ascii").strip()
-                used = int((one / "memory.current").read_text(encoding="ascii"))
-                # pages of files that were read are given back when memory runs short
-                stat = (one / "memory.stat").read_text(encoding="ascii").split()
-            except (OSError, ValueError):
-                continue
-            if limit != "max":
-                cached = int(stat[stat.index("inactive_file") + 1])
-                found.append((int(limit), used - cached))
+            limit = _limit(one, *files)
+            if limit is not None:
+                found.append(limit)
     return found
+
+
+def _limit(group: Path, most: str, used: str, cached: str) -> tuple[int, int] | None:
+    """Limit and use of a cgroup, by the names of its files; None where it has no limit."""
+    try:
+        limit = int((group / most).read_text(encoding="ascii"))
+        now = int((group / used).read_text(encoding="ascii"))
+        # pages of files that were read are given back when memory runs short
+        stat = (group / "memory.stat").read_text(encoding="ascii").split()
+        return limit, now - int(stat[stat.index(cached) + 1])
+    except (OSError, ValueError):  # "max", too
+        return None
 
 
 def cores() -> int:

@@ -53,6 +53,18 @@ def test_it_is_the_same_again_and_in_any_company(detector, picture: Picture):
         assert alone.keypoints5.tobytes() == one.keypoints5.tobytes()
 
 
+def test_what_stands_beside_a_picture_of_the_same_size_moves_boxes_by_next_to_nothing(
+    detector, picture: Picture
+):
+    """As they stand together on a GPU."""
+    rgb = picture("multi_face.jpg")
+    (alone,) = detector([rgb])
+    together = detector([rgb[:, ::-1].copy(), rgb, np.zeros_like(rgb)])
+    assert [len(one.score) for one in together[1:]] == [len(alone.score), 0]
+    assert np.abs(alone.bbox - together[1].bbox).max() < 1e-2
+    assert np.abs(alone.keypoints5 - together[1].keypoints5).max() < 1e-2
+
+
 def test_weights_that_are_not_the_registered_ones_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
