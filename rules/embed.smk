@@ -16,7 +16,8 @@ rule embed:
         container("embed")
     threads: 1
     resources:
-        mem_mb=grows(1000),
+        # a ViT-B/16 takes a GB while its weights are loaded
+        mem_mb=grows(2000 if recipe("embed").get("backend") == "dinov3" else 1000),
         runtime=grows(120),
         gpu=gpus("embed"),
     params:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from conftest import ROOT
+from facemake import settings
 from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.backends.landmarks import LANDMARKERS
@@ -34,6 +35,11 @@ def test_every_embedder_has_its_line():
         assert (use, int(dim)) == (row.use, row.dim)
         assert devices == ("CPU, GPU" if "cuda" in row.devices else "CPU")
         assert (float(same_person) if same_person else None) == row.same_person
+
+
+def test_the_config_takes_every_embedder():
+    allowed = settings.schema()["properties"]["embed"]["properties"]["backend"]["enum"]
+    assert allowed == [*EMBEDDERS, "off"]
 
 
 def test_every_landmark_network_has_its_line():
