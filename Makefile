@@ -9,7 +9,7 @@ CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
     -c requirements/constraints.txt
 
-.PHONY: demo demo-3di demo-extract demo-embed slurm onnx facenet test test-containers test-slurm containers lint format bench lock clean help
+.PHONY: demo demo-3di demo-extract demo-embed demo-serve slurm onnx facenet serve protocol test test-containers test-slurm containers lint format bench lock clean help
 
 demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -51,6 +51,10 @@ demo-embed: .venv/default  ## Who looks like whom in the bundled sample, by iden
 	    resources/bundled/moving_portrait.mp4 --frames 3 --pack || test $$? -eq 2
 	@echo
 	@echo "README, \"Packs of lumen-face\", has the folders of a pack and where networks are got."
+
+demo-serve: .venv/serve  ## A service for embeddings, asked over loopback with the bundled portraits
+	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
+	$(BIN)/python -m facemake.embedserver.demo resources/bundled/portraits
 
 slurm: .venv/slurm  ## Let snakemake send jobs to a SLURM cluster (profiles/slurm)
 
@@ -120,6 +124,12 @@ resources/bundled/moving_portrait.mp4: .venv/default
 onnx: .venv/onnx  ## Let detectors scrfd, yolov8-face, ultralight, retinaface and landmarks pfld68 run
 facenet: .venv/facenet  ## Let detector mtcnn and embedders facenet, dinov3 run (installs PyTorch)
 
+serve: .venv/serve  ## Let `facemake serve` run, with gRPC
+
+.venv/serve: .venv/default requirements/serve.txt
+	$(LOCKED) -r requirements/serve.txt
+	@touch $@
+
 .venv/onnx: .venv/default requirements/onnx.txt
 	$(LOCKED) -r requirements/onnx.txt
 	@touch $@
@@ -129,10 +139,14 @@ facenet: .venv/facenet  ## Let detector mtcnn and embedders facenet, dinov3 run 
 	$(PIP) -r requirements/torch.txt
 	@touch $@
 
+protocol: .venv/dev  ## Write the code of gRPC again from embed.proto
+	$(BIN)/python -m grpc_tools.protoc -Iscripts --python_out=scripts --pyi_out=scripts \
+	    --grpc_python_out=scripts facemake/embedserver/protocol/embed.proto
+
 lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (needs uv)
 	$(LOCK) pyproject.toml --excludes requirements/not-needed.txt -o requirements/default.txt
 	$(LOCK) pyproject.toml --extra dev --extra 3di --extra onnx --extra retinaface \
-	    --extra serve --extra slurm --excludes requirements/not-needed.txt \
+	    --extra serve --extra grpc --extra slurm --excludes requirements/not-needed.txt \
 	    -c requirements/default.txt -o requirements/dev.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) --no-deps requirements/slurm.in -o requirements/slurm.txt
@@ -141,6 +155,8 @@ lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (
 	$(LOCK) --no-deps requirements/facenet.in -o requirements/facenet.txt
 	$(LOCK) pyproject.toml --extra onnx --extra retinaface --excludes requirements/not-needed.txt \
 	    -c requirements/default.txt -o requirements/onnx.txt
+	$(LOCK) pyproject.toml --extra serve --extra grpc --excludes requirements/not-needed.txt \
+	    -c requirements/default.txt -c requirements/dev.txt -o requirements/serve.txt
 	$(LOCK) requirements/stacks/retinaface-gpu.in --excludes requirements/not-needed.txt \
 	    --excludes requirements/not-needed-gpu.txt \
 	    -c requirements/default.txt -c requirements/dev.txt -o requirements/stacks/retinaface-gpu.txt

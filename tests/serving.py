@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -159,3 +163,27 @@ def serving(what: Settings, port: int = 0) -> Iterator[Served]:
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def running(*arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The command; where it listens, and its process."""
+    command = [sys.executable, "-m", "facemake", "serve", "--port", "0", *arguments]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
+        # a shell starts what runs in the background with it ignored, and that is inherited
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = []  # libraries speak first
+            while not (found := re.search(r"listens on (https?://\S+)", "".join(said))):
+                said.append(process.stdout.readline())
+                assert said[-1], said
+            yield found[1] + "/", process
+        finally:
+            process.kill()

@@ -5,45 +5,20 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
 
-from facemake.cli import main, serve
+from facemake.cli import main, serve, serving
 from facemake.server.settings import Settings
-from serving import ANNA, VIDEO, sha256
+from serving import ANNA, VIDEO, running, sha256
 from standin3di import build
-
-
-@contextmanager
-def running(*arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The command; where it listens, and its process."""
-    command = [sys.executable, "-m", "facemake", "serve", "--port", "0", *arguments]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **environment},
-        # a shell starts what runs in the background with it ignored, and that is inherited
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            found = re.search(r"listens on (https?://\S+)", line)
-            assert found, line + process.stdout.read()
-            yield found[1] + "/", process
-        finally:
-            process.kill()
 
 
 @pytest.fixture(autouse=True)
@@ -277,7 +252,7 @@ def test_a_new_token_is_a_line_of_a_token_file(tmp_path: Path, capsys: pytest.Ca
 def test_without_the_extra_it_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
-    monkeypatch.setattr(serve, "find_spec", lambda name: None if name == "fastapi" else 1)
+    monkeypatch.setattr(serving, "find_spec", lambda name: None if name == "fastapi" else 1)
     assert main(["serve", "--folder", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "needs FastAPI: in facemake's own folder, pip install -e '.[serve]'" in said
@@ -286,7 +261,8 @@ def test_without_the_extra_it_is_named(
 def test_the_command_line_and_the_client_do_without_the_extra():
     code = (
         "import sys\n"
-        "for name in ('fastapi', 'uvicorn', 'starlette', 'python_multipart', 'pydantic'):\n"
+        "for name in ('fastapi', 'uvicorn', 'starlette', 'python_multipart', 'pydantic', 'grpc',\n"
+        "             'prometheus_client'):\n"
         "    sys.modules[name] = None\n"
         "import facemake.cli, facemake.server.client, facemake.server.worker\n"
         "import facemake.server.jobs\n"

@@ -10,6 +10,7 @@ white.
 from __future__ import annotations
 
 import errno
+import io
 import struct
 import warnings
 import zlib
@@ -100,14 +101,20 @@ def read_picture(path: Path) -> tuple[Pixels, Orientation, str]:
         MediaError: `unreadable` or `no_permission`, with the reason.
         OSError: the disk or the network fails.
     """
-    with warnings.catch_warnings():
-        # Damaged EXIF data, and large pictures: they are welcome up to Pillow's refusal, at 179
-        # million pixels.
-        warnings.simplefilter("ignore")
-        with _opened(path) as image:
-            orientation = _orientation(image)
-            pixels = orientation.apply(_rgb(image, path))
-            return pixels, orientation, (image.format or "").lower()
+    return _read(path, path.name)
+
+
+def decode_picture(data: bytes, name: str) -> Pixels:
+    """Upright RGB pixels (H, W, 3) uint8 of a picture's file in memory.
+
+    Args:
+        data: the whole file.
+        name: what a reason calls it.
+
+    Raises:
+        MediaError: `unreadable`, with the reason.
+    """
+    return _read(data, name)[0]
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -119,20 +126,43 @@ def picture_size(path: Path) -> tuple[int, int]:
         MediaError: `unreadable` or `no_permission`, with the reason.
         OSError: the disk or the network fails.
     """
+    return _size(path, path.name)
+
+
+def encoded_size(data: bytes, name: str) -> tuple[int, int]:
+    """The same of a picture's file in memory; see `decode_picture`."""
+    return _size(data, name)
+
+
+def _read(source: Path | bytes, name: str) -> tuple[Pixels, Orientation, str]:
+    with warnings.catch_warnings():
+        # Damaged EXIF data, and large pictures: they are welcome up to Pillow's refusal, at 179
+        # million pixels.
+        warnings.simplefilter("ignore")
+        with _opened(source, name) as image:
+            orientation = _orientation(image)
+            pixels = orientation.apply(_rgb(image, name))
+            return pixels, orientation, (image.format or "").lower()
+
+
+def _size(source: Path | bytes, name: str) -> tuple[int, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with _opened(path, whole=False) as image:
+        with _opened(source, name, whole=False) as image:
             width, height = image.size
             # Pillow gives the upright size of a TIFF file, and of no other
             turned = image.format != "TIFF" and _orientation(image).transpose
             return (height, width) if turned else (width, height)
 
 
-def _opened(path: Path, *, whole: bool = True) -> Image.Image:
+def _opened(source: Path | bytes, name: str, *, whole: bool = True) -> Image.Image:
     """A picture, decoded if the `whole` is wanted, every error of its data put into words."""
+    start = b""
     try:
-        start = head(path)
-        image = Image.open(path, formats=FORMATS)
+        start = head(source) if isinstance(source, Path) else source[:64]
+        image = Image.open(
+            source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS
+        )
         try:
             if whole:
                 image.load()
@@ -141,29 +171,29 @@ def _opened(path: Path, *, whole: bool = True) -> Image.Image:
             raise
         return image
     except FileNotFoundError as error:
-        raise _unreadable(f"{path.name} is a link to nothing") from error
+        raise _unreadable(f"{name} is a link to nothing") from error
     except UnidentifiedImageError as error:
-        raise _unreadable(_unidentified(path, start)) from error
+        raise _unreadable(_unidentified(name, start)) from error
     except Image.DecompressionBombError as error:
-        raise _unreadable(f"{path.name} is refused: {error}") from error
+        raise _unreadable(f"{name} is refused: {error}") from error
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):  # the system speaks, and not of the picture
             raise
-        raise _unreadable(f"{path.name} is damaged or cut short: {error}") from error
+        raise _unreadable(f"{name} is damaged or cut short: {error}") from error
     except _DAMAGE as error:
-        raise _unreadable(f"{path.name} is damaged: {error}") from error
+        raise _unreadable(f"{name} is damaged: {error}") from error
 
 
 def _unreadable(reason: str) -> MediaError:
     return MediaError(SampleStatus.UNREADABLE, reason)
 
 
-def _unidentified(path: Path, start: bytes) -> str:
+def _unidentified(name: str, start: bytes) -> str:
     if not start:
-        return f"{path.name} is empty (0 bytes): copy it again from where it came"
+        return f"{name} is empty (0 bytes): copy it again from where it came"
     if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
-        return f"{path.name} is a HEIC picture, which is not read: export it as JPEG or PNG"
-    return f"{path.name} is not a picture, whatever its name says, or its beginning is damaged"
+        return f"{name} is a HEIC picture, which is not read: export it as JPEG or PNG"
+    return f"{name} is not a picture, whatever its name says, or its beginning is damaged"
 
 
 def _orientation(image: Image.Image) -> Orientation:
@@ -174,7 +204,7 @@ def _orientation(image: Image.Image) -> Orientation:
         return Orientation()
 
 
-def _rgb(image: Image.Image, path: Path) -> Pixels:
+def _rgb(image: Image.Image, name: str) -> Pixels:
     """The picture as it is stored, (H, W, 3) uint8."""
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
@@ -184,7 +214,7 @@ def _rgb(image: Image.Image, path: Path) -> Pixels:
         return np.repeat(grey[:, :, None], 3, axis=2)
     if mode in ("I", "F"):
         raise _unreadable(
-            f"{path.name} is a 32-bit picture, which does not say what value is white: save it "
+            f"{name} is a 32-bit picture, which does not say what value is white: save it "
             "with 8 or 16 bit"
         )
     if image.has_transparency_data:

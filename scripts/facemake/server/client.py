@@ -31,7 +31,7 @@ from facemake.server import wire
 from facemake.server.address import token_of, url_of
 from facemake.server.options import as_of_old, for_wire
 from facemake.server.remote_error import RemoteError, RemoteStatusError
-from facemake.server.sending import PIECE, Bearer, Form, KeptAlive
+from facemake.server.sending import PIECE, Bearer, Form, KeptAlive, refusal
 from facemake.server.settings import is_loopback
 from facemake.server.wire import BASE, CAMERA_SUFFIXES, SUFFIXES
 from facemake.zips import ZipError, read_zip
@@ -415,16 +415,7 @@ class RemoteSession:
             to = answer.headers.get("Location", "")
             return RemoteError(f"{where} sends requests on to {to}: name that server instead")
         text = _body(answer, 65_536).decode("utf-8", "replace")
-        try:
-            said = str(json.loads(text)["detail"])
-        except (ValueError, KeyError, TypeError):
-            said = text.strip()[:500] or answer.reason
-        if status == HTTPStatus.UNAUTHORIZED:
-            cure = "give another one" if self._token else "give server={..., 'token': ...}"
-            said = f"{said}: {cure} (whoever runs the server has a list of them)"
-        retry = answer.headers.get("Retry-After", "")
-        after = float(retry) if retry.isdecimal() else None
-        return RemoteStatusError(f"{where} refused (HTTP {status}): {said}", status, after)
+        return refusal(where, answer, text, self._token is not None)
 
     def _away(self, error: requests.RequestException) -> str:
         if isinstance(error, requests.exceptions.SSLError):

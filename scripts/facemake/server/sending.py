@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import requests
 from requests.auth import AuthBase
+
+from facemake.server.remote_error import RemoteStatusError
 
 PIECE = 1 << 20
 """Bytes that are read or written at once."""
@@ -75,3 +79,25 @@ class KeptAlive(requests.adapters.HTTPAdapter):
                 more.append((socket.IPPROTO_TCP, number, value))
         kwargs["socket_options"] = [*HTTPConnection.default_socket_options, *more]
         super().init_poolmanager(*args, **kwargs)
+
+
+def refusal(url: str, answer: requests.Response, text: str, token: bool) -> RemoteStatusError:
+    """What a server's answer of an error says.
+
+    Args:
+        url: the server's.
+        answer: whose status and headers are looked at.
+        text: its body.
+        token: whether we gave one.
+    """
+    status = answer.status_code
+    try:
+        said = str(json.loads(text)["detail"])
+    except (ValueError, KeyError, TypeError):
+        said = text.strip()[:500] or answer.reason
+    if status == HTTPStatus.UNAUTHORIZED:
+        cure = "give another one" if token else "give server={..., 'token': ...}"
+        said = f"{said}: {cure} (whoever runs the server has a list of them)"
+    retry = answer.headers.get("Retry-After", "")
+    after = float(retry) if retry.isdecimal() else None
+    return RemoteStatusError(f"{url} refused (HTTP {status}): {said}", status, after)

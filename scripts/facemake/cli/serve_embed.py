@@ -1,0 +1,201 @@
+"""facemake serve --embed: faces of pictures and their identity vectors, over HTTP and gRPC."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facemake.backends.detect import DETECTORS
+from facemake.backends.embed import EMBEDDERS
+from facemake.cli.serving import (
+    access,
+    count,
+    listen,
+    log,
+    need,
+    port,
+    say,
+    seconds,
+    shown,
+    size,
+    warn_of_plain,
+)
+from facemake.embedserver.settings import Limits, Settings
+from facemake.errors import FacemakeError
+from facemake.models import use_models_dir
+from facemake.runtime.gpu import lease
+from facemake.version import __version__
+
+if TYPE_CHECKING:
+    from facemake.embedserver.app import Beside
+    from facemake.embedserver.service import Service
+
+_PACKAGES = {
+    "fastapi": "FastAPI",
+    "uvicorn": "uvicorn",
+    "python_multipart": "python-multipart",
+    "prometheus_client": "prometheus-client",
+}
+_GRPC_PACKAGES = {"grpc": "grpcio", "grpc_health": "grpcio-health-checking"}
+_LIMITS = (
+    ("max-picture", size, "picture_bytes", "bytes of a picture's file"),
+    ("max-pixels", count, "picture_pixels", "pixels of a picture"),
+    ("max-request", size, "request_bytes", "bytes of a request"),
+    ("max-pictures", count, "pictures", "pictures of a request"),
+    ("max-faces", count, "faces", "faces of a picture"),
+    ("max-waiting", count, "queue", "pictures that may wait"),
+    ("max-memory", size, "memory_bytes", "bytes of pictures, as sent and decoded"),
+    ("wait-time", seconds, "wait_seconds", "that a picture may wait for its turn"),
+    ("batch-time", seconds, "batch_seconds", "that the first of a batch waits for others"),
+    ("decoders", count, "decoders", "threads that decode pictures"),
+)
+OPTIONS = (
+    *("detector", "embedder", "device", "model", "detector_model", "models_dir", "threads"),
+    *("grpc_port", "batch", *(name.replace("-", "_") for name, *_ in _LIMITS)),
+)
+"""Names of what is added."""
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add what --embed obeys."""
+    limits = Limits()
+    group = parser.add_argument_group("with --embed: POST /v1/detect, /v1/embed, /v1/compare")
+    add = group.add_argument
+    add("--detector", choices=list(DETECTORS), default="mediapipe", metavar="NAME",
+        help=f"(mediapipe): {', '.join(DETECTORS)}")  # fmt: skip
+    add("--embedder", choices=list(EMBEDDERS), default="dlib", metavar="NAME",
+        help=f"(dlib): {', '.join(EMBEDDERS)}")  # fmt: skip
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="(cpu)")
+    add("--model", metavar="FILE", help="a model file of your own for the embedder")
+    add("--detector-model", metavar="FILE", help="the same for the detector")
+    add("--models-dir", metavar="DIR", help="a folder to look through for models before others")
+    add("--threads", type=count, metavar="N", help="of an ONNX network on a CPU (1)")
+    add("--grpc-port", type=port, metavar="PORT", help="gRPC as well; 0: a free one; extra `grpc`")
+    add("--batch", type=count, metavar="N", help="pictures at once (as many as the models want)")
+    for name, kind, field, what in _LIMITS:
+        default: Any = getattr(limits, field)
+        add(f"--{name}", type=kind, default=default, help=f"{what} ({shown(kind, default)})")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve.
+
+    Raises:
+        FacemakeError: a package, a model or a device is missing, it cannot listen, or a limit
+            leaves no room for another.
+    """
+    need(_PACKAGES, "facemake serve --embed", "serve")
+    if options.grpc_port is not None:
+        need(_GRPC_PACKAGES, "--grpc-port", "grpc")
+    settings = settings_of(options)
+    settings.check()
+    if options.threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    use_models_dir(options.models_dir)
+    with lease(int(options.device == "cuda")):
+        return _run(options, settings)
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """What the command line says.
+
+    Raises:
+        FacemakeError: see `facemake.cli.serving.access`.
+    """
+    tokens, hosts = access(options)
+    limits = {field: getattr(options, name.replace("-", "_")) for name, _, field, _ in _LIMITS}
+    return Settings(tokens=tokens, hosts=hosts, limits=Limits(**limits, batch=options.batch or 0))
+
+
+def _own(value: str | None) -> str | None:
+    """The name of a file of the user's; its folder is looked through."""
+    if value is None:
+        return None
+    path = Path(value).expanduser()
+    if path.parent != Path():
+        if not path.is_file():
+            raise FacemakeError(f"there is no file {value}")
+        use_models_dir(path.parent)
+    return path.name
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    import uvicorn
+
+    from facemake.embedserver.app import create_app
+    from facemake.embedserver.choice import Choice
+    from facemake.embedserver.service import Service
+    from facemake.server.http import configured
+
+    os.umask(0o077)
+    log()
+    choice = Choice(
+        options.detector,
+        options.embedder,
+        options.device,
+        _own(options.detector_model),
+        _own(options.model),
+    )
+    service = Service(settings, choice.make, choice.about())
+    listening = listen(options.host, options.port)
+    limits = settings.limits
+    try:
+        app = create_app(service, _beside(service, options))
+        config = configured(
+            app,
+            limits.queue,
+            options.certificate,
+            options.key,
+            seconds_to_stop=round(limits.wait_seconds) + 5,
+        )
+    except OSError as error:
+        raise FacemakeError(f"the certificate or its key cannot be read: {error}") from None
+    service.start()
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            service.stopping = True  # nothing more is taken; what waits is answered
+            super().handle_exit(sig, frame)
+
+    say(listening, options, settings.tokens, f"facemake {__version__}")
+    about = service.about
+    print(f"detector {about['detector']}, embedder {about['embedder']}; nothing sent is kept")
+    sys.stdout.flush()
+    warn_of_plain(options, "pictures")
+    try:
+        Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        service.stop()
+    return 0
+
+
+def _beside(service: Service, options: argparse.Namespace) -> Beside | None:
+    """GRPC on the same address, with the same certificate.
+
+    Raises:
+        FacemakeError: it cannot listen there.
+    """
+    if options.grpc_port is None:
+        return None
+    import grpc
+
+    from facemake.embedserver import rpc
+
+    if options.grpc_port:
+        listen(options.host, options.grpc_port).close()
+    credentials = None
+    if options.certificate is not None:
+        pair = (options.key.read_bytes(), options.certificate.read_bytes())
+        credentials = grpc.ssl_server_credentials([pair])
+    host = options.host.strip("[]")
+    place = f"[{host}]" if ":" in host else host
+
+    def told(number: int) -> None:
+        print(f"gRPC on {place}:{number}", flush=True)
+
+    return lambda: rpc.serving(service, f"{place}:{options.grpc_port}", credentials, told)

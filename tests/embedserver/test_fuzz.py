@@ -1,0 +1,77 @@
+"""The server of embeddings against what its own description lets a machine think of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from embedserving import EmbedServed, embed_serving, portrait, settings
+from facemake.embedserver.app import create_app
+from facemake.embedserver.choice import Choice
+from facemake.embedserver.service import Service
+from serving import ANNA
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+BOUNDED = hypothesis_settings(
+    max_examples=25,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def server(bundled) -> Iterator[EmbedServed]:
+    with embed_serving(settings(tokens=True)) as served:
+        yield served
+        # whatever was sent, it works
+        assert served.post("/v1/embed", portrait(), token=ANNA).status_code == 200
+        assert served.service.queue.length() == served.service.memory.total() == 0
+
+
+DESCRIBED = schemathesis.openapi.from_dict(
+    create_app(Service(settings(tokens=True), Choice().make, {})).openapi()
+)
+
+
+@DESCRIBED.parametrize()
+@BOUNDED
+def test_as_described(case: schemathesis.Case, server: EmbedServed):
+    headers = {"Authorization": f"Bearer {ANNA}"}
+    case.call_and_validate(base_url=server.url, headers=headers, checks=CHECKS, timeout=20)
+
+
+@DESCRIBED.parametrize()
+@hypothesis_settings(parent=BOUNDED, max_examples=3)
+def test_nothing_works_without_a_token(case: schemathesis.Case, server: EmbedServed):
+    if case.operation.path == "/health":
+        return
+    answer = case.call(base_url=server.url, headers={"Authorization": "Bearer x"})
+    assert answer.status_code in (400, 401)
+
+
+def test_answers_are_as_described(server: EmbedServed):
+    """Answers with faces in them, which a machine does not think of."""
+    for path in ("/v1/detect", "/v1/embed", "/v1/compare"):
+        answer = server.post(path, portrait(), portrait(), token=ANNA)
+        assert answer.status_code == 200
+        DESCRIBED[path]["POST"].validate_response(answer)
+    for query in ("vectors=base64", "faces=1"):
+        answer = server.post(f"/v1/embed?{query}", portrait(), token=ANNA)
+        DESCRIBED["/v1/embed"]["POST"].validate_response(answer)
