@@ -60,6 +60,17 @@ def test_a_file_of_the_users_counts_by_its_name_and_is_pinned(
         models.model("../mine.onnx")
 
 
+def test_a_pin_may_be_in_capitals_and_must_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FACEMAKE_MODELS", str(tmp_path))
+    (tmp_path / "mine.onnx").write_bytes(b"weights")
+    pin = tmp_path / "mine.onnx.sha256"
+    pin.write_text(hashlib.sha256(b"weights").hexdigest().upper())
+    assert model_path("mine.onnx") == tmp_path / "mine.onnx"
+    pin.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ModelError, match=r"mine\.onnx\.sha256, which pins .* cannot be read"):
+        model_path("mine.onnx")
+
+
 def test_a_model_of_which_no_hash_is_registered_says_where_it_is_got_and_is_pinned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -57,7 +57,13 @@ def verify_pin(path: Path, where: Path | None = None) -> str:
                 f"the SHA-256 of {path} cannot be pinned in {where} ({error}): run `sha256sum "
                 f"{path.name} > {where.name}` there as somebody who may write"
             ) from None
-    pinned = where.read_text(encoding="utf-8").split()
+    try:
+        pinned = where.read_text(encoding="utf-8").lower().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{where}, which pins the SHA-256 of {path.name}, cannot be read ({error}): mend it, "
+            "or delete it if the file is what it should be"
+        ) from None
     stat = path.stat()
     found = _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
     if pinned[:1] != [found]:
