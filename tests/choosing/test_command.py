@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from facemake.cli import main
+from facemake.provenance import LIBRARY
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -73,3 +77,19 @@ def test_mistakes_are_words(
     monkeypatch.chdir(tmp_path)
     assert main(["compare-detectors", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_libraries_do_not_talk_to_the_terminal(bundled: Path, tmp_path: Path):
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    paths = [str(bundled / "moving_portrait.mp4"), str(tmp_path / "broken.jpg")]
+    options = ["--detectors", "mediapipe,yunet", "--frames", "2", "--output", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "facemake", "compare-detectors", *paths, *options],
+        env={**os.environ, "PYTHONPATH": str(LIBRARY.parent), "FACEMAKE_MODELS": ""},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("broken.jpg") and "recall" in done.stdout

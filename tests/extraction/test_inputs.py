@@ -11,6 +11,7 @@ import pytest
 
 from facemake.errors import FacemakeError
 from facemake.extraction.inputs import Input, listed, named
+from facemake.extraction.journal import NAME
 
 
 def crops(*names: str, faces: int = 3) -> dict[str, list[str]]:
@@ -96,6 +97,17 @@ def test_folders_paths_given_twice_and_hidden_files(tmp_path: Path):
     assert found.root == data and found.repeated == 2
     # one folder alone is the common folder itself, whatever is in it
     assert listed([data / "train"], tmp_path / "out", "jpg").inputs[0].name == "x.jpg"
+
+
+def test_crops_of_another_extraction_are_no_inputs_unless_they_are_named(tmp_path: Path):
+    data, crops = tmp_path / "data", tmp_path / "data" / "faces"
+    (crops / "train").mkdir(parents=True)
+    for path in (data / "x.jpg", crops / "x.jpg", crops / "train" / "y.jpg", crops / NAME):
+        path.write_bytes(b"")
+    found = listed([data], tmp_path / "out", "jpg")
+    assert [one.name for one in found.inputs] == ["x.jpg"] and found.crops == (crops,)
+    named = listed([data, crops], tmp_path / "out", "jpg")
+    assert [one.name for one in named.inputs] == ["faces/train/y.jpg", "faces/x.jpg", "x.jpg"]
 
 
 def test_a_link_is_an_input_where_it_stands(tmp_path: Path):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import sys
+import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TextIO
 
 from facemake.backends.detect import DETECTORS
 from facemake.choosing.consensus import AGREEING, Standing, standings
@@ -19,6 +20,8 @@ from facemake.choosing.sheet import contact_sheet
 from facemake.errors import FacemakeError
 from facemake.models import registry, use_models_dir
 from facemake.runtime.atomic import replacing, write_text
+from facemake.runtime.job import THREAD_VARIABLES
+from facemake.runtime.quiet import quiet_libraries
 
 _SLOW = "dlib-cnn"
 _NAMES = [name for name, row in DETECTORS.items() if row.stack != "threedi"]
@@ -74,7 +77,17 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
         )
     use_models_dir(options.models_dir)
     paths = recordings(options.paths)
-    result = compare(_pictures(paths, options.frames), options.detectors, options.device, _seen)
+    for name in THREAD_VARIABLES:  # torch has as many threads as there are cores
+        os.environ[name] = "1"
+    with quiet_libraries() as terminal:
+        result = compare(
+            _pictures(paths, options.frames, terminal),
+            options.detectors,
+            options.device,
+            partial(_seen, terminal),
+        )
+        if terminal.isatty():
+            print(file=terminal)
     if not result.pictures:
         raise FacemakeError("none of the recordings could be read: the lines above say why")
     judged = standings([picture.faces for picture in result.pictures], result.detectors)
@@ -88,16 +101,16 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
-def _pictures(paths: Sequence[Path], count: int) -> Iterator[Looked]:
+def _pictures(paths: Sequence[Path], count: int, terminal: TextIO) -> Iterator[Looked]:
     for path in paths:
-        yield from frames_of(path, count, lambda words: print(words, file=sys.stderr))
+        yield from frames_of(path, count, lambda words: print(words, file=terminal))
 
 
-def _seen(count: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{count} pictures", end="", file=sys.stderr, flush=True)
+def _seen(terminal: TextIO, count: int) -> None:
+    if terminal.isatty():
+        print(f"\r{count} pictures", end="", file=terminal, flush=True)
     elif count % 100 == 0:
-        print(f"{count} pictures", file=sys.stderr)
+        print(f"{count} pictures", file=terminal)
 
 
 def _figures(result: Comparison, judged: dict[str, Standing]) -> list[dict[str, Any]]:
@@ -145,8 +158,6 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _words(result: Comparison, judged: dict[str, Standing]) -> str:
-    if sys.stderr.isatty():
-        print(file=sys.stderr)
     lines = [f"{'detector':16} {'recall':>16} {'alone':>6} {'ms':>8}  use"]
     for name in sorted(judged, key=lambda n: (-judged[n].found, n)):
         one = judged[name]
@@ -155,8 +166,10 @@ def _words(result: Comparison, judged: dict[str, Standing]) -> str:
         use = DETECTORS[name].use
         lines.append(f"{name:16} {recall:>16} {one.alone:6} {milliseconds:8.1f}  {use}")
     lines.append("")
+    others = min(AGREEING, len(judged) - 1)
+    agreed = "1 other sees" if others == 1 else f"{others} others agree on"
     lines.append(
-        f"recall: of the faces that {min(AGREEING, len(judged) - 1)} others agree on, in "
+        f"recall: of the faces that {agreed}, in "
         f"{len(result.pictures)} pictures; alone: detections that no other confirms; ms: median of "
         "a picture, decoding apart, of CPU time (on a GPU: as a clock has it)"
     )

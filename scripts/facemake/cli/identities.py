@@ -6,11 +6,8 @@ import argparse
 import csv
 import io
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +15,7 @@ from facemake.errors import FacemakeError
 from facemake.hashes import private_folder
 from facemake.models import use_models_dir
 from facemake.runtime.atomic import replacing
+from facemake.runtime.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from facemake.people.looks import Looks, Maker, ShardTables
@@ -220,7 +218,7 @@ def _search(options: argparse.Namespace, rest: list[str]) -> int:
         _say_if_stale(index.changed(_shards(options.results)), folder)
     maker = index.maker
     threshold = maker.same_person if options.threshold is None else options.threshold
-    with _quiet_libraries(), recognizer_of(maker, options.detector) as recognizer:
+    with quiet_libraries(), recognizer_of(maker, options.detector) as recognizer:
         asked = reference(options.pictures, options.face, recognizer, maker.flip)
     found = index.search(asked.vector, options.top)
     rows = [
@@ -254,26 +252,6 @@ def _search(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 _FOUND = ("sample", "track", "frame", "faces", "quality", "subject", "split")
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keep what libraries in C++ say by themselves from the terminal, unless something breaks."""
-    sys.stderr.flush()
-    before = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        except FacemakeError:
-            raise
-        except BaseException:
-            said.seek(0)
-            os.write(before, said.read())
-            raise
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
 
 
 def _same(similarity: float, threshold: float | None) -> str:

@@ -22,6 +22,7 @@ from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from facemake.errors import FacemakeError
+from facemake.extraction.journal import NAME
 from facemake.media import Kind, MediaError, classify, natural_key
 from facemake.media.files import PICTURE_SUFFIXES, begins_as_video, head
 
@@ -81,11 +82,13 @@ class Listed:
         root: the folder that all of them are below.
         inputs: by name in natural order, each once.
         repeated: how many were named more than once.
+        crops: folders of crops of other extractions, which are passed over.
     """
 
     root: Path
     inputs: list[Input]
     repeated: int
+    crops: tuple[Path, ...] = ()
 
 
 def listed(paths: Iterable[str | Path], out: Path, kind: str) -> Listed:
@@ -93,7 +96,7 @@ def listed(paths: Iterable[str | Path], out: Path, kind: str) -> Listed:
 
     Args:
         paths: pictures, videos, and folders, of which all pictures and videos count, at any depth,
-            but for hidden ones.
+            but for hidden ones and folders with crops of another extraction.
         out: the output folder.
         kind: suffix of crops.
 
@@ -114,11 +117,12 @@ def listed(paths: Iterable[str | Path], out: Path, kind: str) -> Listed:
         )
     files: dict[Path, None] = {}
     roots: set[Path] = set()
+    crops: dict[Path, None] = {}
     named_in_all = 0
     for path in given:
         if path.is_dir():
             roots.add(path)
-            found: Iterable[Path] = _inside(path, target)
+            found: Iterable[Path] = _inside(path, target, crops)
         else:
             roots.add(path.parent)
             found = [path]
@@ -135,7 +139,7 @@ def listed(paths: Iterable[str | Path], out: Path, kind: str) -> Listed:
         Input(path, path.relative_to(root).as_posix(), _is_video(path))
         for path in sorted(files, key=lambda path: _order(path.relative_to(root).as_posix()))
     ]
-    return Listed(root, named(inputs, kind), named_in_all - len(files))
+    return Listed(root, named(inputs, kind), named_in_all - len(files), tuple(sorted(crops)))
 
 
 def _absolute(path: Path) -> Path:
@@ -161,7 +165,9 @@ def _some(paths: Sequence[Path]) -> str:
     return f"{text} (and {len(paths) - 3} more)" if len(paths) > 3 else text
 
 
-def _inside(folder: Path, out: Path) -> Iterator[Path]:
+def _inside(folder: Path, out: Path, crops: dict[Path, None]) -> Iterator[Path]:
+    """Pictures and videos at any depth; what other extractions wrote is noted in `crops`."""
+
     def refused(error: OSError) -> None:
         raise FacemakeError(f"{error.filename} cannot be looked into: {error.strerror}")
 
@@ -172,6 +178,10 @@ def _inside(folder: Path, out: Path) -> Iterator[Path]:
             if not name.startswith(".") and os.path.realpath(Path(parent, name)) != str(out)
         )
         if os.path.realpath(parent) == str(out):
+            folders.clear()
+            continue
+        if NAME in names and Path(parent) != folder:
+            crops[Path(parent)] = None
             folders.clear()
             continue
         for name in sorted(names):

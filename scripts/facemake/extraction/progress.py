@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from facemake.status import CropStatus, SampleStatus
 
 if TYPE_CHECKING:
+    from facemake.extraction.inputs import Listed
     from facemake.extraction.run import Extraction
 
 Say = Callable[[str], None]
@@ -114,7 +115,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def said_at_the_end(result: Extraction, repeated: int) -> list[str]:
+def said_at_the_end(result: Extraction, inputs: Listed) -> list[str]:
     """What a person wants to know, failures by name."""
     lines = [f"{result.crops} crops of {result.inputs} inputs; the table: {result.table}"]
     words = {
@@ -127,8 +128,10 @@ def said_at_the_end(result: Extraction, repeated: int) -> list[str]:
     for status, what in words.items():
         if result.statuses.get(status):
             lines.append(f"  {result.statuses[status]} {what} ({status})")
-    if repeated:
-        lines.append(f"  {repeated} paths were given more than once; each counts once")
+    if inputs.repeated:
+        lines.append(f"  {inputs.repeated} paths were given more than once; each counts once")
+    for folder in inputs.crops:
+        lines.append(f"  passed over, as crops of another extraction (name it if wanted): {folder}")
     if result.failed:
         lines.append(f"  {len(result.failed)} inputs could not be read, or not whole:")
         lines += [f"    {name}: {why}" for name, why in list(result.failed.items())[:_NAMED]]

@@ -206,7 +206,7 @@ def extract_faces(
         workers=pool.count if pool else 0,
         peak_memory=pool.peak if pool else 0,
     )
-    shown.end(said_at_the_end(result, inputs.repeated))
+    shown.end(said_at_the_end(result, inputs))
     return result
 
 
