@@ -230,10 +230,10 @@ def test_a_private_pack_is_asked_for_with_the_users_login(
 
     asked: list[object] = []
 
-    def hf_hub_download(repo_id: str, filename: str, *, revision: str, cache_dir: str) -> str:
+    def hf_hub_download(repo_id: str, filename: str, *, revision: str, local_dir: str) -> str:
         asked.append((repo_id, filename, revision))
-        path = Path(cache_dir) / "recognition.onnx"
-        path.parent.mkdir(parents=True)
+        path = Path(local_dir) / filename
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(DATA)
         return str(path)
 
@@ -246,4 +246,5 @@ def test_a_private_pack_is_asked_for_with_the_users_login(
     stand_in = SimpleNamespace(hf_hub_download=hf_hub_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", stand_in)
     assert one.artifact(RECOGNITION).path.read_bytes() == DATA
+    assert one.artifact(RECOGNITION).path == one.found(RECOGNITION)
     assert asked == [("Lumilio-Photos/scrfd_10g_iresnet50", "onnxrt/fp16/recognition.onnx", "main")]

@@ -192,17 +192,20 @@ class Pack:
         """With the user's own login at Hugging Face."""
         said = f"{error.geturl()} says {error.code} {error.reason}"
         if find_spec("huggingface_hub") is None:
-            login = "a private pack needs `pip install huggingface_hub` and `hf auth login`"
+            login = "a private pack needs `pip install 'facemake[hub]'` and `hf auth login`"
             raise ModelError(self.missing(part, f"{said}; {login}"))
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before it is imported
         import huggingface_hub
 
         owner = urlsplit(self.config.repo_base).path.strip("/")
+        target = self._places(part)[-1]
+        inner = self.inner_path(part).partition("/")[2]
         try:
             path: Any = huggingface_hub.hf_hub_download(
                 f"{owner}/{self.config.model_name}",
-                self.inner_path(part).partition("/")[2],
+                inner,
                 revision=self._revision,
-                cache_dir=str(self.config.cache_dir / "hub"),
+                local_dir=str(target.parents[inner.count("/")]),  # it lies there as any other
             )
         except Exception as failed:  # its errors are those of three libraries
             raise ModelError(
