@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from facemake.backends.onnx_file import weights_elsewhere
 from facemake.errors import DeviceError, ModelError
 from facemake.models import model_path
 
@@ -48,7 +49,7 @@ class OnnxModel:
 
     Raises:
         DeviceError: `cuda` is asked for and not to be had.
-        ModelError: the file is no ONNX network with one input.
+        ModelError: the file is no ONNX network with one input, or its weights are in another file.
     """
 
     def __init__(
@@ -166,6 +167,11 @@ def _session(path: Path, options: Any, device: str) -> Any:
             )
         number = device.partition(":")[2] or "0"
         providers = [("CUDAExecutionProvider", {"device_id": number}), *providers]
+    if other := weights_elsewhere(path):
+        raise ModelError(
+            f"{path} has its weights in another file, {other}, which no hash covers: make one file "
+            f"of them by onnx.save(onnx.load('{path.name}'), 'NAME.onnx')"
+        )
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # its errors have no common class but this

@@ -213,9 +213,10 @@ def test_networks_of_another_kind_are_refused(by_onnx: Any, tmp_path: Path, shar
         (tmp_path / name).write_bytes((shared / "models" / name).read_bytes())
         with pytest.raises(ModelError, match=r"is no export of DINOv3's ViT-B/16: it takes"):
             EMBEDDERS["dinov3"].create(name, "cpu")
-    (tmp_path / "text.onnx").write_text("no network")
-    with pytest.raises(ModelError, match="cannot be loaded as an ONNX network"):
-        EMBEDDERS["dinov3"].create("text.onnx", "cpu")
+    for name, junk in {"text": b"no network", "none": b"", "ones": b"\xff" * 2_000_000}.items():
+        (tmp_path / f"{name}.onnx").write_bytes(junk)
+        with pytest.raises(ModelError, match="cannot be loaded as an ONNX network"):
+            EMBEDDERS["dinov3"].create(f"{name}.onnx", "cpu")
     with pytest.raises(ModelError, match=r"mine gives \(384,\) a face, and not 768 numbers"):
         dinov3.checked(np.zeros((1, 384), np.float32), "mine")
 
@@ -252,3 +253,18 @@ def test_the_hash_of_a_clone_is_that_of_its_python(tmp_path: Path):
     (moved / "dinov3" / "layer.py").rename(moved / "dinov3" / "other.py")
     assert clones.code_sha256(moved) not in (added, before)
     assert len(added) == len(hashlib.sha256().hexdigest())
+
+
+def test_weights_in_a_second_file_are_refused(by_onnx: Any, tmp_path: Path):
+    """As exporters write large networks: the hash of the first file says nothing of them."""
+    import onnx
+
+    made = onnx.load(tmp_path / "tiny.onnx")
+    onnx.save(made, tmp_path / "two.onnx", save_as_external_data=True, size_threshold=0)
+    assert len(list(tmp_path.iterdir())) > 3
+    with pytest.raises(
+        ModelError, match=r"two\.onnx has its weights in another file, [\w.-]+, whi"
+    ):
+        EMBEDDERS["dinov3"].create("two.onnx", "cpu")
+    onnx.save(onnx.load(tmp_path / "two.onnx"), tmp_path / "one.onnx")  # the cure
+    EMBEDDERS["dinov3"].create("one.onnx", "cpu")

@@ -18,7 +18,7 @@ from where the landmarks of FaceMesh put them, px of a chip of 112 (median, 95th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from facemake.backends.detect.boxes import network_input
 from facemake.backends.embed import Face, Pixels
 from facemake.backends.embed.vectors import unit
+from facemake.backends.onnx_file import GRAPH, NAME, NODE, fields, message
 from facemake.backends.onnx_model import OnnxModel
 from facemake.crops import SQUARE, Size, cut_affine, cut_arcface, in_size
 from facemake.errors import ModelError
@@ -168,49 +169,18 @@ class ArcFace:
 def _normalises(path: Path) -> bool:
     """Whether a network's first nodes are a subtraction and a product, by name, as MXNet's are."""
     names: list[str] = []
-    for field, value in _fields(np.memmap(path, np.uint8, "r").data):
-        if field == _GRAPH:
-            for inner, node in _fields(value):
-                if inner == _NODE and len(names) < _FIRST_NODES:
+    for field, value in fields(message(path)):
+        if field == GRAPH:
+            for inner, node in fields(value):
+                if inner == NODE and len(names) < _FIRST_NODES:
                     names += [
-                        bytes(v).decode(errors="replace") for f, v in _fields(node) if f == _NAME
+                        bytes(v).decode(errors="replace") for f, v in fields(node) if f == NAME
                     ]
                 if len(names) == _FIRST_NODES:
                     break
     return any(name.startswith(("Sub", "_minus")) for name in names) and any(
         name.startswith(("Mul", "_mul")) for name in names
     )
-
-
-_GRAPH, _NODE, _NAME = 7, 1, 3
-"""Fields of ONNX's ModelProto, GraphProto and NodeProto."""
-
-
-def _fields(view: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The fields of a Protocol Buffers message that have a length, with their numbers."""
-    at = 0
-    while at < len(view):
-        key, at = _varint(view, at)
-        field, kind = key >> 3, key & 7
-        if kind == 2:
-            length, at = _varint(view, at)
-            yield field, view[at : at + length]
-            at += length
-        elif kind == 0:
-            _, at = _varint(view, at)
-        else:
-            at += 8 if kind == 1 else 4
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    """A number, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = view[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
 
 
 def unit_or_refused(raw: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
