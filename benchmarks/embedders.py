@@ -5,9 +5,10 @@ nothing is checked, filled up or made of norm 1 (but where the network does it).
 one process, on a CPU with one thread. What it costs to cut a chip is printed beside it.
 
 Weights that cannot be had are random: what a network costs does not hang on them. `facenet` is then
-facenet-pytorch's network, `onnx` is not measured, and `dinov3` is a Vision Transformer of the size
-of ViT-B/16 (12 blocks of 768, 12 heads, patches of 16 px, 86 million weights) in a clone that is
-made for it, since its own code is its maker's; the real one has four tokens more than the 257 here.
+facenet-pytorch's network, `onnx` an IResNet-50 (`benchmarks/iresnet.py`), and `dinov3` a Vision
+Transformer of the size of ViT-B/16 (12 blocks of 768, 12 heads, patches of 16 px, 86 million
+weights) in a clone that is made for it, since its own code is its maker's; the real one has four
+tokens more than the 257 here.
 
 An embedder gets a loop by a row of `LOOPS`.
 """
@@ -157,10 +158,22 @@ def _model(name: str, registered: str, folder: Path) -> tuple[str, str]:
     try:
         model_path(registered)
     except FacemakeError:
+        if name == "onnx":
+            return _random_iresnet(folder), "IResNet-50 of random weights"
         if not name.startswith("facenet"):
             raise
         return _random_facenet(folder), "random weights"
     return registered, registered
+
+
+def _random_iresnet(folder: Path) -> str:
+    from benchmarks.iresnet import write_iresnet50
+
+    path = folder / "iresnet50-random.onnx"
+    if not path.is_file():
+        write_iresnet50(path)
+    _look_in(folder)
+    return path.name
 
 
 def _random_facenet(folder: Path) -> str:

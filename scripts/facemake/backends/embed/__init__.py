@@ -151,8 +151,8 @@ EMBEDDERS: dict[str, EmbedderBackend] = {
         gpu_stack="onnx-gpu",
         devices=("cpu", "cuda"),
         own_model=True,
-        use="insightface's ArcFace networks, or your own in ONNX; the surest, best on a GPU; "
-        "weights for non-commercial research",
+        use="insightface's ArcFace networks, or your own in ONNX: 512-d; weights for "
+        "non-commercial research",
         dim=512,
         chip="112 x 112 px or the network's own size, RGB as (x - 127.5) / 127.5, or 0-255 where "
         "the network's first layers do that; upright on ArcFace's template by the eyes, the tip of "
