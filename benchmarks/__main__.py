@@ -14,6 +14,7 @@ from benchmarks import (
     cluster,
     detectors,
     embedders,
+    identities,
     memory,
     planning,
     speed,
@@ -21,7 +22,7 @@ from benchmarks import (
 from benchmarks.measure import ROOT
 
 BENCH = ("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders")
-BY_NAME = ("cluster", "accuracy")
+BY_NAME = ("cluster", "accuracy", "identities")
 NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors"}
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -50,6 +51,9 @@ parser.add_argument(
 )
 parser.add_argument(
     "--device", choices=("cpu", "cuda"), default="cpu", help="embedders: where (cpu)"
+)
+parser.add_argument(
+    "--vectors", type=int, default=100_000, help="identities: tracks of the dataset (100000)"
 )
 parser.add_argument("--people", type=int, default=40, help="accuracy: synthetic people (40)")
 options = parser.parse_args()
@@ -82,6 +86,8 @@ with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
         memory.run(folder, options.clip, options.times)
     if "added" in options.what:
         added.run(folder, min(options.samples, 10_000))
+    if "identities" in options.what:
+        identities.run(folder, options.vectors)
     if "cluster" in options.what:
         cluster.run(folder, options.clip)
     if "planning" in options.what:
