@@ -127,8 +127,8 @@ def cut_box(
 def squashed(pixels: Pixels, size: int) -> Pixels:
     """A picture squashed to a square: Pillow's bilinear resize.
 
-    A triangle filter whose support grows with the scale, in fixed point: torchvision's antialiased
-    resize of stored values, which is made after it.
+    A triangle filter whose support grows with the scale, in fixed point. torchvision's antialiased
+    resize of stored values is made after it, and is at most 1 of 255 away.
     """
     small = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(small)

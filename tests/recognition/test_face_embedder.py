@@ -222,6 +222,40 @@ def test_its_transform(shared: Path, bundled: Path):
         assert torch.equal(found, transforms.TRANSFORM(face))
 
 
+def test_its_resize_is_that_which_torchvision_calls(bundled: Path):
+    """PyTorch's own, of uint8: what torchvision's v2.Resize is on most CPUs."""
+    rng = np.random.default_rng(4)
+    some = [*faces(bundled), Image.fromarray(rng.integers(0, 256, (300, 517, 3), np.uint8))]
+    for face in some:
+        pixels = transforms.ToImage()(face)
+        theirs = torch.nn.functional.interpolate(
+            pixels[None], (256, 256), mode="bilinear", antialias=True
+        )[0]
+        ours = transforms.Resize((256, 256))(pixels)
+        assert (ours.int() - theirs.int()).abs().max() <= 1
+
+
+def test_the_data_flow_of_the_page(embedder: Any, bundled: Path, shared: Path, monkeypatch: Any):
+    """Frame, YOLOv8-face, crop, vectors, the best match."""
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (make onnx)")
+    from facemake.backends.detect import DETECTORS
+
+    monkeypatch.setenv("FACEMAKE_MODELS", str(shared / "models"))
+    row = DETECTORS["yolov8-face"]
+    detector = row.create(row.models[0], row.start_score, "cpu")
+    crops = []
+    for name in ("eileen_collins.png", "grace_hopper.jpg"):
+        frame = cv2.imread(str(bundled / "portraits" / name))
+        (found,) = detector([np.ascontiguousarray(frame[:, :, ::-1])])
+        x, y, w, h = found.bbox[0].tolist()
+        crops.append(facemake.crop_face_from_frame(frame, [x, y, x + w, y + h]))
+        assert crops[-1].mode == "RGB" and min(crops[-1].size) > 100
+    database = embedder.get_embeddings_batch(crops)
+    for i, crop in enumerate(crops):
+        similarities = database @ embedder.get_embedding(crop)
+        assert similarities.argmax().item() == i and similarities.max() > 0.999
+
+
 def test_its_loading(shared: Path, folder: Path, embedder: Any, bundled: Path):
     names: dict[str, Any] = {
         "torch": torch,

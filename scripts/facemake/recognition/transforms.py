@@ -1,7 +1,9 @@
 """The four transforms of `torchvision.transforms.v2` that DINOv3 is shown pictures through.
 
-Same names, arguments and values, for pictures of Pillow and arrays, with PyTorch alone: torchvision
-is compiled for one build of PyTorch and is not part of facemake's environments.
+Same names and arguments, for pictures of Pillow and arrays, with PyTorch and Pillow alone:
+torchvision is compiled for one build of PyTorch and is not part of facemake's environments. The
+same values, too, but for its resize, which is another on each kind of CPU: of 255 it is at most 1
+away from Pillow's, which is the same everywhere.
 """
 
 from __future__ import annotations
