@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from facemake.extraction.journal import NAME, Journal, Row, state
 from facemake.extraction.looking import chunks
 from facemake.extraction.pool import Pool
 from facemake.extraction.progress import Progress, Say, said_at_the_end
+from facemake.extraction.resuming import prepared, remove_tables
 from facemake.extraction.settings import DEFAULT, QUALITY, CropSettings
 from facemake.extraction.table import readable, write_csv, write_parquet
 from facemake.models import model, model_path
@@ -30,7 +29,6 @@ _WORKERS = ".faces.workers"
 _PICTURES, _PICTURES_ON_GPU = 8, 64
 """In a chunk: on a GPU several batches, of which only the last one is not full."""
 _SECONDS_BETWEEN_COMMITS = 1.0
-_CROP = re.compile(r"(?P<stem>.*?)(?:_(?P<number>[1-9][0-9]*))?\.(?:jpg|png)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -150,12 +148,12 @@ def extract_faces(
         wait_for_holders(folder / _WORKERS)
         settings = digest(recipe.to_dict())
         states = [state(one.path, settings, one.output, one.taken) for one in inputs.inputs]
-        todo = _prepare(folder, journal, inputs.inputs, states, prune=prune)
+        todo = prepared(folder, journal, inputs.inputs, states, prune=prune)
         done_before = len(inputs.inputs) - len(todo)
         shown.begin(done_before)
         whole = (folder / TABLE).is_file() and (folder / CSV).is_file() == csv
         if not whole:
-            _remove_tables(folder)
+            remove_tables(folder)
         pool = None
         if todo:
             some = [inputs.inputs[index] for index in todo]
@@ -289,105 +287,6 @@ def _check_folder(folder: Path) -> None:
             f"{folder} has files that facemake did not write ({sorted(others)[0]}, say), which "
             "crops could take the place of: give a new folder"
         )
-
-
-def _prepare(
-    folder: Path,
-    journal: Journal,
-    inputs: Sequence[Input],
-    states: Sequence[str],
-    *,
-    prune: bool,
-) -> list[int]:
-    """Take away what is to be done again, and say which inputs are to do."""
-    names = {one.name: index for index, one in enumerate(inputs)}
-    known, done, begun = journal.known(), journal.states(), journal.begun()
-    others = sorted(known - names.keys())
-    if others and not prune:
-        raise FacemakeError(
-            f"{folder} has crops of {len(others)} inputs that are not among these paths "
-            f"({readable(others[0])}, say): name all of them, give another folder, or ask for what "
-            "is not among them to be removed (prune)"
-        )
-    keep = {
-        name
-        for name, (said, _) in done.items()
-        if name in names
-        and said == states[names[name]]
-        and all(_has(folder / file, size) for file, size in journal.files(name))
-    }
-    todo = [index for index, one in enumerate(inputs) if one.name not in keep]
-    if todo or known - keep:
-        _remove_tables(folder)  # first: they must not outlive what they list
-    unheard = {name: begun[name] for name in begun.keys() - keep}
-    gone = set(map(_without, _left_behind(folder, journal, unheard)))
-    for name in known - keep:
-        gone |= {_without(folder / file) for file, _ in journal.files(name)}
-        journal.forget(name)
-    journal.commit()
-    for parent in gone:
-        _remove_empty(parent, folder)
-    return todo
-
-
-def _remove_tables(folder: Path) -> None:
-    for name in (TABLE, CSV):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _has(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
-
-
-def _without(file: Path) -> Path:
-    """Take a file away; the folder that it was in."""
-    file.unlink(missing_ok=True)
-    return file.parent
-
-
-def _left_behind(
-    folder: Path, journal: Journal, begun: Mapping[str, tuple[str, bool]]
-) -> Iterator[Path]:
-    """Files of inputs that a kill kept the journal from hearing of."""
-    # of a folder of a million pictures some hundred were begun
-    stems = defaultdict[Path, set[str] | None](set)
-    for output, video in begun.values():
-        if video:
-            stems[folder / output] = None  # all is of one
-        elif (there := stems[(folder / output).parent]) is not None:
-            there.add((folder / output).name)
-    for place, wanted in stems.items():
-        try:
-            entries = list(place.iterdir())
-        except OSError:
-            continue
-        for path in entries:
-            name = path.name
-            if name.startswith(".") and name.endswith(".part"):
-                name = name.removeprefix(".").removesuffix(".part")
-            found = _CROP.fullmatch(name)
-            if not found:
-                continue
-            ours = (
-                wanted is None
-                or name.rpartition(".")[0] in wanted
-                or (found["number"] and found["stem"] in wanted)
-            )
-            if ours and journal.owner(path.relative_to(folder).as_posix()) is None:
-                yield path
-
-
-def _remove_empty(folder: Path, top: Path) -> None:
-    while folder != top and top in folder.parents:
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                folder.rmdir()
-            except OSError:
-                return
-        folder = folder.parent
 
 
 def _work(
