@@ -18,10 +18,14 @@ from benchmarks import (
     memory,
     planning,
     speed,
+    writing,
 )
 from benchmarks.measure import ROOT
 
-BENCH = ("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders")
+BENCH = (
+    *("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders"),
+    "writing",
+)
 BY_NAME = ("cluster", "accuracy", "identities")
 NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors"}
 
@@ -55,6 +59,9 @@ parser.add_argument(
 parser.add_argument(
     "--vectors", type=int, default=100_000, help="identities: tracks of the dataset (100000)"
 )
+parser.add_argument(
+    "--examples", type=int, default=20_000, help="writing: examples of a training set (20000)"
+)
 parser.add_argument("--people", type=int, default=40, help="accuracy: synthetic people (40)")
 options = parser.parse_args()
 if unknown := set(options.what) - {*BENCH, *BY_NAME}:
@@ -78,6 +85,8 @@ with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
     folder = Path(name)
     if "embedders" in options.what:
         embedders.run(folder, options.runs, options.device)
+    if "writing" in options.what:
+        writing.run(folder, options.examples, options.runs)
     if "speed" in options.what:
         speed.run(folder, options.clip, options.runs, options.copies)
     if "clips" in options.what:

@@ -26,6 +26,9 @@ from facemake.template import CROP_SIZE
 AU_NAMES = INTENSITY_COLUMNS
 """The action units of `au_intensities`, in order; also columns of the table `aus`."""
 
+UNKNOWN_PDM = "of an unknown face model"
+"""The attribute `pdm` where nobody said along which modes the local parameters are."""
+
 _TEXT = h5py.string_dtype("utf-8")
 _BYTES_AT_ONCE = 4 << 20
 _ROWS_AT_ONCE = 4096
@@ -112,11 +115,25 @@ def create(file: h5py.File, n: int, fields: Sequence[Field] = FIELDS) -> dict[st
     return made
 
 
-def describe(file: h5py.File, n: int, metadata: Mapping[str, Any]) -> None:
-    """The attributes of a finished file, and what made it."""
-    for field in FIELDS:
+def describe(
+    file: h5py.File,
+    n: int,
+    metadata: Mapping[str, Any],
+    fields: Sequence[Field] = FIELDS,
+    pdm: str | None = None,
+) -> None:
+    """The attributes of a finished file, and what made it.
+
+    Args:
+        file: with its data sets.
+        n: examples in it.
+        metadata: what made it.
+        fields: that it has.
+        pdm: along which modes the local parameters are; None: as the metadata say.
+    """
+    for field in fields:
         file[field.name].attrs["description"] = field.what
-    pdm = _pdm(metadata)
+    pdm = pdm or _pdm(metadata)
     file.attrs["pdm"] = pdm
     file["local_params"].attrs["description"] = f"mm along the modes of a PDM: {pdm}"
     file.attrs["num_samples"] = n
@@ -129,8 +146,12 @@ def describe(file: h5py.File, n: int, metadata: Mapping[str, Any]) -> None:
 
 def _pdm(metadata: Mapping[str, Any]) -> str:
     """Along which modes the local parameters are, as the fit's recipe says of its face model."""
-    models = metadata.get("upstream", {}).get("fit", {}).get("models", ())
-    return next((str(row["pdm"]) for row in models if "pdm" in row), "of an unknown face model")
+    return pdm_of(metadata.get("upstream", {}).get("fit", {}).get("models", ()))
+
+
+def pdm_of(models: Sequence[Mapping[str, Any]]) -> str:
+    """What the models of a recipe of the fit say of their point distribution model."""
+    return next((str(row["pdm"]) for row in models if "pdm" in row), UNKNOWN_PDM)
 
 
 def length(file: h5py.File, fields: Sequence[Field] = FIELDS) -> int:

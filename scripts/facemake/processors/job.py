@@ -2,7 +2,8 @@
 
 `python -m facemake.processors.job SPEC`, in a folder of its own, where the tables and what a stage
 needs while it works are kept. `SPEC` is JSON: `recipes` (stage -> recipe, in order), `models_dir`,
-`basis`. An error in words goes to `error.txt`; what is no error of the user's ends in a traceback.
+`basis`. Crops are kept only where there are examples to be made, and until these are. An error in
+goes to `error.txt`; what is no error of the user's ends in a traceback.
 """
 
 from __future__ import annotations
@@ -31,13 +32,25 @@ FOLDERS = {
     "fit": "fit",
     "smooth": "smooth",
     "expressions": "expressions",
+    "aus": "aus",
+    "dataset": "dataset",
 }
 """Stage -> folder of its table."""
+_HDF5 = frozenset({"dataset"})
 
 
 def table(folder: Path, stage: str) -> Path:
-    """Where a stage's table is, in the folder of the recording."""
-    return folder / FOLDERS[stage] / f"{SHARD}.parquet"
+    """Where a stage's table is, in the folder of the recording; of `dataset`, the examples."""
+    return folder / FOLDERS[stage] / f"{SHARD}{'.h5' if stage in _HDF5 else '.parquet'}"
+
+
+def counts(folder: Path) -> Path:
+    """Where the table is that says which faces became examples, and why others did not."""
+    return folder / "counts" / f"{SHARD}.parquet"
+
+
+def _faces(folder: Path) -> Path:
+    return folder / "faces" / f"{SHARD}.h5"
 
 
 def is_made(path: Path, recipes: Mapping[str, Any], stage: str, samples: str) -> bool:
@@ -90,12 +103,18 @@ def _run(document: Mapping[str, Any], here: Path) -> None:
     digest = samples_digest(read_shard(plan))
     recipes = document["recipes"]
     basis = Path(document["basis"]) if document["basis"] else None
+    examples = "dataset" in recipes
+    if examples and is_made(table(here, "dataset"), recipes, "dataset", digest):
+        return
     for stage in recipes:
         path = table(here, stage)
-        if is_made(path, recipes, stage, digest):
+        paths = [path, _faces(here)] if examples and stage == "landmarks" else [path]
+        if all(is_made(one, recipes, stage, digest) for one in paths):
             continue
         path.unlink(missing_ok=True)
         _STAGES[stage](plan, here, Recipe.from_dict(recipes[stage]), basis)
+        if not examples or stage == "dataset":
+            _faces(here).unlink(missing_ok=True)
 
 
 def _probe(plan: Path, here: Path, recipe: Recipe, basis: Path | None) -> None:
@@ -113,10 +132,8 @@ def _detect(plan: Path, here: Path, recipe: Recipe, basis: Path | None) -> None:
 def _landmarks(plan: Path, here: Path, recipe: Recipe, basis: Path | None) -> None:
     from facemake.stages.landmarks import landmarks
 
-    faces = here / "faces" / f"{SHARD}.h5"
     before = table(here, "probe"), table(here, "detect")
-    landmarks(plan, *before, table(here, "landmarks"), faces, recipe)
-    faces.unlink()  # crops of a training set, which is none of a processor's
+    landmarks(plan, *before, table(here, "landmarks"), _faces(here), recipe)
 
 
 def _fit(plan: Path, here: Path, recipe: Recipe, basis: Path | None) -> None:
@@ -142,6 +159,29 @@ def _expressions(plan: Path, here: Path, recipe: Recipe, basis: Path | None) -> 
     expressions(plan, source, table(here, "expressions"), recipe, basis)
 
 
+def _aus(plan: Path, here: Path, recipe: Recipe, basis: Path | None) -> None:
+    from facemake.stages.aus import aus
+
+    aus(plan, table(here, "probe"), table(here, "expressions"), table(here, "aus"), recipe)
+
+
+def _dataset(plan: Path, here: Path, recipe: Recipe, basis: Path | None) -> None:
+    from facemake.stages.dataset import dataset
+
+    dataset(
+        plan,
+        probe=table(here, "probe"),
+        detections=table(here, "detect"),
+        landmarks=table(here, "landmarks"),
+        faces=_faces(here),
+        fit=table(here, "fit"),
+        aus=table(here, "aus"),
+        output=table(here, "dataset"),
+        counts=counts(here),
+        recipe=recipe,
+    )
+
+
 _STAGES: Mapping[str, Callable[[Path, Path, Recipe, Path | None], None]] = {
     "probe": _probe,
     "detect": _detect,
@@ -149,6 +189,8 @@ _STAGES: Mapping[str, Callable[[Path, Path, Recipe, Path | None], None]] = {
     "fit": _fit,
     "smooth": _smooth,
     "expressions": _expressions,
+    "aus": _aus,
+    "dataset": _dataset,
 }
 
 
