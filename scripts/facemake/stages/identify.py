@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -41,6 +41,9 @@ faces cost little beside what so many frames have cost."""
 
 _FULL_SIDE = 150.0
 """px: the chip's own."""
+
+_FARTHEST = 2.0
+"""Of two unit vectors."""
 
 REFERENCE = "reference"
 """The main-face rule that goes by a picture."""
@@ -145,6 +148,10 @@ class _Faces:
 
     def embedded(self, wanted: Iterable[int]) -> _Looks:
         """The unit vectors of these detections; too small ones have none."""
+        return dict(self.one_by_one(wanted))
+
+    def one_by_one(self, wanted: Iterable[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """These detections and their unit vectors, by frame; too small ones are left out."""
         by_frame: dict[int, list[int]] = defaultdict(list)
         for index in sorted(set(wanted)):
             if self._quality[index] > 0:
@@ -152,12 +159,10 @@ class _Faces:
         frames = sorted(by_frame)
         stamps = [self._times[frame] for frame in frames]
         times = None if np.isnan(stamps).any() else stamps
-        looks: _Looks = {}
         for frame in read_frames(self._sample, frames, times):
             for index in by_frame[frame.index]:
                 chip = self._embedder.chip(frame.rgb, Face(self._squares[index]))
-                looks[index] = self._embedder([chip])[0]
-        return looks
+                yield index, self._embedder([chip])[0]
 
 
 def _quality(found: DetectionList, squares: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -285,7 +290,9 @@ def _of_pictures(
     if wanted is None:
         return list(tracked.tracks)
     found = tracked.found
-    vectors = faces.embedded(range(len(found)))
+    # of a hundred thousand pictures the vectors would be more than a job's memory
+    every = faces.one_by_one(range(len(found)))
+    distances = {index: _distance(look, wanted) for index, look in every}
     by_frame: dict[int, list[int]] = defaultdict(list)
     for track in tracked.tracks:
         for index in track.detections:
@@ -293,7 +300,7 @@ def _of_pictures(
     tracks = [Track()]
     for frame in sorted(by_frame):
         members = by_frame[frame]
-        far = [_distance(vectors.get(index), wanted) for index in members]
+        far = [distances.get(index, _FARTHEST) for index in members]
         nearest = int(np.argmin(far))
         if far[nearest] < SAME_PERSON:
             tracks[0].detections.append(members.pop(nearest))
@@ -307,5 +314,5 @@ def _of_pictures(
 def _distance(
     looks: NDArray[np.float32] | NDArray[np.float64] | None, wanted: NDArray[np.float64]
 ) -> float:
-    """Of two unit vectors; 2 where one is not known."""
-    return 2.0 if looks is None else float(np.linalg.norm(looks - wanted))
+    """Of two unit vectors; the largest there is where one is not known."""
+    return _FARTHEST if looks is None else float(np.linalg.norm(looks - wanted))
