@@ -17,7 +17,8 @@ from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import Face
 from facemake.backends.embed.arcface import arcface_chip
 from facemake.errors import ConfigError, DeviceError, ModelError
-from facemake.recognition.backend import FaceBackend, as_rgb, recognizer_of_pack
+from facemake.recognition.arrays import as_rgb
+from facemake.recognition.backend import FaceBackend, recognizer_of_pack
 from facemake.recognition.config import Config
 from makenetworks import DIM, write_recogniser
 
@@ -164,15 +165,15 @@ def test_without_cuda_the_cpu_computes_with_one_warning_and_strict_is_an_error(
 
 
 PICTURES = {
-    "float": (np.zeros((9, 9, 3)), r"of float64, not uint8 .*round"),
-    "uint16": (np.zeros((9, 9, 3), np.uint16), "of uint16, not uint8"),
-    "grey": (np.zeros((9, 9), np.uint8), r"shape \(9, 9\), not \(H, W, 3\): np.repeat"),
-    "alpha": (np.zeros((9, 9, 4), np.uint8), r"\(9, 9, 4\), not .*: rgba\[:, :, :3\]"),
-    "two channels": (np.zeros((9, 9, 2), np.uint8), r"\(9, 9, 2\), not"),
-    "batch": (np.zeros((1, 9, 9, 3), np.uint8), r"\(1, 9, 9, 3\), not"),
-    "empty": (np.zeros((0, 9, 3), np.uint8), "has no pixel"),
-    "path": ("face.jpg", r"not str: Image.open\(path\)"),
-    "16 bit": (Image.fromarray(np.zeros((9, 9), np.uint16)), "mode I;16"),
+    "float": (np.zeros((9, 9, 3)), r"got \(9, 9, 3\) of float64: .* times 255 and rounded"),
+    "uint16": (np.zeros((9, 9, 3), np.uint16), r"got \(9, 9, 3\) of uint16"),
+    "grey": (np.zeros((9, 9), np.uint8), r"got \(9, 9\) of uint8: a grey one by np.repeat"),
+    "alpha": (np.zeros((9, 9, 4), np.uint8), r"\(9, 9, 4\) of uint8: .*alpha as rgba\["),
+    "two channels": (np.zeros((9, 9, 2), np.uint8), r"got \(9, 9, 2\)"),
+    "batch": (np.zeros((1, 9, 9, 3), np.uint8), r"got \(1, 9, 9, 3\)"),
+    "empty": (np.zeros((0, 9, 3), np.uint8), "of 9 x 0 px has no pixel"),
+    "path": ("face.jpg", r"of str: .*a file by Image.open"),
+    "16 bit": (Image.fromarray(np.zeros((9, 9), np.uint16)), "a picture of mode I;16 has other"),
 }
 
 

@@ -22,6 +22,7 @@ from facemake.backends.embed.vectors import embed_chips
 from facemake.backends.rknn_model import Board, side
 from facemake.detections import Detections
 from facemake.errors import DeviceError, ModelError
+from facemake.recognition.arrays import as_rgb
 from facemake.recognition.config import BackendInfo, Config, RuntimeKind
 from facemake.recognition.packs import DETECTION, RECOGNITION, Artifact, Pack
 from facemake.recognition.recognizer import Recognizer
@@ -321,39 +322,6 @@ def _wants_onnxruntime() -> None:
 def _threads() -> int:
     said = os.environ.get("OMP_NUM_THREADS", "")
     return int(said) if said.isdigit() and int(said) else len(os.sched_getaffinity(0))
-
-
-def as_rgb(image: Pixels | Image.Image) -> Pixels:
-    """(H, W, 3) uint8 RGB, C-contiguous, of a picture.
-
-    Raises:
-        ValueError: it is none; the message says what to do.
-    """
-    if isinstance(image, Image.Image):
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(
-                f"the picture is of Pillow's mode {image.mode}, and nothing says which value is "
-                "white: make it 8 bit first"
-            )
-        image = np.asarray(image.convert("RGB"))
-    if not isinstance(image, np.ndarray):
-        raise ValueError(
-            f"a picture is an array (H, W, 3) or one of Pillow's, not {type(image).__name__}: "
-            "Image.open(path) opens a file"
-        )
-    if image.ndim != 3 or image.shape[2] != 3:
-        cure = "np.repeat(grey[:, :, None], 3, axis=2) of a grey one"
-        if image.ndim == 3 and image.shape[2] == 4:
-            cure = "rgba[:, :, :3] leaves its alpha channel out"
-        raise ValueError(f"the picture has the shape {image.shape}, not (H, W, 3): {cure}")
-    if image.dtype != np.uint8:
-        raise ValueError(
-            f"the picture is of {image.dtype}, not uint8 from 0 to 255: "
-            "(255 * picture).round().astype(np.uint8) of one from 0 to 1"
-        )
-    if not image.size:
-        raise ValueError(f"the picture has no pixel: its shape is {image.shape}")
-    return np.ascontiguousarray(image)
 
 
 def _places(boxes: Iterable[Sequence[float]] | NDArray[Any], rgb: Pixels) -> list[Box]:

@@ -17,7 +17,6 @@ from PIL import Image
 
 from facemake.backends import torch_model
 from facemake.backends.embed import Pixels
-from facemake.backends.embed.chips import check_picture
 from facemake.backends.embed.dinov3 import CHIP, DIM, WEIGHTS, Dinov3, open_network
 from facemake.backends.embed.vectors import embed_chips
 from facemake.clones import HOW, find_clone
@@ -25,12 +24,10 @@ from facemake.crops import crop_face_from_frame, squashed
 from facemake.errors import ModelError
 from facemake.models import is_onnx, model, model_path
 from facemake.pins import verify_pin
+from facemake.recognition.arrays import as_rgb
 
 # after torch_model, which says in words that it is missing
 import torch  # isort: skip
-
-_MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"))
-"""Pillow's pictures of 8 bits a colour."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ class FaceEmbedder:
             ValueError: one is no such picture.
             PassingError: the GPU's memory does not suffice.
         """
-        chips = [squashed(_pixels(face), CHIP) for face in faces]
+        chips = [squashed(as_rgb(face), CHIP) for face in faces]
         with self._lock:
             vectors = list(embed_chips(self._embedder, chips))
         return torch.from_numpy(np.array(vectors, np.float32).reshape(len(chips), DIM))
@@ -194,17 +191,3 @@ def _default_device(onnx: bool) -> str:
 
     able = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     return "cuda" if able and torch.cuda.is_available() else "cpu"
-
-
-def _pixels(face: Image.Image | Pixels) -> Pixels:
-    if not isinstance(face, Image.Image):
-        check_picture(face)
-        return face
-    if face.mode not in _MODES:
-        raise ValueError(
-            f"a picture of mode {face.mode} has other numbers than 8 bits a colour: scale it to 0 "
-            "to 255 and make it uint8 first"
-        )
-    pixels = np.asarray(face.convert("RGB"))
-    check_picture(pixels)
-    return pixels

@@ -19,7 +19,8 @@ def check_picture(rgb: Pixels) -> None:
     if len(shape) != 3 or shape[2] != 3 or dtype != np.uint8:
         raise ValueError(
             f"expected a picture as (H, W, 3) uint8 RGB, got {shape} of {dtype}: a grey one by "
-            "np.repeat(grey[..., None], 3, axis=2), one of 0 to 1 times 255 and rounded"
+            "np.repeat(grey[..., None], 3, axis=2), one with alpha as rgba[..., :3], one of 0 to 1 "
+            "times 255 and rounded, a file by Image.open"
         )
     if 0 in shape:
         raise ValueError(f"a picture of {shape[1]} x {shape[0]} px has no pixel")
