@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -94,6 +98,27 @@ def test_settings_of_the_process_are_left_as_they_were(monkeypatch: pytest.Monke
     with torch_model.exact("cuda"):  # nothing is computed there
         assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)
     assert (cudnn.allow_tf32, cudnn.deterministic) == before
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_files_that_are_cut_short_or_changed_are_refused_in_words(tmp_path: Path, zipped: bool):
+    path = tmp_path / "weights.pt"
+    state = {"a": torch.ones(3, 4), "b.c": torch.zeros(2)}
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    assert torch_model.read_weights(path)["a"].sum() == 12
+    generator = random.Random(0)
+    for n in range(0, len(whole), max(1, len(whole) // 40)):
+        path.write_bytes(whole[:n])
+        with pytest.raises(ModelError, match=r"weights\.pt is no file of weights"):
+            torch_model.read_weights(path)
+    for _ in range(150):  # some changes are of a number alone: those the pinned hash finds
+        changed = bytearray(whole)
+        changed[generator.randrange(min(600, len(whole)))] = generator.randrange(256)
+        path.write_bytes(changed)
+        with contextlib.suppress(ModelError):
+            torch_model.read_weights(path)
 
 
 @pytest.mark.parametrize(("device", "asked"), [("cuda", ["cuda"]), ("mps", ["mps"]), ("cpu", [])])

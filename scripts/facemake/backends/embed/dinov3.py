@@ -228,8 +228,8 @@ def network_of(clone: Path) -> torch.nn.Module:
     """The clone's ViT-B/16 with no weights yet: its function is called with `pretrained=False`.
 
     By hubconf.py. That imports networks of detection and segmentation, too, with packages that
-    the backbone does not need: where one of them is missing, by dinov3/hub/backbones.py, from which
-    hubconf.py has the function.
+    the backbone does not need: where one of them is missing or does not work (a torchvision of
+    another build), by dinov3/hub/backbones.py, from which hubconf.py has the function.
 
     Raises:
         ModelError: it has no such function, or that fails; in words.
@@ -245,8 +245,8 @@ def network_of(clone: Path) -> torch.nn.Module:
     try:
         try:
             network = torch.hub.load(str(clone), FUNCTION, source="local", pretrained=False)
-        except ModuleNotFoundError as error:
-            if str(error.name).partition(".")[0] == "dinov3" or not backbones.is_file():
+        except Exception:  # whatever those packages may raise
+            if not backbones.is_file():
                 raise
             network = _of_backbones(clone)
     except ModuleNotFoundError as error:
