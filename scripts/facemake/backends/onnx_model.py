@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from facemake.backends.onnx_file import weights_elsewhere
-from facemake.errors import DeviceError, ModelError
+from facemake.errors import DeviceError, FacemakeError, ModelError, PassingError
 from facemake.models import model_path
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,10 @@ Light and PFLD (`python -m benchmarks batches`, one thread of two cores)."""
 
 _TYPES: dict[str, str] = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 """onnxruntime's word -> NumPy's."""
+
+
+_NO_MEMORY = ("allocate memory", "out of memory", "out_of_memory", "bad_alloc")
+"""Of onnxruntime's and CUDA's words, without capitals."""
 
 
 class OnnxModel:
@@ -63,6 +67,7 @@ class OnnxModel:
         options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS", "1"))
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
+        self._path = path
         self._session = _session(path, options, device)
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:
@@ -96,6 +101,11 @@ class OnnxModel:
 
         A network that takes a fixed number gets so many at a time, the last ones filled up with
         black; so does one on a GPU, whose results then hang on no batch's length.
+
+        Raises:
+            ModelError: the network cannot be computed, as one that was made for one picture and
+                says any number.
+            PassingError: memory does not suffice.
         """
         n, size = len(pictures), self.fixed_batch or self.batch_size
         parts: list[Sequence[NDArray[np.float32]]] = []
@@ -106,12 +116,29 @@ class OnnxModel:
                 some = np.concatenate([some, missing])
             # a float32 array is handed on as it is
             fed = {self._input: some.astype(self._dtype, copy=False)}
-            parts.append([_wide(output) for output in self._session.run(None, fed)])
+            try:
+                outputs = self._session.run(None, fed)
+            except Exception as error:  # its errors have no common class but this
+                raise self._failed(len(some), error) from None
+            parts.append([_wide(output) for output in outputs])
         if len(parts) == 1 and n == size:
             return list(parts[0])
         total = len(parts) * size
         joined = [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
         return [output[: len(output) * n // total] for output in joined]
+
+    def _failed(self, size: int, error: Exception) -> FacemakeError:
+        reason = str(error)
+        if any(words in reason.lower() for words in _NO_MEMORY):
+            return PassingError(
+                f"the memory of {self.provider} does not suffice for {size} pictures of "
+                f"{self._path.name} at once: let less run on it (jobs_per_gpu in the config; fewer "
+                f"at once by LUMEN_FACE_MAX_BATCH_SIZE), or set device: cpu ({reason})"
+            )
+        return ModelError(
+            f"{self._path} cannot be computed for {size} pictures at once: {reason}"
+            + ("" if size == 1 else "; was it made for one? (LUMEN_FACE_MAX_BATCH_SIZE=1)")
+        )
 
     def close(self) -> None:
         """Free the network."""

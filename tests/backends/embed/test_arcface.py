@@ -13,7 +13,7 @@ from facemake import recipes, settings
 from facemake.backends.embed import EMBEDDERS, Face
 from facemake.backends.embed.arcface import ArcFace, arcface_chip
 from facemake.backends.embed.vectors import embed_chips
-from facemake.errors import ModelError
+from facemake.errors import ModelError, PassingError
 from facemake.models import registry
 from makenetworks import DIM, write_recogniser
 
@@ -217,6 +217,32 @@ def test_a_gpu_has_its_number_and_batches_of_one_size(
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert Gpu.fed == sizes and network.provider == "CUDAExecutionProvider"
     assert Gpu.asked == [[("CUDAExecutionProvider", {"device_id": "1"}), "CPUExecutionProvider"]]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "said"),
+    [
+        ("CUDA failure 2: out of memory ; GPU=0", PassingError, r"16 pictures of r\.onnx at once"),
+        ("BFCArena: Failed to allocate memory for 4 bytes", PassingError, "MAX_BATCH_SIZE"),
+        ("Reshape: cannot be reshaped to {1,512}", ModelError, "was it made for one"),
+    ],
+)
+def test_a_gpu_that_fails_is_words(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reason: str,
+    kind: type[Exception],
+    said: str,
+):
+    def failing(*_: object) -> None:
+        raise RuntimeError(reason)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Gpu)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    network = ArcFace(write_recogniser(tmp_path / "r.onnx"), "cuda")
+    monkeypatch.setattr(Gpu, "run", failing)
+    with pytest.raises(kind, match=said):
+        network([np.zeros((112, 112, 3), np.uint8)])
 
 
 @pytest.mark.parametrize("fixed", [None, 4])
