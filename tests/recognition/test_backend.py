@@ -112,6 +112,27 @@ def test_each_precision_has_its_file(
         assert np.linalg.norm(backend.embed(people)[0]) == pytest.approx(1, abs=1e-6)
 
 
+def test_a_detector_of_float16_finds_the_same_faces(
+    backend: FaceBackend, people: np.ndarray, tmp_path: Path
+):
+    onnx = pytest.importorskip("onnx")
+    helper, half, full = onnx.helper, onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    wanted = backend.detect(people)
+    path = Path(backend.info.model).with_name("detection.onnx")
+    graph = (model := onnx.load(path)).graph
+    ends = [*graph.input, *graph.output]
+    for end, outwards in zip(ends, [False, *[True] * 9], strict=True):
+        inner, end.name = end.name, f"half_{end.name}"
+        end.type.tensor_type.elem_type = half
+        ins = [inner, end.name] if outwards else [end.name, inner]
+        cast = helper.make_node("Cast", ins[:1], ins[1:], to=half if outwards else full)
+        graph.node.insert(len(graph.node) if outwards else 0, cast)
+    onnx.save(model, path)
+    path.with_name("detection.onnx.sha256").unlink()
+    with create_backend(local_dir=path.parents[3]) as other:
+        np.testing.assert_allclose(other.detect(people), wanted, atol=1)
+
+
 @pytest.mark.parametrize("fixed", [None, 1, 4])
 def test_results_hang_on_no_batch(
     make_pack: Callable[..., Path], tmp_path: Path, people: np.ndarray, fixed: int | None
