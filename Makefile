@@ -157,6 +157,8 @@ lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (
 	    -c requirements/default.txt -o requirements/onnx.txt
 	$(LOCK) pyproject.toml --extra serve --extra grpc --excludes requirements/not-needed.txt \
 	    -c requirements/default.txt -c requirements/dev.txt -o requirements/serve.txt
+	$(LOCK) requirements/serve-rknn.in --excludes requirements/not-needed.txt \
+	    -c requirements/default.txt -c requirements/dev.txt -o requirements/serve-rknn.txt
 	$(LOCK) requirements/stacks/retinaface-gpu.in --excludes requirements/not-needed.txt \
 	    --excludes requirements/not-needed-gpu.txt \
 	    -c requirements/default.txt -c requirements/dev.txt -o requirements/stacks/retinaface-gpu.txt

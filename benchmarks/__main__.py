@@ -14,6 +14,7 @@ from benchmarks import (
     cluster,
     detectors,
     embedders,
+    embedserver,
     identities,
     memory,
     planning,
@@ -24,10 +25,10 @@ from benchmarks.measure import ROOT
 
 BENCH = (
     *("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders"),
-    "writing",
+    *("embedserver", "writing"),
 )
 BY_NAME = ("cluster", "accuracy", "identities")
-NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors"}
+NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors", "embedserver"}
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
 parser.add_argument(
@@ -80,6 +81,8 @@ if "detectors" in options.what:
     detectors.run(options.clip, options.runs)
 if "batches" in options.what:
     batches.run(options.runs)
+if "embedserver" in options.what:
+    embedserver.run(options.clip, options.runs)
 
 with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
     folder = Path(name)

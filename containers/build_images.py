@@ -27,8 +27,10 @@ STACKS = (
     *("retinaface", "retinaface-gpu", "threedi"),
 )
 """Of the workflow's jobs: keys of `containers` in the config."""
-WHOLE = ("workflow", "cuda")
-"""Images of the whole workflow."""
+SERVICES = ("serve", "serve-cuda")
+"""Images of `facemake serve --embed`."""
+WHOLE = ("workflow", "cuda", *SERVICES)
+"""Images that have all of facemake."""
 SOURCES = (
     *("Snakefile", "rules", "scripts", "envs", "config", "profiles"),
     *("pyproject.toml", "README.md", "LICENSE"),
@@ -80,7 +82,12 @@ def run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | Non
 
 def locks(stack: str) -> list[str]:
     """The lock files of what `steps/install.sh` installs, and of the pip that does it."""
-    own = {"workflow": ["default"], "cuda": ["default", "stacks/cuda"]}
+    own = {
+        "workflow": ["default"],
+        "cuda": ["default", "stacks/cuda"],
+        "serve": ["serve", "stacks/onnx"],
+        "serve-cuda": ["serve", "stacks/cuda"],
+    }
     return ["stacks/pip", "build", *own.get(stack, [f"stacks/{stack}"])]
 
 
@@ -228,7 +235,14 @@ def usage(engine: str, built: dict[str, str]) -> str:
     if stacks and engine == "docker":
         lines += ["", "Push these to your registry, and name them by their digests in the config:"]
         lines += [f"  {stack}: {image}" for stack, image in stacks.items()]
-    for stack in built.keys() & set(WHOLE):
+    for stack in SERVICES:
+        if stack in built:
+            lines += [
+                "",
+                "The service for embeddings, for this machine:",
+                *_serving(engine, stack, built),
+            ]
+    for stack in (built.keys() & set(WHOLE)) - set(SERVICES):
         lines += ["", "The whole workflow, in the folder of a study:"]
         if engine == "docker":
             gpu = " --gpus all" if stack == "cuda" else ""
@@ -240,6 +254,20 @@ def usage(engine: str, built: dict[str, str]) -> str:
             gpu = " --nv" if stack == "cuda" else ""
             lines += [f"apptainer run{gpu} {built[stack]} run --cores 2"]
     return "\n".join(lines)
+
+
+def _serving(engine: str, stack: str, built: dict[str, str]) -> list[str]:
+    cuda = stack == "serve-cuda"
+    device = " --device cuda" if cuda else ""
+    if engine == "apptainer":
+        return [f"apptainer run{' --nv' if cuda else ''} {built[stack]} serve --embed{device}"]
+    gpu = " --gpus all" if cuda else ""
+    return [
+        "facemake serve --new-token anna > tokens; chmod 600 tokens",
+        f'docker run --rm{gpu} --user "$(id -u):$(id -g)" -p 127.0.0.1:8000:8000 \\',
+        f'    -v "$PWD/tokens:/tokens:ro" {built[stack]} \\',
+        f"    serve --embed --host 0.0.0.0 --token-file /tokens{device}",
+    ]
 
 
 def main() -> int:

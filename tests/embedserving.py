@@ -24,7 +24,7 @@ from PIL import Image
 from conftest import ROOT
 from facemake.backends.detect import Picture
 from facemake.embedserver.app import create_app
-from facemake.embedserver.choice import Choice
+from facemake.embedserver.choice import Backends
 from facemake.embedserver.service import Service
 from facemake.embedserver.settings import Limits, Settings
 from facemake.recognition.recognizer import FoundFace, Recognizer
@@ -47,7 +47,7 @@ SMALL = Limits(
 @cache
 def models() -> Recognizer:
     """The default ones, which one thread at a time uses."""
-    return Choice().make()
+    return Backends().make()
 
 
 class Doored(Recognizer):
@@ -106,7 +106,7 @@ class EmbedServed:
         beside: Callable[[Service], AbstractAsyncContextManager[None]] | None = None,
     ) -> None:
         self.models = Doored()
-        self.service = Service(settings, lambda: self.models, Choice().about())
+        self.service = Service(settings, lambda: self.models, Backends().about())
         app = create_app(self.service, None if beside is None else lambda: beside(self.service))
         self.app = app
         self._socket = socket.create_server(("127.0.0.1", 0))

@@ -11,6 +11,10 @@ case $stack in
         ;;
     workflow) locks=default.txt ;;
     cuda) locks="default.txt stacks/cuda.txt" ;;
+    serve) locks="serve.txt stacks/onnx.txt" ;;
+    serve-cuda) locks="serve.txt stacks/cuda.txt" ;;
+    serve-rocm) locks="serve.txt facenet.txt" ;; # PyTorch is the base's
+    serve-rknn) locks=serve-rknn.txt ;;
     *)
         echo "no such stack: $stack" >&2
         exit 2
@@ -19,7 +23,9 @@ esac
 
 python3 -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and
     "the base image has Python %d.%d: facemake needs 3.11 or 3.12" % sys.version_info[:2])'
-python3 -m venv --without-pip /opt/env
+base=
+[ "$stack" != serve-rocm ] || base=--system-site-packages
+python3 -m venv --without-pip $base /opt/env
 
 wheels=$recipe/containers/wheels
 set -- "$wheels"/pip-*.whl
@@ -43,7 +49,7 @@ rm "$DIST_EXTRA_CONFIG"
 /opt/env/bin/python -m compileall -qq -j 0 -x '/tests?/' /opt/env/lib || :
 
 case $stack in
-    cuda | onnx-gpu | retinaface-gpu)
+    cuda | onnx-gpu | retinaface-gpu | serve-cuda)
         # CUDA's wheels lie where no loader looks
         ls -d /opt/env/lib/python3*/site-packages/nvidia/*/lib >/etc/ld.so.conf.d/facemake-cuda.conf
         ldconfig

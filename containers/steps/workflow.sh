@@ -1,11 +1,12 @@
 #!/bin/sh
-# Puts the checkout, beside this folder, to /opt/facemake in the images of the whole workflow.
+# Puts the checkout, beside this folder, to /opt/facemake in the images of the whole workflow and of
+# the service.
 # facemake is no package of /opt/env: a job takes it from the workflow that started it, which an
 # installed one would hide.
 set -eu
 
 recipe=$(cd "$(dirname "$0")/../.." && pwd)
-case $1 in workflow | cuda) ;; *) exit 0 ;; esac
+case $1 in workflow | cuda | serve | serve-*) ;; *) exit 0 ;; esac
 mkdir /opt/facemake
 for entry in Snakefile rules scripts envs config profiles pyproject.toml README.md LICENSE; do
     cp -r "$recipe/$entry" /opt/facemake/

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 
 from embedserving import EmbedServed, embed_serving, portrait, settings
 from facemake.embedserver.app import create_app
-from facemake.embedserver.choice import Choice
+from facemake.embedserver.choice import Backends
 from facemake.embedserver.service import Service
 from serving import ANNA
 
@@ -46,7 +46,7 @@ def server(bundled) -> Iterator[EmbedServed]:
 
 
 DESCRIBED = schemathesis.openapi.from_dict(
-    create_app(Service(settings(tokens=True), Choice().make, {})).openapi()
+    create_app(Service(settings(tokens=True), Backends().make, {})).openapi()
 )
 
 

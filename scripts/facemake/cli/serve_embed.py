@@ -31,6 +31,7 @@ from facemake.version import __version__
 
 if TYPE_CHECKING:
     from facemake.embedserver.app import Beside
+    from facemake.embedserver.choice import Choice
     from facemake.embedserver.service import Service
 
 _PACKAGES = {
@@ -53,8 +54,8 @@ _LIMITS = (
     ("decoders", count, "decoders", "threads that decode pictures"),
 )
 OPTIONS = (
-    *("detector", "embedder", "device", "model", "detector_model", "models_dir", "threads"),
-    *("grpc_port", "batch", *(name.replace("-", "_") for name, *_ in _LIMITS)),
+    *("detector", "embedder", "device", "model", "detector_model", "models_dir", "pack"),
+    *("threads", "grpc_port", "batch", *(name.replace("-", "_") for name, *_ in _LIMITS)),
 )
 """Names of what is added."""
 
@@ -72,6 +73,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="FILE", help="a model file of your own for the embedder")
     add("--detector-model", metavar="FILE", help="the same for the detector")
     add("--models-dir", metavar="DIR", help="a folder to look through for models before others")
+    add("--pack", action="store_true",
+        help="instead the pack of create_backend(), by LUMEN_FACE_* variables")  # fmt: skip
     add("--threads", type=count, metavar="N", help="of an ONNX network on a CPU (1)")
     add("--grpc-port", type=port, metavar="PORT", help="gRPC as well; 0: a free one; extra `grpc`")
     add("--batch", type=count, metavar="N", help="pictures at once (as many as the models want)")
@@ -95,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
     if options.threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
     use_models_dir(options.models_dir)
+    # of a pack the variables say which GPU
     with lease(int(options.device == "cuda")):
         return _run(options, settings)
 
@@ -122,23 +126,35 @@ def _own(value: str | None) -> str | None:
     return path.name
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> int:
-    import uvicorn
+def _choice(options: argparse.Namespace) -> Choice:
+    from facemake.embedserver.choice import Backends, PackOfNetworks
+    from facemake.recognition.config import Config
 
-    from facemake.embedserver.app import create_app
-    from facemake.embedserver.choice import Choice
-    from facemake.embedserver.service import Service
-    from facemake.server.http import configured
-
-    os.umask(0o077)
-    log()
-    choice = Choice(
+    if options.pack:
+        for name in ("detector", "embedder", "device", "model", "detector_model"):
+            if getattr(options, name) != options.defaults[name]:
+                given = name.replace("_", "-")
+                raise FacemakeError(f"--{given} is not for --pack: LUMEN_FACE_* variables say it")
+        return PackOfNetworks(Config.from_env())
+    return Backends(
         options.detector,
         options.embedder,
         options.device,
         _own(options.detector_model),
         _own(options.model),
     )
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    import uvicorn
+
+    from facemake.embedserver.app import create_app
+    from facemake.embedserver.service import Service
+    from facemake.server.http import configured
+
+    os.umask(0o077)
+    log()
+    choice = _choice(options)
     service = Service(settings, choice.make, choice.about())
     listening = listen(options.host, options.port)
     limits = settings.limits

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
+from facemake.errors import ModelError
 from facemake.models import model
+from facemake.recognition.config import Config, RuntimeKind
+from facemake.recognition.packs import DETECTION, RECOGNITION, Pack
 from facemake.recognition.recognizer import Recognizer
+
+_OWN = "the user's own file"
+
+
+class Choice(Protocol):
+    """What a server computes with."""
+
+    def make(self) -> Recognizer:
+        """The models.
+
+        Raises:
+            ModelError: one is missing or not the registered one, or the device is not there.
+        """
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """What answers say.
+
+        Raises:
+            ModelError: a model is missing.
+        """
+        ...
 
 
 @dataclass(frozen=True)
-class Choice:
-    """By their rows in the registries.
+class Backends:
+    """Rows of the registries.
 
     Attributes:
         detector, embedder: names of rows.
@@ -28,21 +53,13 @@ class Choice:
     embedder_model: str | None = None
 
     def make(self) -> Recognizer:
-        """The models.
-
-        Raises:
-            ModelError: one is missing or not the registered one, or the device is not there.
-        """
+        """See `Choice`."""
         return Recognizer.of_backends(
             self.detector, self.embedder, self.device, self.detector_model, self.embedder_model
         )
 
     def about(self) -> dict[str, Any]:
-        """What answers say.
-
-        Raises:
-            ModelError: a model is missing.
-        """
+        """See `Choice`."""
         embedder = EMBEDDERS[self.embedder]
         return {
             "detector": self.detector,
@@ -50,7 +67,44 @@ class Choice:
             "embedder": self.embedder,
             "embedder_models": _files(embedder.models, self.embedder_model),
             "chip": embedder.chip,
+            # that of the row's own network
             "same_person": embedder.same_person if self.embedder_model is None else None,
+        }
+
+
+@dataclass(frozen=True)
+class PackOfNetworks:
+    """A pack, as `create_backend` takes it.
+
+    Attributes:
+        config: says which.
+    """
+
+    config: Config
+
+    def make(self) -> Recognizer:
+        """See `Choice`."""
+        from facemake.recognition.backend import recognizer_of_pack
+
+        return recognizer_of_pack(self.config)
+
+    def about(self) -> dict[str, Any]:
+        """See `Choice`."""
+        pack, config = Pack(self.config), self.config
+        if absent := pack.absent():
+            raise ModelError(absent)
+        row = EMBEDDERS["onnx" if config.runtime is RuntimeKind.ONNXRT else "rknn"]
+        files = {
+            part: {"name": f"{part}.{config.precision}", "sha256": pack.artifact(part).sha256}
+            for part in (DETECTION, RECOGNITION)
+        }
+        return {
+            "detector": config.model_name,
+            "detector_models": [{**files[DETECTION], "licence": _OWN}],
+            "embedder": config.model_name,
+            "embedder_models": [{**files[RECOGNITION], "licence": _OWN}],
+            "chip": row.chip,
+            "same_person": None,
         }
 
 
