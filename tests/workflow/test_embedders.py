@@ -56,13 +56,3 @@ def test_a_recognition_network_of_ones_own(bundled: Path, tmp_path: Path):
     write_recogniser(network, dim=32)
     refused = run(folder, "--until", "embed")
     assert refused.code != 0 and "mine.onnx has changed" in refused.output
-
-
-def test_a_missing_network_is_said_with_the_cure(bundled: Path, tmp_path: Path):
-    folder = study(
-        tmp_path,
-        [("hopper", bundled / "portraits" / "grace_hopper.jpg")],
-        embed={"backend": "onnx"},
-    )
-    done = run(folder, "--until", "embed")
-    assert done.code != 0 and "facemake models fetch w600k_r50" in done.output

@@ -57,7 +57,11 @@ def add_to(commands: Any) -> None:
         "--flip", action="store_true", help="mean of each face and its mirror image"
     )
     parser.add_argument(
-        "--frames", type=int, default=1, metavar="N", help="of each video or folder's pictures (1)"
+        "--frames",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of each video (1); of a folder all pictures",
     )
     parser.add_argument("--json", action="store_true", help="for scripts, with the boxes")
     parser.add_argument(
