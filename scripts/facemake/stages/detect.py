@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import cv2
@@ -66,12 +66,13 @@ def detect(
     with (
         ShardRun(recipe, plan, [probe], {"detections": output}) as run,
         closing(detector_of(recipe)) as detector,
+        ExitStack() as opened,
     ):
         kinds = decodable_samples(probe)
         run.progress.expect(sum(row["n_frames"] for row in kinds.values()))
         cut = segments or {}
         whole = [s for s in run.unfinished() if s.sample in kinds and s.sample not in cut]
-        found = looked_at(whole, detector, run.progress.frame)
+        found = opened.enter_context(closing(looked_at(whole, detector, run.progress.frame)))
         for sample, part in run.pending():
             writer = part.table("detections")
             if sample.sample not in kinds:

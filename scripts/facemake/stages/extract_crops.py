@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from array import array
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -66,9 +67,12 @@ def extract_crops(
     settings = CropSettings(**options)
     tables = [detections] if landmarks is None else [detections, landmarks]
     outputs = {"extract": output, "crops": crops}
-    cutter = Cutter(settings, face_box, str(recipe.backend or ""))
-    with ShardRun(recipe, plan, [probe, *tables], outputs, stored=frozenset({"crops"})) as run:
-        readers = [TableReader(path) for path in tables]
+    with (
+        closing(Cutter(settings, face_box, str(recipe.backend or ""))) as cutter,
+        ShardRun(recipe, plan, [probe, *tables], outputs, stored=frozenset({"crops"})) as run,
+        ExitStack() as opened,
+    ):
+        readers = [opened.enter_context(TableReader(path)) for path in tables]
         known = decodable_samples(probe)
         run.progress.expect(sum(row["n_frames"] for row in known.values()))
         for sample, part in run.pending():
@@ -86,9 +90,6 @@ def extract_crops(
             }
             part.archive("crops", files)
             shutil.rmtree(scratch, ignore_errors=True)
-        for reader in readers:
-            reader.close()
-    cutter.close()
 
 
 def _cut_sample(

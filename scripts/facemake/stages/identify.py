@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -77,32 +78,33 @@ def identify(
         FacemakeError: there is not one face in the reference picture, or it was exchanged.
         ModelError: a model is missing or not the registered one.
     """
-    embedder = EMBEDDERS[str(recipe.backend)].create(recipe.models[0]["name"], "cpu")
-    wanted = None
-    if recipe.settings["main"] == REFERENCE:
-        assert reference is not None, "the rule goes by a picture, and there is none"
-        wanted = _of_reference(reference, recipe.settings["reference"], embedder)
+    row = EMBEDDERS[str(recipe.backend)]
     with (
+        closing(row.create(recipe.models[0]["name"], "cpu")) as embedder,
         ShardRun(recipe, plan, [probe, tracklets], {"detections": output}) as run,
         TableReader(tracklets) as reader,
     ):
+        wanted = None
+        if recipe.settings["main"] == REFERENCE:
+            assert reference is not None, "the rule goes by a picture, and there is none"
+            wanted = _of_reference(reference, recipe.settings["reference"], embedder)
         known = decodable_samples(probe)
-        run.progress.expect(sum(row["n_frames"] for row in known.values()))
+        run.progress.expect(sum(one["n_frames"] for one in known.values()))
         for sample, part in run.pending():
             writer = part.table("detections")
             if sample.sample not in known:
                 continue
-            row = known[sample.sample]
-            alone = stand_alone(row, run.metadata)
+            of_probe = known[sample.sample]
+            alone = stand_alone(of_probe, run.metadata)
             tracked = read_tracked(reader, sample.sample, alone)
             faces = _Faces(sample, tracked, embedder, recipe)
             if alone:
                 tracks = _of_pictures(tracked, faces, wanted)
             else:
-                size = row["width"] or 0, row["height"] or 0
+                size = of_probe["width"] or 0, of_probe["height"] or 0
                 tracks = _of_video(sample, tracked, faces, recipe, wanted, size)
             replace(tracked, tracks=tracks).write(writer, sample.sample)
-            run.progress.frame(row["n_frames"])
+            run.progress.frame(of_probe["n_frames"])
 
 
 def _of_reference(path: Path, sha256: str, embedder: Embedder) -> NDArray[np.float64]:

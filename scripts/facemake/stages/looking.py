@@ -6,7 +6,7 @@ next ones are decoded: short clips and single pictures fill its batches too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ def looked_at(
     detector: Detector,
     seen: Callable[[], None],
     for_table: bool = False,
-) -> Iterator[RawDetections]:
+) -> Generator[RawDetections, None, None]:
     """What a detector finds in every frame of each sample, in their order.
 
     Args:
