@@ -16,8 +16,13 @@ _OFFERED = MappingProxyType(
         "ConcordanceCorrelationLoss": "facemake.nn.losses",
         "LandmarkPoseLoss": "facemake.nn.losses",
         "NUM_AUS": "facemake.nn.action_units",
+        "TrainingDataset": "facemake.nn.loader",
         "UnifiedLandmarkPoseNet": "facemake.nn.landmark_pose_net",
         "WingLoss": "facemake.nn.losses",
+        "export_au_to_coreml": "facemake.nn.export",
+        "export_au_to_onnx": "facemake.nn.export",
+        "export_to_coreml": "facemake.nn.export",
+        "export_to_onnx": "facemake.nn.export",
     }
 )
 """Name -> the module that has it."""

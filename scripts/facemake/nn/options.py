@@ -1,0 +1,186 @@
+"""Options of a training, on the command line and in Python; no heavy library is needed here."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facemake.errors import ConfigError
+
+SCHEDULES = ("cosine", "plateau")
+
+
+def _option(default: Any, what: str, *, decides: bool, metavar: str | None = None) -> Any:
+    return field(default=default, metadata={"what": what, "decides": decides, "metavar": metavar})
+
+
+@dataclass(frozen=True)
+class Options:
+    """What both networks' trainings have in common; `python -m ... --help` says what each is."""
+
+    data: Path
+    output: Path
+    epochs: int = _option(100, "passes over the examples", decides=True)
+    batch_size: int = _option(32, "examples a step, at most", decides=True)
+    lr: float = _option(1e-3, "the highest learning rate", decides=True)
+    weight_decay: float = _option(1e-4, "AdamW's", decides=True)
+    width_mult: float = _option(1.0, "of the backbone's channels", decides=True)
+    val_split: float = _option(
+        0.1, "share to validate with, where the data do not say", decides=True
+    )
+    patience: int = _option(30, "stop after so many epochs without a lower loss", decides=True)
+    save_every: int = _option(10, "epochs between checkpoint_epoch_*.pt", decides=False)
+    seed: int = _option(42, "of weights, order, dropout, augmentation", decides=True)
+    num_workers: int = _option(4, "processes that load, at most the cores", decides=False)
+    device: str | None = _option(
+        None, "cpu, cuda, cuda:1, mps; otherwise the best that is here", decides=False
+    )
+    mixed_precision: bool = _option(True, "on an NVIDIA GPU: half precision", decides=True)
+    augment: bool = _option(True, "change the examples at random", decides=True)
+    schedule: str = _option(
+        "cosine", "of the learning rate: cosine, or plateau (halved)", decides=True
+    )
+    warmup_epochs: float = _option(3.0, "of a rising learning rate", decides=True)
+    ema_decay: float = _option(0.999, "of the moving average of weights; 0: none", decides=True)
+    clip_norm: float = _option(1.0, "longest gradient; 0: any", decides=True)
+    tensorboard: bool = _option(False, "curves for TensorBoard, too", decides=False)
+    resume: Path | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What decides the outcome, for a checkpoint."""
+        return {one.name: getattr(self, one.name) for one in _options(type(self), deciding=True)}
+
+
+@dataclass(frozen=True)
+class LandmarkPoseOptions(Options):
+    """Of `UnifiedLandmarkPoseNet`."""
+
+    lm_weight: float = _option(1.0, "of the loss of landmarks", decides=True)
+    gp_weight: float = _option(0.1, "of the loss of global parameters", decides=True)
+    lp_weight: float = _option(0.01, "of the loss of local parameters", decides=True)
+
+
+@dataclass(frozen=True)
+class AUPredictionOptions(Options):
+    """Of `AUPredictionNet`."""
+
+    l1_weight: float = _option(1.0, "of the smooth absolute error", decides=True)
+    ccc_weight: float = _option(0.5, "of 1 - concordance correlation", decides=True)
+    dropout: float = _option(0.3, "share of features left out", decides=True)
+
+
+def _options(kind: type[Options], *, deciding: bool = False) -> list[dataclasses.Field[Any]]:
+    found = [one for one in dataclasses.fields(kind) if "what" in one.metadata]
+    return [one for one in found if one.metadata["decides"]] if deciding else found
+
+
+_POSITIVE = ("epochs", "batch_size", "lr", "width_mult", "patience", "save_every")
+_NOT_NEGATIVE = ("weight_decay", "num_workers", "warmup_epochs", "clip_norm", "seed")
+_SHARES = ("ema_decay", "dropout")
+
+
+def check(options: Options) -> None:
+    """Refuse values that mean nothing.
+
+    Raises:
+        ConfigError: with all of them.
+    """
+    wrong = []
+    for one in _options(type(options)):
+        value = getattr(options, one.name)
+        if one.name in _POSITIVE and not value > 0:
+            wrong.append(f"{flag(one.name)} is {value}: it must be above 0")
+        if (one.name in _NOT_NEGATIVE or one.name.endswith("_weight")) and not value >= 0:
+            wrong.append(f"{flag(one.name)} is {value}: it must not be negative")
+        if one.name in _SHARES and not 0 <= value < 1:
+            wrong.append(f"{flag(one.name)} is {value}: it must be in [0, 1)")
+    if not 0 < options.val_split < 1:
+        wrong.append(f"--val-split is {options.val_split}: it must be above 0 and below 1")
+    if options.schedule not in SCHEDULES:
+        wrong.append(f"--schedule is {options.schedule}: one of {', '.join(SCHEDULES)}")
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+
+
+def flag(name: str) -> str:
+    """How an option is called on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def parse(
+    kind: type[Options],
+    program: str,
+    description: str,
+    output: str,
+    arguments: Sequence[str] | None,
+) -> tuple[dict[str, Any], set[str]]:
+    """The options of a command line.
+
+    Args:
+        kind: which options there are.
+        program: how it was called.
+        description: what it does.
+        output: the default folder.
+        arguments: None: those of this process.
+
+    Returns:
+        Values by name, defaults included, and the names of those that were given.
+    """
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        epilog="After each epoch there is a checkpoint_last.pt in the output folder: --resume with "
+        "it goes on as if nothing had happened. Options that are not given are then those of the "
+        "checkpoint.",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="H5", help="the training set")
+    parser.add_argument("--output", type=Path, metavar="DIR", help=f"where to write ({output})")
+    for one in _options(kind):
+        _add(parser, one)
+    parser.add_argument("--resume", type=Path, metavar="PT", help="go on from this checkpoint")
+    given = vars(parser.parse_args(arguments))
+    defaults = {one.name: one.default for one in _options(kind)}
+    return {"output": Path(output), **defaults, **given}, set(given)
+
+
+def _add(parser: argparse.ArgumentParser, one: dataclasses.Field[Any]) -> None:
+    default, what = one.default, one.metadata["what"]
+    if isinstance(default, bool):
+        # a switch says what is not so by default
+        name = flag(one.name) if not default else f"--no-{one.name.replace('_', '-')}"
+        words = what if not default else f"without: {what}"
+        if one.name == "augment":
+            name = "--no-augmentation"
+        parser.add_argument(
+            name,
+            dest=one.name,
+            action="store_const",
+            const=not default,
+            help=words,
+        )
+        return
+    kind: Callable[[str], Any] = str if default is None else type(default)
+    shown = "" if default is None else f" ({default:g})" if kind is not str else f" ({default})"
+    parser.add_argument(
+        flag(one.name),
+        type=kind,
+        metavar={int: "N", float: "X", str: "NAME"}[kind],  # type: ignore[index]
+        choices=SCHEDULES if one.name == "schedule" else None,
+        help=what + shown,
+    )
+
+
+def resumed(
+    values: Mapping[str, Any], given: set[str], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Options for going on: those that were not given are the checkpoint's."""
+    return {
+        name: config[name] if name in config and name not in given else value
+        for name, value in values.items()
+    }
