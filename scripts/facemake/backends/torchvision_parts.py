@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from facemake.backends.detect.boxes import not_suppressed
+
 
 def provide() -> None:
     """Let `torchvision` be imported: the real one, or in its place these two functions."""
@@ -61,19 +63,7 @@ def batched_nms(
         (k,) int64 indices of those that stay, by falling score.
     """
     corners = boxes.detach().cpu().numpy().astype(np.float64)
-    groups = idxs.detach().cpu().numpy()
     order = np.argsort(-scores.detach().cpu().numpy(), kind="stable")
-    area = np.prod(corners[:, 2:] - corners[:, :2], axis=1)
-    alive = np.ones(len(order), bool)
-    kept = []
-    for at, i in enumerate(order):
-        if not alive[at]:
-            continue
-        kept.append(i)
-        rest = order[at + 1 :]
-        low = np.maximum(corners[i, :2], corners[rest, :2])
-        high = np.minimum(corners[i, 2:], corners[rest, 2:])
-        common = np.prod(np.maximum(high - low, 0), axis=1)
-        over = common > iou_threshold * (area[i] + area[rest] - common)
-        alive[at + 1 :] &= ~(over & (groups[rest] == groups[i]))
-    return torch.as_tensor(np.array(kept, np.int64), device=boxes.device)
+    groups = idxs.detach().cpu().numpy()[order]
+    kept = order[not_suppressed(corners[order], iou_threshold, groups)]
+    return torch.as_tensor(kept.astype(np.int64), device=boxes.device)

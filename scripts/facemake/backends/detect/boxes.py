@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -107,7 +108,7 @@ def best(
     """
     order = np.argsort(-score, kind="stable")
     corners, score, points = corners[order], score[order], points[order]
-    kept = _not_suppressed(corners, overlap)
+    kept = not_suppressed(corners, overlap)
     boxes = np.concatenate([corners[:, :2] - 0.5, corners[:, 2:] - corners[:, :2]], axis=1)
     return Detections(
         boxes[kept].astype(np.float32),
@@ -116,8 +117,19 @@ def best(
     )
 
 
-def _not_suppressed(corners: NDArray[np.float64], overlap: float) -> NDArray[np.intp]:
-    """Indices that stay, of boxes by falling score (greedy non-maximum suppression)."""
+def not_suppressed(
+    corners: NDArray[np.float64], overlap: float, groups: NDArray[Any] | None = None
+) -> NDArray[np.intp]:
+    """Which boxes stay, each the surest where it is (greedy non-maximum suppression).
+
+    Args:
+        corners: (n, 4) x1 y1 x2 y2, by falling score.
+        overlap: intersection over union above which the less sure one goes.
+        groups: (n,) where only boxes of one group are compared.
+
+    Returns:
+        (k,) indices, rising.
+    """
     area = np.prod(corners[:, 2:] - corners[:, :2], axis=1)
     alive = np.ones(len(corners), bool)
     kept = []
@@ -128,5 +140,6 @@ def _not_suppressed(corners: NDArray[np.float64], overlap: float) -> NDArray[np.
         low = np.maximum(corners[i, :2], corners[i + 1 :, :2])
         high = np.minimum(corners[i, 2:], corners[i + 1 :, 2:])
         common = np.prod(np.maximum(high - low, 0), axis=1)
-        alive[i + 1 :] &= common <= overlap * (area[i] + area[i + 1 :] - common)
+        goes = common > overlap * (area[i] + area[i + 1 :] - common)
+        alive[i + 1 :] &= ~goes if groups is None else ~(goes & (groups[i + 1 :] == groups[i]))
     return np.array(kept, np.intp)
