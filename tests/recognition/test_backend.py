@@ -157,7 +157,7 @@ def test_arguments_come_before_the_environment_and_that_before_defaults(
     monkeypatch.setenv("LUMEN_FACE_LOCAL_DIR", str(tmp_path / "packs"))
     monkeypatch.setenv("LUMEN_FACE_PRECISION", "fp16")
     monkeypatch.setenv("LUMEN_FACE_REPO_BASE", "https://127.0.0.1:1")
-    with pytest.raises(ModelError, match=r"precision int8 is there \(LUMEN_FACE_PRECISION=int8\)"):
+    with pytest.raises(ModelError, match=r"int8/recognition\.onnx is there \(LUMEN_FACE_RUNTIME"):
         create_backend()
     with create_backend(RuntimeKind.ONNXRT, "cpu", precision="int8", max_batch_size=3) as backend:
         info = backend.info.as_dict()

@@ -158,9 +158,11 @@ def test_a_missing_part_says_where_it_was_looked_for_and_what_to_do(tmp_path: Pa
 
 def test_a_missing_precision_names_the_one_that_is_there(tmp_path: Path, base: str):
     pack(tmp_path, base).artifact(RECOGNITION)
-    said = r"precision int8: .* precision fp16 is there \(LUMEN_FACE_PRECISION=fp16\)"
-    with pytest.raises(ModelError, match=said):
-        pack(tmp_path, base, precision="int8").artifact(RECOGNITION)
+    said = r"precision int8: .* /onnxrt/fp16/recognition\.onnx is there \(LUMEN_FACE_RUNTIME, LUMEN"
+    said = said.replace(" /", " scrfd_10g_iresnet50/")
+    for other in ({"precision": "int8"}, {"runtime": "rknn", "precision": "int8"}):
+        with pytest.raises(ModelError, match=said):
+            pack(tmp_path, base, **other).artifact(RECOGNITION)
 
 
 def test_no_network_is_words(tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch):

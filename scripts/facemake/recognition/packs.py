@@ -26,7 +26,7 @@ from urllib.parse import quote, urlsplit
 from facemake.errors import ModelError
 from facemake.hashes import private_folder
 from facemake.pins import pin_of, verify_pin
-from facemake.recognition.config import PRECISIONS, Config, is_safe_address
+from facemake.recognition.config import PRECISIONS, Config, RuntimeKind, is_safe_address
 from facemake.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -68,13 +68,13 @@ class Pack:
             origin += "@" + quote(self._revision, safe="")
         self._cache = config.cache_dir / origin if config.repo_base else None
 
-    def inner_path(self, part: str, precision: str | None = None) -> str:
-        """`{pack}/{runtime}/{precision}/{part}.{suffix}`."""
+    def inner_path(
+        self, part: str, runtime: RuntimeKind | None = None, precision: str | None = None
+    ) -> str:
+        """`{pack}/{runtime}/{precision}/{part}.{suffix}`; by default as the config says."""
         config = self.config
-        return (
-            f"{config.model_name}/{config.runtime}/{precision or config.precision}/"
-            f"{part}.{config.runtime.suffix}"
-        )
+        runtime, precision = runtime or config.runtime, precision or config.precision
+        return f"{config.model_name}/{runtime}/{precision}/{part}.{runtime.suffix}"
 
     def address(self, part: str) -> str | None:
         """Where a part is downloaded from; None: nowhere."""
@@ -130,8 +130,9 @@ class Pack:
             says[0] = f"there is no folder {config.local_dir} (LUMEN_FACE_LOCAL_DIR)"
         if tried:
             says.append(tried)
-        others = [p for p in PRECISIONS if p != config.precision and self._has(part, p)]
-        cures = [f"precision {p} is there (LUMEN_FACE_PRECISION={p})" for p in others]
+        cures = [f"{self.inner_path(part, *there)} is there" for there in self._others(part)]
+        if cures:
+            cures[-1] += " (LUMEN_FACE_RUNTIME, LUMEN_FACE_PRECISION)"
         if config.local_dir is None:
             cures.append(
                 f"put your own file into a folder as {self.inner_path(part)}, and name the folder "
@@ -146,13 +147,15 @@ class Pack:
             f"{config.precision}: {'; '.join(says)}. Cure: {'; '.join(cures)}"
         )
 
-    def _places(self, part: str, precision: str | None = None) -> list[Path]:
-        inner = self.inner_path(part, precision)
+    def _places(self, part: str, *there: Any) -> list[Path]:
+        inner = self.inner_path(part, *there)
         local = self.config.local_dir
         return [folder / inner for folder in (local, self._cache) if folder is not None]
 
-    def _has(self, part: str, precision: str) -> bool:
-        return any(path.is_file() for path in self._places(part, precision))
+    def _others(self, part: str) -> list[tuple[RuntimeKind, str]]:
+        """Runtimes and precisions in which a part is here."""
+        kinds = [(runtime, precision) for runtime in RuntimeKind for precision in PRECISIONS]
+        return [kind for kind in kinds if any(path.is_file() for path in self._places(part, *kind))]
 
     def _verified(self, path: Path) -> str:
         """Pinned beside the file, or in the cache where nobody may write beside it."""

@@ -13,6 +13,9 @@ from where the landmarks of FaceMesh put them, px of a chip of 112 (median, 95th
   draws: 3.5, 7.1. Put on the template with its nose, which is another point than ArcFace's, they
   are 5.5, 8.4 off;
 * the square alone, upright: 3.5, 10.8.
+
+Of a face that is more than twice as large as the chip, pixels are averaged before they are
+interpolated (`facemake.alignment`); insightface leaves pixels out there.
 """
 
 from __future__ import annotations
