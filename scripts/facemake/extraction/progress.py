@@ -28,10 +28,13 @@ class Progress:
         total: inputs.
         say: who is told lines; None: standard error, where a terminal has one line that changes.
         quiet: nobody.
+        alike: whether they are pictures alone or videos alone: else those that are done say nothing
+            of how long the others take.
     """
 
-    def __init__(self, total: int, say: Say | None, *, quiet: bool) -> None:
+    def __init__(self, total: int, say: Say | None, *, quiet: bool, alike: bool = True) -> None:
         self._total = total
+        self._alike = alike
         self._say = say
         self._quiet = quiet
         self._terminal = say is None and not quiet and sys.stderr.isatty()
@@ -86,7 +89,9 @@ class Progress:
         new, seconds = self._done - self._before, now - self._began
         if new and seconds > 0:
             left = (self._total - self._done) * seconds / new
-            text += f", {new / seconds:.1f} inputs/s, {duration(left)} left"
+            text += f", {new / seconds:.1f} inputs/s"
+            if self._alike:
+                text += f", {duration(left)} left"
         return text
 
     def end(self, lines: Sequence[str]) -> None:

@@ -140,7 +140,8 @@ def extract_faces(
             f"crops cannot be written to {folder} ({error.strerror}): give another folder"
         ) from None
     say = progress if callable(progress) else None
-    shown = Progress(len(inputs.inputs), say, quiet=progress is False)
+    alike = len({one.video for one in inputs.inputs}) == 1
+    shown = Progress(len(inputs.inputs), say, quiet=progress is False, alike=alike)
     with (
         ShardLock(folder / _LOCK, f"the crops in {folder}", WORK),
         Journal(folder) as journal,
