@@ -26,6 +26,7 @@ from facemake.recognition.arrays import as_rgb
 from facemake.recognition.config import BackendInfo, Config, RuntimeKind
 from facemake.recognition.packs import DETECTION, RECOGNITION, Artifact, Pack
 from facemake.recognition.recognizer import Recognizer
+from facemake.runtime.memory import cores
 
 logger = logging.getLogger(__name__)
 
@@ -321,7 +322,7 @@ def _wants_onnxruntime() -> None:
 
 def _threads() -> int:
     said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdigit() and int(said) else len(os.sched_getaffinity(0))
+    return int(said) if said.isdigit() and int(said) else cores()
 
 
 def _places(boxes: Iterable[Sequence[float]] | NDArray[Any], rgb: Pixels) -> list[Box]:
