@@ -11,6 +11,7 @@ from facemake.cli import (
     compare,
     compare_detectors,
     compare_faces,
+    dataset,
     export,
     extract,
     fetch,
@@ -29,7 +30,7 @@ from facemake.version import __version__
 
 _COMMANDS = (
     *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh),
-    *(compare_faces, export, extract, identities, cache, materialize, serve),
+    *(compare_faces, dataset, export, extract, identities, cache, materialize, serve),
 )
 
 

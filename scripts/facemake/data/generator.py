@@ -230,7 +230,7 @@ class TrainingDataGenerator:
                 subjects=[subject if track == 0 else f"{name}#{track}" for track in tracks],
                 splits=[split] * n,
             )
-        writer.note_origin(examples.origin(), len(examples))
+        writer.note_sources(examples.sources())
 
     @contextmanager
     def _made(self, path: Path) -> Iterator[tuple[SetFile, Counts]]:

@@ -13,7 +13,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,9 +27,10 @@ from facemake import h5
 from facemake.dataset import layout
 from facemake.dataset.files import SetFile
 from facemake.dataset.layout import FIELDS, Field
+from facemake.dataset.origins import Origins
 from facemake.errors import BusyError, FacemakeError, TableError
 from facemake.fingerprints import code_fingerprint
-from facemake.provenance import Recipe, digest
+from facemake.provenance import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ class TrainingDataWriter:
         self._pdm = pdm
         self._count = self._stored = 0
         self._words: dict[str, dict[str, int]] = {field.name: {} for field in _TEXTS}
-        self._sources: list[dict[str, Any]] = []
+        self._origins = Origins()
         self._content = hashlib.sha256()
         self._buffers = {f.name: np.empty((_HELD, *f.shape), np.dtype(f.kind)) for f in _LARGE}
         self._records = np.zeros(_HELD, _RECORD)
@@ -312,7 +313,7 @@ class TrainingDataWriter:
                 rows[field.name] = np.array(words, np.int32)
             self._add(rows, n)
             other.tell(start + n)
-        self.note_origin(other.origin(), len(other))
+        self.note_sources(other.sources())
         return len(other)
 
     def close(self) -> Path:
@@ -372,20 +373,9 @@ class TrainingDataWriter:
                 f"{self.path} ({mine}): make both with one face model"
             )
 
-    def note_origin(self, origin: Mapping[str, Any], n: int) -> None:
-        """Remember what made n examples that were added, for the metadata.
-
-        Args:
-            origin: `SetFile.origin` of the file that they are of.
-            n: how many.
-        """
-        lineage = str(origin["lineage"])
-        for known in self._sources:
-            if all(known[key] == origin[key] for key in ("recipe", "upstream")):
-                known["examples"] += n
-                known["lineage"] = digest([known["lineage"], lineage])
-                return
-        self._sources.append({**origin, "lineage": lineage, "examples": n})
+    def note_sources(self, sources: Iterable[Mapping[str, Any]]) -> None:
+        """Remember what made examples that were added, for the metadata (`SetFile.sources`)."""
+        self._origins.add(sources)
 
     def _writable(self) -> h5py.File:
         if self._file is None:
@@ -468,15 +458,7 @@ class TrainingDataWriter:
             models=(),
             code=code_fingerprint(__name__),
         )
-        made = {
-            "recipe": recipe.to_dict(),
-            "lineage": recipe.lineage([], self._content.hexdigest()),
-        }
-        first = self._sources[0] if self._sources else {}
-        if first and first["recipe"] and first["examples"] == self._count:  # all in one way
-            stage = first["recipe"]["stage"]
-            return {**made, "upstream": {**first["upstream"], stage: first["recipe"]}}
-        return {**made, "upstream": {}, "sources": self._sources}
+        return self._origins.metadata(recipe, self._content.hexdigest(), self._count)
 
     def _warn_of_a_full_disk(self, expected: int) -> None:
         free, wanted = shutil.disk_usage(self.path.parent).free, expected * _BYTES_OF_AN_EXAMPLE

@@ -154,11 +154,23 @@ class SetFile:
             return None
         return [n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in found]
 
-    def origin(self) -> dict[str, Any]:
-        """What made the file, as the metadata of one that is made from it say."""
-        if not self.metadata:
-            return {"recipe": None, "lineage": None, "upstream": {}}
-        return {key: self.metadata.get(key) for key in ("recipe", "lineage", "upstream")}
+    def words_of(self, name: str) -> str | None:
+        """An attribute as text, to be compared; None where there is none."""
+        value = self._attribute(name, None)
+        return None if value is None else str(np.asarray(value).tolist())
+
+    def sources(self) -> list[dict[str, Any]]:
+        """What made the examples, for the metadata of a file that is made from this one."""
+        whole = {**self.metadata, "examples": len(self)}
+        return [
+            {
+                "recipe": one.get("recipe"),
+                "lineage": one.get("lineage"),
+                "upstream": one.get("upstream") or {},
+                "examples": int(one.get("examples", 0)),
+            }
+            for one in self.metadata.get("sources") or [whole]
+        ]
 
     def must_be_whole(self, fields: Sequence[Field] = FIELDS) -> None:
         """Refuse a file that lacks a field, or has one of another type or shape.

@@ -1,0 +1,379 @@
+"""facemake dataset: what is in training sets, several as one, whether one is what it should be."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facemake.cli.differences import TOLERANCE
+from facemake.errors import FacemakeError, TableError
+
+if TYPE_CHECKING:
+    from facemake.dataset.against import Difference
+    from facemake.dataset.checks import Checked
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "dataset",
+        help="training sets (HDF5): what is in them, several as one, whether one is sound",
+        description="Looks at training sets: training_data.h5 of a run, files that were written "
+        "with facemake.data, and pyfaceau's own, as far as they have the fields. Files are read in "
+        "pieces, whatever their size.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n"
+        "  facemake dataset info results/dataset/training_data.h5\n"
+        "  facemake dataset merge both.h5 first.h5 second.h5\n"
+        "  facemake dataset validate training_data.h5\n"
+        "  facemake dataset validate training_data.h5 --against old/training_data.h5",
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    _add_info(actions)
+    _add_merge(actions)
+    _add_validate(actions)
+
+
+def _add_info(actions: Any) -> None:
+    parser = actions.add_parser(
+        "info",
+        help="counts, splits, statistics of each field, balance of action units, what made it",
+        description="Says of each file how many examples, recordings and people it has, by split; "
+        "of each field mean, standard deviation, range and missing values; of each action unit in "
+        "which share of the examples it is 1 or more; the quality; what made the file.",
+        epilog="example: facemake dataset info training_data.h5 --json",
+    )
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="all of it as JSON, by component too")
+    parser.add_argument(
+        "--quick", action="store_true", help="without statistics of pictures and FHOG"
+    )
+    parser.set_defaults(function=_info)
+
+
+def _add_merge(actions: Any) -> None:
+    parser = actions.add_parser(
+        "merge",
+        help="several training sets as one",
+        description="Writes the examples of the files, in their order, as one file, a few "
+        "megabytes in memory at a time. Refuses files that differ in layout, action units or the "
+        "face model of the PDM. Says which examples show a face (recording, frame, track) that an "
+        "earlier one shows, and who is then in two splits.",
+        epilog="example: facemake dataset merge both.h5 first.h5 second.h5",
+    )
+    parser.add_argument("output", type=Path, metavar="OUT")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument(
+        "--drop-repeated", action="store_true", help="leave out an example that is there already"
+    )
+    parser.add_argument("--force", action="store_true", help="replace OUT where it is there")
+    parser.add_argument("--json", action="store_true", help="what was done as JSON")
+    parser.set_defaults(function=_merge)
+
+
+def _add_validate(actions: Any) -> None:
+    parser = actions.add_parser(
+        "validate",
+        help="whether a training set is what it should be, or the same as another",
+        description="Looks at all of a file: layout, finite values, ranges, landmarks within the "
+        "crop, the affine against landmarks and pose of the frame, FHOG of some pictures computed "
+        "again, nobody in two splits, repeated examples. Writes a contact sheet of the worst "
+        "crops. With --against it says instead whether two files are the same: byte for byte, by "
+        "their values, by their values in another order, within tolerances "
+        f"({TOLERANCE['absolute']:g} absolute, {TOLERANCE['relative']:g} relative), or what "
+        "differs, field by field. Exit code 1 where there is an error or a difference.",
+        epilog="example: facemake dataset validate training_data.h5 --against old.h5",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--against", type=Path, metavar="OLD", help="say whether FILE is the same as this one"
+    )
+    parser.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="PNG",
+        help="where the contact sheet goes (FILE's name with _worst.png, in this folder)",
+    )
+    parser.add_argument("--no-sheet", action="store_true", help="no contact sheet")
+    parser.add_argument("--json", action="store_true", help="what was found as JSON")
+    parser.set_defaults(function=_validate)
+
+
+class _Shown:
+    """Says on standard error how far a long read is: in place on a terminal, else line by line."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+        self._open = False
+
+    def __call__(self, name: str, done: int, of: int) -> None:
+        """Take that `done` of so many examples are read."""
+        now = time.monotonic()
+        live = sys.stderr.isatty()
+        if now - self._said < (0.2 if live else _SECONDS_BETWEEN_LINES):
+            return
+        self._said = now
+        text = f"{name}: {done} of {of} examples"
+        print(f"\r\x1b[K{text}" if live else text, end="" if live else "\n", file=sys.stderr)
+        self._open = live
+
+    def end(self) -> None:
+        """Clear the line."""
+        if self._open:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._open = False
+
+
+def _json(document: Any) -> str:
+    """JSON; what is no number is null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(one) for one in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return str(value) if isinstance(value, Path) else value
+
+    return json.dumps(plain(document), indent=2, ensure_ascii=False)
+
+
+# info
+
+
+def _info(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.dataset.files import SetFile
+    from facemake.dataset.survey import survey
+
+    found = []
+    for path in options.files:
+        shown = _Shown()
+        with SetFile(path, shown) as file:
+            found.append(survey(file, quick=options.quick))
+        shown.end()
+        if not options.json:
+            print("\n".join(_info_lines(found[-1])), end="\n\n" if len(options.files) > 1 else "\n")
+    if options.json:
+        print(_json(found))
+    return 0
+
+
+def _info_lines(found: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{found['file']}: {found['examples']} examples of {found['videos']} recordings and "
+        f"{found['subjects']} known people, {found['bytes'] / 1e6:.1f} MB"
+    ]
+    for name, one in found["splits"].items():
+        lines.append(
+            f"  {name or '(no split)'}: {one['examples']} examples, {one['videos']} recordings, "
+            f"{one['subjects']} known people"
+        )
+    lines += [f"  not as it should be: {fault}" for fault in found["faults"]]
+    lines += ["", f"{'field':24} {'missing':>9} {'mean':>11} {'std':>11} {'min':>11} {'max':>11}"]
+    for name, one in found["fields"].items():
+        lines.append(f"{name:24} {_figures(one)}" if "missing" in one else f"{name:24} not read")
+        if name.endswith("global_params"):
+            for part, figures in one.get("of", {}).items():
+                lines.append(f"  {part:22} {_figures({'missing': '', **figures})}")
+    if found["aus"]:
+        splits = [name for name in found["splits"] if name]
+        lines += ["", f"{'action unit':11} {'known':>9} {'1 or more':>10} {'mean':>6}   by split"]
+        means = found["fields"]["au_intensities"].get("of", {})
+        for name, one in found["aus"].items():
+            by = [f"{s} {_percent(one['present_by_split'].get(s))}" for s in splits]
+            mean = means.get(name, {}).get("mean")
+            lines.append(
+                f"{name:11} {one['known']:9} {_percent(one['present']):>10} "
+                f"{'' if mean is None else format(mean, '6.2f')}   {', '.join(by)}".rstrip()
+            )
+    if found["quality"]:
+        said = ", ".join(f"{name} {value:.3f}" for name, value in found["quality"].items())
+        lines += ["", f"quality: {said}"]
+    made = found["made"]
+    if made is None:
+        lines.append("made by: not facemake, or it does not say")
+    else:
+        backends = ", ".join(f"{stage} {name}" for stage, name in made["backends"].items())
+        ways = f", {made['ways']} ways of making" if made["ways"] > 1 else ""
+        lines.append(
+            f"made by: facemake {made['version']}, {made['stage']}{ways}"
+            + (f"; {backends}" if backends else "")
+        )
+    lines.append(f"local_params: {found['pdm']}")
+    return lines
+
+
+def _figures(one: dict[str, Any]) -> str:
+    cells = [f"{'' if one.get(n) is None else format(one[n], '.5g'):>11}" for n in _FIGURES]
+    return f"{one['missing']:>9} " + " ".join(cells)
+
+
+_FIGURES = ("mean", "std", "min", "max")
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+# merge
+
+
+def _merge(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.dataset.joining import join
+
+    if options.output.exists() and not options.force:
+        raise FacemakeError(
+            f"{options.output} is there already: name another file first, or --force to replace it"
+        )
+    shown = _Shown()
+    done = join(options.files, options.output, drop_repeated=options.drop_repeated, tell=shown)
+    shown.end()
+    if options.json:
+        print(_json({"output": options.output, "files": options.files, **asdict(done)}))
+        return 0
+    for path, count in zip(options.files, done.counts, strict=True):
+        print(f"{path}\t{count} examples")
+    print(f"{options.output}: {sum(done.counts)} examples of {len(options.files)} files")
+    if done.repeated:
+        kept = "left out" if done.dropped else "kept; --drop-repeated leaves them out"
+        print(
+            f"{done.repeated} examples show a face that an earlier one shows ({kept}): "
+            f"{', '.join(done.first)}{', ...' if done.repeated > len(done.first) else ''}"
+        )
+    for words in done.two_splits[:10]:
+        print(f"warning: {words}")
+    if len(done.two_splits) > 10:
+        print(f"warning: and {len(done.two_splits) - 10} more are in two splits")
+    return 0
+
+
+# validate
+
+
+def _validate(options: argparse.Namespace, rest: list[str]) -> int:
+    if options.against is not None:
+        return _against(options)
+    from facemake.dataset.checks import check
+    from facemake.dataset.files import SetFile
+
+    shown = _Shown()
+    try:
+        file = SetFile(options.file, shown)
+    except TableError as error:
+        return _damaged(options, str(error))
+    with file:
+        checked = check(file)
+        sheet = None if options.no_sheet else _sheet(options, file, checked)
+    shown.end()
+    valid = checked.is_valid
+    if options.json:
+        findings = [asdict(one) for one in checked.findings]
+        document = {"file": options.file, "valid": valid, "examples": len(checked.errors)}
+        print(_json({**document, "findings": findings, "sheet": sheet}))
+        return 0 if valid else 1
+    for one in checked.findings:
+        of = f"{one.count} examples: " if one.count else ""
+        first = f", first {'; '.join(one.first)}" if one.first else ""
+        print(f"{one.level}\t{one.name}\t{of}{one.words}{first}")
+    counts = {level: sum(1 for o in checked.findings if o.level == level) for level in _LEVELS}
+    said = ", ".join(f"{n} {level}{'' if n == 1 else 's'}" for level, n in counts.items())
+    verdict = "valid" if valid else "not valid"
+    print(f"{options.file}: {verdict}; {len(checked.errors)} examples, {said}")
+    if sheet is not None:
+        print(f"{sheet} shows the worst crops")
+    return 0 if valid else 1
+
+
+_LEVELS = ("error", "warning", "note")
+
+
+def _damaged(options: argparse.Namespace, words: str) -> int:
+    if options.json:
+        finding = {"level": "error", "name": "damage", "words": words, "count": 0, "first": []}
+        print(_json({"file": options.file, "valid": False, "findings": [finding], "sheet": None}))
+    else:
+        print(f"error\tdamage\t{words}")
+        print(f"{options.file}: not valid")
+    return 1
+
+
+def _sheet(options: argparse.Namespace, file: Any, checked: Checked) -> Path | None:
+    from facemake.dataset.worst import contact_sheet
+    from facemake.runtime.atomic import replacing
+
+    path: Path = options.sheet or Path(f"{options.file.stem}_worst.png")
+    try:
+        picture = contact_sheet(file, checked)
+    except TableError:  # said by the checks
+        return None
+    if picture is None:
+        return None
+    try:
+        with replacing(path) as beside:
+            beside.write_bytes(picture)
+    except OSError as error:
+        raise FacemakeError(
+            f"{path} cannot be written ({error.strerror}): name another with --sheet, or --no-sheet"
+        ) from None
+    return path
+
+
+def _against(options: argparse.Namespace) -> int:
+    from facemake.dataset.against import compare
+    from facemake.dataset.files import SetFile
+
+    shown = _Shown()
+    with SetFile(options.file, shown) as a, SetFile(options.against) as b:
+        found = compare(a, b, **TOLERANCE)
+    shown.end()
+    code = 1 if found.verdict == "differs" else 0
+    if options.json:
+        document = {"file": options.file, "against": options.against, **asdict(found)}
+        print(_json(document))
+        return code
+    for line in _difference_lines(found, options):
+        print(line)
+    return code
+
+
+def _difference_lines(found: Difference, options: argparse.Namespace) -> list[str]:
+    lines = [f"layout\t{words}" for words in found.layout]
+    for path, count, first in zip(
+        (options.file, options.against), found.only, found.first_only, strict=True
+    ):
+        if count:
+            more = ", ..." if count > len(first) else ""
+            lines.append(f"examples\t{count} only in {path}: {', '.join(first)}{more}")
+    for name, one in found.fields.items():
+        by = "" if math.isnan(one.largest) else f" by up to {one.largest:g}"
+        if one.beyond:
+            lines.append(
+                f"{name}\t{one.beyond} examples differ{by}, first {'; '.join(one.first)}"
+                + (
+                    f"; {one.examples - one.beyond} within tolerances"
+                    if one.examples > one.beyond
+                    else ""
+                )
+            )
+        else:
+            lines.append(f"{name}\t{one.examples} examples differ{by}, within tolerances")
+    lines += [f"note\t{words}" for words in found.notes]
+    order = "" if found.in_order else ", in another order"
+    verdict = {
+        "identical": "identical, byte for byte",
+        "same": f"the same values{order}",
+        "within tolerances": f"the same within tolerances{order}",
+        "differs": f"not the same{order}",
+    }[found.verdict]
+    n, m = found.examples
+    lines.append(f"{options.file} ({n} examples) and {options.against} ({m}): {verdict}")
+    return lines
