@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -303,3 +303,24 @@ def test_nothing_of_a_picture_is_logged_or_laid_down(
     ours = [one for one in caplog.records if not one.name.startswith(("urllib3", "PIL"))]
     assert "secret" not in "".join(one.getMessage() for one in ours) and not made
     assert any("a picture of (9, 9) pixels" in one.getMessage() for one in ours)
+
+
+def test_requests_that_never_end_and_those_that_are_too_long():
+    with embed_serving(settings(arrive_seconds=1.0)) as served:
+        head = b"POST /v1/embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\n"
+        start = time.monotonic()
+        for body, status in (
+            (b"Content-Length: 1000\r\n\r\nabc", b"408"),
+            (b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", b"408"),
+            (b"Content-Length: 4000001\r\n\r\n", b"413"),
+            (b"Transfer-Encoding: chunked\r\n\r\n" + b"f4240\r\n" + bytes(10**6), b"413"),
+        ):
+            if status == b"413" and b"chunked" in body:
+                body += (b"\r\nf4240\r\n" + bytes(10**6)) * 4
+            with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+                with suppress(OSError):
+                    connection.sendall(head + body)
+                assert connection.recv(65536).split()[1] == status, body[:60]
+        assert time.monotonic() - start < 9
+        assert counted(served)["facemake_memory_bytes",] == 0
+        assert served.post("/v1/embed", portrait()).status_code == 200

@@ -76,7 +76,7 @@ def test_what_no_pack_can_be_is_said(
     assert main([*serve, "--detector", "yunet"]) == 2
     assert "--detector is not for --pack" in capsys.readouterr().err
     monkeypatch.setenv("LUMEN_FACE_LOCAL_DIR", str(tmp_path))
-    monkeypatch.setenv("LUMEN_FACE_REPO_BASE", "")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # nothing is asked for
     assert main(serve) == 2
     said = capsys.readouterr().err
     assert "detection.onnx" in said and "Traceback" not in said

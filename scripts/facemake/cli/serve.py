@@ -49,12 +49,14 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "serve",
         allow_abbrev=False,  # `--token` is no short --token-file
-        help="run the engines for other machines, over HTTP",
-        description="Answers the processors' `server=` and clients of 3DI's wrapper. By itself it "
-        "is reached from this machine only, by everybody on it; any other address wants tokens. "
+        help="run the engines, or find and embed faces, for other machines, over HTTP",
+        description="Answers the processors' `server=` and clients of 3DI's wrapper; with --embed "
+        "it finds the faces of pictures and gives their identity vectors instead. By itself it is "
+        "reached from this machine only, by everybody on it; any other address wants tokens. "
         "HTTP is not encrypted: give a certificate, or put it behind an SSH tunnel or a proxy.",
         epilog="example: facemake serve --new-token anna > tokens; chmod 600 tokens; "
-        "facemake serve --host 0.0.0.0 --token-file tokens",
+        "facemake serve --host 0.0.0.0 --token-file tokens; "
+        "facemake serve --embed --detector scrfd --grpc-port 8001",
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")

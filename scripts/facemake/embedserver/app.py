@@ -234,6 +234,8 @@ async def _unless_gone(request: Request, work: Awaitable[list[Answer]]) -> list[
     finally:
         gone.cancel()
         task.cancel()
+        # its places are free before its memory is
+        await asyncio.gather(task, gone, return_exceptions=True)
 
 
 async def _gone(request: Request) -> None:

@@ -193,7 +193,8 @@ async def serving(
             ("grpc.max_send_message_length", _LONGEST_REPLY),
             ("grpc.so_reuseport", 0),
         ],
-        maximum_concurrent_rpcs=2 * limits.queue,
+        # a message is in memory before anybody can count it
+        maximum_concurrent_rpcs=max(2, limits.memory_bytes // limits.request_bytes),
     )
     embed_pb2_grpc.add_FacesServicer_to_server(Faces(service), server)
     watch = health.aio.HealthServicer()
