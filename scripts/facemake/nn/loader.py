@@ -73,14 +73,16 @@ class _Column:
         self._file = file
         self._shape = dataset.shape[1:]
         self._bytes = int(np.prod(self._shape, dtype=np.int64)) * dataset.dtype.itemsize
-        self._start = None
-        self._own_chunks = False
+        self._places: Rows | None = None
         properties = dataset.id.get_create_plist()
         if properties.get_layout() == h5py.h5d.CONTIGUOUS and not properties.get_external_count():
-            self._start = dataset.id.get_offset()
+            start = dataset.id.get_offset()
+            if start is not None:
+                self._places = start + self._bytes * np.arange(len(dataset), dtype=np.int64)
         elif properties.get_layout() == h5py.h5d.CHUNKED:
             whole = (1, *self._shape)
-            self._own_chunks = dataset.chunks == whole and properties.get_nfilters() == 0
+            if dataset.chunks == whole and not properties.get_nfilters():
+                self._places = _places(dataset, self._bytes)
 
     def read(self, rows: Rows) -> NDArray[Any]:
         """(n, ...) of n rows.
@@ -89,26 +91,48 @@ class _Column:
             OSError: the file is damaged.
         """
         out = np.empty((len(rows), *self._shape), self._dataset.dtype)
-        if self._start is not None or self._own_chunks:
-            for row, into in zip(rows.tolist(), out, strict=True):
-                self._one(row, into)
+        if self._places is not None:
+            for row, place, into in zip(
+                rows.tolist(), self._places[rows].tolist(), out, strict=True
+            ):
+                self._one(row, place, into)
             return out
         # HDF5 wants rows that rise, each once
         rising, where = np.unique(rows, return_inverse=True)
         self._dataset.read_direct(out[: len(rising)], rising)
         return out[where]
 
-    def _one(self, row: int, into: NDArray[Any]) -> None:
-        if self._start is not None:
-            place = self._start + row * self._bytes
-        else:
-            chunk = self._dataset.id.get_chunk_info_by_coord((row, *(0 for _ in self._shape)))
-            if chunk.byte_offset is None:  # never written
-                into[...] = self._dataset[row]
-                return
-            place = chunk.byte_offset
-        if os.preadv(self._file, [into.data.cast("B")], place) != self._bytes:
+    def _one(self, row: int, place: int, into: NDArray[Any]) -> None:
+        if place < 0:  # never written
+            into[...] = self._dataset[row]
+        elif os.preadv(self._file, [into.data.cast("B")], place) != self._bytes:
             raise OSError(f"row {row} of {self._dataset.name} is cut short")
+
+
+def _places(dataset: h5py.Dataset, size: int) -> Rows:
+    """(n,) where each row's chunk lies in the file; -1 where it was never written.
+
+    HDF5 walks through all chunks to find one, so they are found once, unless they lie one after the
+    other, as those of a data set do whose size was fixed and whose place was taken at once.
+
+    Args:
+        dataset: of one chunk a row.
+        size: bytes of a row.
+    """
+    n = len(dataset)
+    early = dataset.id.get_create_plist().get_alloc_time() == h5py.h5d.ALLOC_TIME_EARLY
+    if n and early and dataset.maxshape == dataset.shape:
+        first, last = (int(dataset.id.get_chunk_info(i).byte_offset) for i in (0, n - 1))
+        if last - first == size * (n - 1):
+            return first + size * np.arange(n, dtype=np.int64)
+    places = np.full(n, -1, np.int64)
+
+    def found(chunk: Any) -> None:
+        if chunk.byte_offset is not None:
+            places[chunk.chunk_offset[0]] = chunk.byte_offset
+
+    dataset.id.chunk_iter(found)
+    return places
 
 
 class _Handle:
