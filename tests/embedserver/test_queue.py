@@ -324,3 +324,23 @@ def test_requests_that_never_end_and_those_that_are_too_long():
         assert time.monotonic() - start < 9
         assert counted(served)["facemake_memory_bytes",] == 0
         assert served.post("/v1/embed", portrait()).status_code == 200
+
+
+def test_without_the_models_thread_nobody_waits(monkeypatch: pytest.MonkeyPatch):
+    with embed_serving(settings(wait_seconds=20)) as served, clients() as ask:
+        served.models.door.clear()
+        first = ask(served)
+        served.until_looking()
+        waiting = [ask(served) for _ in range(2)]
+        served.until(2)
+
+        def ends(*_: Any) -> None:
+            raise SystemExit
+
+        monkeypatch.setattr(served.service.queue, "_count", ends)
+        served.models.door.set()
+        start = time.monotonic()
+        assert all_done(waiting) == [503, 503]
+        assert served.get("/health").status_code == ask(served).result(10).status_code == 503
+        assert time.monotonic() - start < 10
+        assert first.result(30).status_code == 503, "it was being looked at"

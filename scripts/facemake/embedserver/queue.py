@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 _BATCHES_REMEMBERED = 32
 _WARM_UP = (480, 640, 3)
+_SECONDS_TO_END = 60.0
+"""That a look may take which cannot be broken off."""
 
 
 class BusyError(RefusedError):
@@ -144,7 +146,9 @@ class Queue:
             Exception: what making them raises.
         """
         ready: Future[None] = Future()
-        self._thread = threading.Thread(target=self._work, args=(ready,), name="models")
+        self._thread = threading.Thread(
+            target=self._work, args=(ready,), name="models", daemon=True
+        )
         self._thread.start()
         try:
             ready.result()
@@ -162,15 +166,18 @@ class Queue:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(seconds)
-        with self._changed:
-            left = list(self._waiting)
-            self._waiting.clear()
-            self._closed = True
-            self._changed.notify_all()
-        for item, _ in left:
-            item.future.set_exception(stopping())
+        self._close()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_SECONDS_TO_END)
+
+    def _close(self) -> None:
+        """Look at nothing more; what waits is answered so."""
+        with self._changed:
+            self._stopping = self._closed = True
+            left = [item for item, _ in self._waiting]
+            self._waiting.clear()
+            self._changed.notify_all()
+        _end(item for item in left if item.future.set_running_or_notify_cancel())
 
     @property
     def works(self) -> bool:
@@ -179,12 +186,15 @@ class Queue:
 
     def length(self) -> int:
         """How many pictures have a place."""
-        return self._places.total()
+        with self._changed:
+            return self._places.total()
 
     def seconds(self, pictures: int) -> float:
         """How long so many pictures take, by the last ones."""
-        counts = sum(count for count, _ in self._took)
-        return pictures * sum(took for _, took in self._took) / max(1, counts)
+        with self._changed:
+            counts = sum(count for count, _ in self._took)
+            took = sum(seconds for _, seconds in self._took)
+        return pictures * took / max(1, counts)
 
     def places(self, count: int, owner: str) -> Places:
         """Places for the pictures of a request.
@@ -226,7 +236,7 @@ class Queue:
     def free(self, places: Places, items: Sequence[Item]) -> int:
         """See `Places.free`."""
         with self._changed:
-            gone = [item for item in items if not item.future.running() and item.future.cancel()]
+            gone = [item for item in items if item.future.cancel()]
             if gone:
                 out = set(map(id, gone))
                 self._waiting = deque(pair for pair in self._waiting if id(pair[0]) not in out)
@@ -254,21 +264,18 @@ class Queue:
                     return
                 ready.set_result(None)
                 while batch := self._next(recognizer):
-                    start = time.monotonic()
-                    seen = self._look(recognizer, batch)
-                    self._count(seen, time.monotonic() - start)
-                    for item, one in zip(batch, seen, strict=True):
-                        if isinstance(one, Seen):
-                            item.future.set_result(one)
-                        else:
-                            item.future.set_exception(one)
+                    try:
+                        self._answer(recognizer, batch)
+                    finally:
+                        _end(item for item in batch if not item.future.done())
         except BaseException:
-            logger.exception("the models' thread ended")
-            raise
+            logger.exception("the models' thread ended: start the server again")
+        finally:
+            self._close()
 
     def _warm_up(self, recognizer: Recognizer) -> None:
         """Look once, since a first look is slow, and to know about how long another takes."""
-        rgb = np.full(_WARM_UP, 127, np.uint8)
+        rgb = np.random.default_rng(0).integers(0, 256, _WARM_UP, np.uint8)
         recognizer.find([rgb])
         start = time.monotonic()
         recognizer.find([rgb])
@@ -306,6 +313,16 @@ class Queue:
             self._metrics.waited.observe(now - item.since)
         return batch
 
+    def _answer(self, recognizer: Recognizer, batch: Sequence[Item]) -> None:
+        start = time.monotonic()
+        seen = self._look(recognizer, batch)
+        self._count(seen, time.monotonic() - start)
+        for item, one in zip(batch, seen, strict=True):
+            if isinstance(one, Seen):
+                item.future.set_result(one)
+            else:
+                item.future.set_exception(one)
+
     def _look(self, recognizer: Recognizer, batch: Sequence[Item]) -> list[Seen | Exception]:
         """Look at pictures together; if that fails, one by one."""
         try:
@@ -330,6 +347,12 @@ class Queue:
 def stopping() -> BusyError:
     """The answer of a server that ends."""
     return BusyError("stopping", "the server is being stopped: ask again later", 10)
+
+
+def _end(items: Iterable[Item]) -> None:
+    """Answer that nobody will look."""
+    for item in items:
+        item.future.set_exception(stopping())
 
 
 def _look(recognizer: Recognizer, batch: Sequence[Item], limit: int) -> list[Seen | Exception]:
