@@ -250,6 +250,7 @@ SPOILED = [
     (change("landmarks", 3, np.nan), "error\tlandmarks\t1 examples: a value that is no number"),
     (change("landmarks", 3, 400), "a landmark lies more than 28 px outside the crop, first row 3"),
     (change("landmarks", (3, 0, 0), 57), "error\taffine\t1 examples: it does not take"),
+    (change("landmarks", (3, slice(18)), np.nan), "error\tlandmarks\t1 examples"),
     (change("affine", 2, 1), "error\taffine"),
     (change("affine", (2, 0, 0), np.nan), "some values, but not all, are NaN"),
     (change("global_params", (4, 3), 1.2), "error\tglobal_params\t1 examples: they are not"),
@@ -281,6 +282,20 @@ def test_what_is_wrong_is_named(
     assert said in words
     assert code == (1 if "error" in words.split("bad.h5:")[0] else 0)
     assert code == (0 if said.startswith(("warning", "note")) else 1)
+
+
+def test_a_set_made_with_3di_has_no_jaw(made: Path, tmp_path: Path, run: Run):
+    def spoil(file: h5py.File) -> None:
+        for name in ("landmarks", "frame/landmarks"):
+            change(name, (slice(None), slice(17)), np.nan)(file)
+        change("metadata/confidence", slice(None), np.nan)(file)
+
+    path = spoiled(made / "ours.h5", tmp_path / "jawless.h5", spoil)
+    code, said = run("validate", path)
+    assert code == 0 and "12 examples: iBUG-51: the jaw is not known" in said
+    change_one = change("landmarks", (3, 20, 0), 57)
+    code, said = run("validate", spoiled(path, tmp_path / "bad.h5", change_one))
+    assert code == 1 and "error\taffine\t1 examples" in said
 
 
 def test_the_worst_crops_come_first(made: Path, tmp_path: Path, run: Run):
