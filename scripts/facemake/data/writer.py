@@ -539,8 +539,9 @@ def _checked(name: str, value: Any, argument: _Argument, many: tuple[int, ...]) 
     if array.shape != wanted:
         raise ValueError(f"{name} has the shape {array.shape}; it must be {wanted}")
     if kind.kind == "f":
-        with np.errstate(over="ignore"):
-            array = array.astype(kind, copy=False)
+        if array.dtype != kind:
+            with np.errstate(over="ignore"):  # said below
+                array = array.astype(kind)
         if np.isinf(array).any():
             raise ValueError(f"{name} has an infinite value; what is not known is NaN")
         if field.name in _SHARES and ((array < 0) | (array > 1)).any():
