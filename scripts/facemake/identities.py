@@ -185,7 +185,7 @@ class _Groups:
         self._group = list(range(len(pieces)))
         self._members = {k: [k] for k in range(len(pieces))}
         self._sums = {k: one.sum(axis=0) for k, one in enumerate(looks) if len(one)}
-        self._apart = _seen_together(found, pieces)
+        self._apart = seen_together(found, pieces)
         n, length = len(pieces), max((len(total) for total in self._sums.values()), default=0)
         self._distances = np.full((n, n), np.inf, np.float32)
         self._means = np.zeros((n, length))
@@ -269,7 +269,7 @@ class _Groups:
                     del left[other]
 
 
-def _seen_together(found: DetectionList, pieces: Sequence[Piece]) -> NDArray[np.bool_]:
+def seen_together(found: DetectionList, pieces: Sequence[Piece]) -> NDArray[np.bool_]:
     """(n, n) which pieces have a frame in common: they are two people."""
     together = np.zeros((len(pieces), len(pieces)), bool)
     seen: dict[int, list[int]] = {}

@@ -17,7 +17,7 @@ from facemake.backends.embed import EMBEDDERS, Embedder, Face, OnlyFace
 from facemake.bestframes import choose_frames
 from facemake.detections import landmark_box
 from facemake.errors import FacemakeError
-from facemake.identities import SAME_PERSON, Piece, people_of, pieces_of
+from facemake.identities import SAME_PERSON, Piece, people_of, pieces_of, seen_together
 from facemake.media import MediaError, open_media, read_frames
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe, file_sha256
@@ -35,6 +35,10 @@ FRAMES_PER_PIECE = 5
 LEAST_SIDE = 40.0
 """px: of a face as BlazeFace draws it. At 40 an embedding is on average 0.18 and at most 0.22 away
 from that of the same face in full size, at 32 it is 0.21 and 0.26, at 20 it is 0.32 and 0.38."""
+
+_ALIKE = 0.3
+"""How far apart the looks of a piece may be that is seen beside another: who look alike are told
+apart by who is nearer to whom, and one person's pieces join again."""
 
 _LONG = 250
 """Detections of a recording of one track, from which on its looks are looked at all the same: five
@@ -198,7 +202,9 @@ def _of_video(
     if len(pieces) > 1 or wanted is not None or len(found) >= _LONG:
         chosen = [faces.best(piece.clear) for piece in pieces]
         vectors = faces.embedded(index for members in chosen for index in members)
-        pieces, looks = _told_apart(pieces, chosen, vectors, faces)
+        together = seen_together(found, pieces).any(axis=1)
+        far = [_ALIKE if others else SAME_PERSON for others in together]
+        pieces, looks = _told_apart(pieces, chosen, vectors, faces, far)
     tracks, means = people_of(found, pieces, looks)
     least = min(recipe.settings["min_frames"], len(tracked.times))
     kept = [k for k, track in enumerate(tracks) if len(track.detections) >= least]
@@ -223,19 +229,33 @@ def _of_video(
 
 
 def _told_apart(
-    pieces: Sequence[Piece], chosen: Sequence[list[int]], vectors: _Looks, faces: _Faces
+    pieces: Sequence[Piece],
+    chosen: Sequence[list[int]],
+    vectors: _Looks,
+    faces: _Faces,
+    least: Sequence[float],
 ) -> tuple[list[Piece], list[NDArray[np.float64]]]:
     """The pieces, each of one person by its looks, and these looks.
 
     Boxes go on from one person to another where nothing else of the picture changes: somebody sits
     down in the same place, a cut that is seen in the faces alone.
+
+    Args:
+        pieces: by boxes.
+        chosen: the detections by whose looks each is known.
+        vectors: of these; further ones are added.
+        faces: of the sample.
+        least: how far the looks of each may be apart.
     """
     result: list[Piece] = []
     looks: list[NDArray[np.float64]] = []
     last: list[int] = []  # what a piece is there, or the last of its parts
-    for piece, members in zip(pieces, chosen, strict=True):
-        follows = last[piece.follows] if piece.follows >= 0 else -1
-        for part, seen in _parts(replace(piece, follows=follows), members, vectors, faces):
+    for piece, members, far in zip(pieces, chosen, least, strict=True):
+        before = last[piece.follows] if piece.follows >= 0 else -1
+        for part, seen in _parts(piece, members, vectors, faces, far):
+            if part.follows >= 0:
+                part.follows = before
+            before = len(result)
             result.append(part)
             looks.append(np.array([vectors[i] for i in seen], np.float64))
         last.append(len(result) - 1)
@@ -243,16 +263,19 @@ def _told_apart(
 
 
 def _parts(
-    piece: Piece, members: list[int], vectors: _Looks, faces: _Faces
+    piece: Piece, members: list[int], vectors: _Looks, faces: _Faces, least: float
 ) -> list[tuple[Piece, list[int]]]:
-    """A piece, or what it falls into, with the detections by whose looks it is known."""
+    """A piece, or what it falls into, with the detections by whose looks it is known.
+
+    `follows` of a further part says whether it follows the one before: -1, or 0 or more.
+    """
     members = sorted(members)  # by frame
     whole = [(piece, members)]
     if len(members) < 2:
         return whole
     rows = np.array([vectors[i] for i in members], np.float64)
     apart = [_between([*rows[:k]], [*rows[k:]]) for k in range(1, len(rows))]
-    if max(apart) < SAME_PERSON:
+    if max(apart) < least:
         return whole
     k = int(np.argmax(apart)) + 1
     before, after = rows[:k].mean(axis=0), rows[k:].mean(axis=0)
@@ -263,19 +286,21 @@ def _parts(
         nearer = np.linalg.norm(look - before) <= np.linalg.norm(look - after)
         low, high = (middle, high) if nearer else (low, middle)
     at = piece.detections.index(piece.clear[high])
-    # looks have spoken, so the second part does not follow the first one
     halves = (
         Piece(piece.detections[:at], piece.clear[:high], piece.follows),
         Piece(piece.detections[at:], piece.clear[high:]),
     )
     seen = [faces.best(half.clear) for half in halves]
     vectors.update(faces.embedded(i for half in seen for i in half if i not in vectors))
-    if not all(seen) or _between(*([vectors[i] for i in half] for half in seen)) < SAME_PERSON:
+    far = _between(*([vectors[i] for i in half] for half in seen)) if all(seen) else 0.0
+    if far < least:
         return whole
+    if far < SAME_PERSON:  # else looks have spoken, and boxes have no say
+        halves[1].follows = 0
     return [
         part
         for half, its in zip(halves, seen, strict=True)
-        for part in _parts(half, its, vectors, faces)
+        for part in _parts(half, its, vectors, faces, least)
     ]
 
 
