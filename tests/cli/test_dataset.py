@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -122,15 +123,20 @@ def test_info_for_people(made: Path, run: Run):
         ("foreign.h5", "is no training set"),
         ("gone.h5", "is not there"),
         (".", "is a folder"),
+        ("locked.h5", "may not be read"),
     ],
 )
 def test_what_is_no_training_set_is_said(made: Path, run: Run, name: str, said: str):
+    if name == "locked.h5":
+        (made / name).touch(mode=0)
+        if os.access(made / name, os.R_OK):
+            pytest.skip("root may read all")
     code, words = run("info", made / name)
     assert code == 2 and said in words and str(made / name) in words
     code, words = run("merge", "out.h5", made / "ours.h5", made / name)
     assert code == 2 and said in words and not Path("out.h5").exists()
     code, words = run("validate", made / name)
-    assert code == (2 if name in ("gone.h5", ".") else 1) and said in words
+    assert code == (2 if name in ("gone.h5", ".", "locked.h5") else 1) and said in words
 
 
 # --- merge ----------------------------------------------------------------------------------------
@@ -155,6 +161,15 @@ def test_merged_examples_are_those_of_the_files_in_order(
     assert run("merge", "--force", "out.h5", "out.h5", other)[0] == 2
     run("merge", "--force", "out.h5", made / "ours.h5", made / "empty.h5", other)
     assert Path("out.h5").read_bytes() == before
+
+
+def test_an_interrupted_merge_leaves_nothing(made: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("facemake.dataset.joining._describe", interrupted)
+    code, said = run("merge", "out.h5", made / "ours.h5")
+    assert code == 130 and "interrupted" in said and not list(Path().iterdir())
 
 
 def test_repeated_examples_and_people_in_two_splits_are_told(made: Path, tmp_path: Path, run: Run):
@@ -246,7 +261,19 @@ def bgr(file: h5py.File) -> None:
     file.attrs["color_format"] = "BGR"
 
 
+def elsewhere(file: h5py.File) -> None:
+    del file["bboxes"]
+    file["bboxes"] = h5py.ExternalLink("ours.h5", "bboxes")
+
+
+def raw_elsewhere(file: h5py.File) -> None:
+    del file["bboxes"]
+    file.create_dataset("bboxes", (N, 4), "<f4", external=[("/etc/passwd", 0, N * 16)])
+
+
 SPOILED = [
+    (elsewhere, "error\tlayout"),
+    (raw_elsewhere, "bboxes lies in another file, which is not followed"),
     (change("landmarks", 3, np.nan), "error\tlandmarks\t1 examples: a value that is no number"),
     (change("landmarks", 3, 400), "a landmark lies more than 28 px outside the crop, first row 3"),
     (change("landmarks", (3, 0, 0), 57), "error\taffine\t1 examples: it does not take"),

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ def _add_info(actions: Any) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="without statistics of pictures and FHOG"
     )
-    parser.set_defaults(function=_info)
+    parser.set_defaults(function=_until_stopped(_info))
 
 
 def _add_merge(actions: Any) -> None:
@@ -76,7 +77,7 @@ def _add_merge(actions: Any) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace OUT where it is there")
     parser.add_argument("--json", action="store_true", help="what was done as JSON")
-    parser.set_defaults(function=_merge)
+    parser.set_defaults(function=_until_stopped(_merge))
 
 
 def _add_validate(actions: Any) -> None:
@@ -104,7 +105,23 @@ def _add_validate(actions: Any) -> None:
     )
     parser.add_argument("--no-sheet", action="store_true", help="no contact sheet")
     parser.add_argument("--json", action="store_true", help="what was found as JSON")
-    parser.set_defaults(function=_validate)
+    parser.set_defaults(function=_until_stopped(_validate))
+
+
+_Command = Callable[[argparse.Namespace, list[str]], int]
+
+
+def _until_stopped(command: _Command) -> _Command:
+    """A command that ends in a word, and leaves nothing half written, where it is interrupted."""
+
+    def run(options: argparse.Namespace, rest: list[str]) -> int:
+        try:
+            return command(options, rest)
+        except KeyboardInterrupt:
+            print("\ninterrupted: nothing was written", file=sys.stderr)
+            return 130
+
+    return run
 
 
 class _Shown:

@@ -37,6 +37,8 @@ Tell = Callable[[str, int, int], None]
 
 _BYTES_AT_ONCE = 8 << 20
 _BYTES_OF_A_CHUNK = 64 << 20
+_BYTES_OF_A_CACHE = 1 << 20
+"""HDF5's own, of a data set."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,7 @@ class SetFile:
         if not self.path.is_file():
             what = "is a folder; name a file in it" if self.path.is_dir() else "is not there"
             raise FacemakeError(f"{self.path} {what}")
-        try:
-            self.file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise TableError(
-                f"{self.path} cannot be read as HDF5: it is damaged, cut short, still being "
-                f"written, or another kind of file ({error})"
-            ) from None
+        self.file = _opened(self.path)
         try:
             self.fields: dict[str, Field] = {}
             self.faults: list[str] = []
@@ -297,6 +293,8 @@ class SetFile:
                 continue
             if not isinstance(dataset, h5py.Dataset) or not dataset.shape:
                 self.faults.append(f"{field.name} is no array with a row an example")
+            elif dataset.file != self.file or dataset.external or dataset.is_virtual:
+                self.faults.append(f"{field.name} lies in another file, which is not followed")
             elif dataset.shape[1:] != field.shape or not _fits(dataset.dtype, field):
                 self.faults.append(
                     f"{field.name} is of type {dataset.dtype} and shape {dataset.shape}, not "
@@ -322,6 +320,35 @@ class SetFile:
 
 
 _KEY = ("metadata/video_names", "metadata/frame_indices", "metadata/track")
+
+
+def _opened(path: Path) -> h5py.File:
+    """The file, with memory for one chunk of each data set: else a large one that is compressed, as
+    pyfaceau's are, would be unpacked again for every few rows.
+    """
+    try:
+        file = h5py.File(path, "r")
+        try:
+            most = max((_chunk_bytes(file.get(f.name)) for f in FIELDS if f.large), default=0)
+        except (OSError, RuntimeError):  # damaged: whoever reads that says so
+            return file
+        if not _BYTES_OF_A_CACHE < most <= _BYTES_OF_A_CHUNK:
+            return file
+        file.close()
+        return h5py.File(path, "r", rdcc_nbytes=most)
+    except PermissionError:
+        raise FacemakeError(f"{path} may not be read: look at its permissions") from None
+    except OSError as error:
+        raise TableError(
+            f"{path} cannot be read as HDF5: it is damaged, cut short, still being written, or "
+            f"another kind of file ({error})"
+        ) from None
+
+
+def _chunk_bytes(dataset: object) -> int:
+    if not isinstance(dataset, h5py.Dataset) or not dataset.chunks:
+        return 0
+    return int(np.prod(dataset.chunks, dtype=np.int64)) * dataset.dtype.itemsize
 
 
 def _fits(dtype: np.dtype[Any], field: Field) -> bool:

@@ -46,16 +46,15 @@ class Moments:
         """
         if not len(values):
             return
-        wide = values.astype(np.float64)
-        known = np.isfinite(wide)
-        times = known if weights is None else known * weights
-        wide = np.where(known, wide, 0.0)
-        self.missing += (~known).sum(axis=0)
-        count = times.sum(axis=0)
-        mean = np.divide(
-            (wide * times).sum(axis=0), count, where=count > 0, out=np.zeros_like(count, float)
-        )
-        squares = ((wide - mean) ** 2 * times).sum(axis=0)
+        if weights is None and np.isfinite(values.sum(dtype=np.float64)):  # most pieces: all known
+            n, columns = values.shape
+            values = values.ravel() if columns == 1 else values  # rows of one number are slow
+            count = np.full(columns, float(n))
+            mean = np.reshape(values.mean(axis=0, dtype=np.float64), columns)
+            squares = np.reshape(values.var(axis=0, dtype=np.float64), columns) * n
+            low, high = (np.reshape(f(axis=0), columns) for f in (values.min, values.max))
+        else:
+            count, mean, squares, low, high = self._of(values, weights)
         # Chan, Golub & LeVeque (1979): the sums of two pieces to those of both
         total = self.count + count
         share = np.divide(count, total, where=total > 0, out=np.zeros_like(total))
@@ -63,9 +62,24 @@ class Moments:
         self._squares += squares + apart**2 * self.count * share
         self.mean += apart * share
         self.count = total
-        there = times > 0
-        self.low = np.minimum(self.low, np.where(there, wide, np.inf).min(axis=0))
-        self.high = np.maximum(self.high, np.where(there, wide, -np.inf).max(axis=0))
+        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
+
+    def _of(
+        self, values: NDArray[Any], weights: NDArray[Any] | None
+    ) -> tuple[NDArray[np.float64], ...]:
+        """Count, mean, squares about it, least and largest of each column of a piece."""
+        wide = values.astype(np.float64)
+        known = np.isfinite(wide)
+        times = known.astype(np.float64) if weights is None else known * weights
+        wide = np.where(known, wide, 0.0)
+        self.missing += (~known).sum(axis=0)
+        count = times.sum(axis=0).astype(np.float64)
+        total = (wide * times).sum(axis=0)
+        mean = np.divide(total, count, where=count > 0, out=np.zeros_like(total))
+        squares = ((wide - mean) ** 2 * times).sum(axis=0)
+        low = np.where(times > 0, wide, np.inf).min(axis=0)
+        high = np.where(times > 0, wide, -np.inf).max(axis=0)
+        return count, mean, squares, low, high
 
     @property
     def deviation(self) -> NDArray[np.float64]:
