@@ -41,3 +41,13 @@ def test_rows_are_those_of_the_file(tmp_path: Path, kind: str):
             np.testing.assert_array_equal(batch[name], file[name][:][rows])
     assert len(found) == N and found[3]["image"].shape == (3, 112, 112)
     found.close()
+
+
+def test_nobody_said_who_it_is(tmp_path: Path):
+    """An empty subject is nobody: recordings are kept together, and that is said."""
+    path = write(tmp_path / "set.h5", N, subjects=[""] * N, splits=[""] * N)
+    found = data.TrainingDataset(path, "val", val_split=0.3).division
+    assert found.by == "video, since nobody said who is in which"
+    with h5py.File(path) as file:
+        videos = file["metadata/video_names"][:]
+    assert not set(videos[found.train]) & set(videos[found.val])

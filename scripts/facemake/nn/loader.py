@@ -328,11 +328,13 @@ def divide(file: h5py.File, total: int, val_split: float, seed: int) -> Division
         return Division(train, val, test, "the splits of the file", False)
     rest = np.flatnonzero(~parts["test"])
     wanted = max(1, round(val_split * len(rest)))
-    subjects = _codes(file, "metadata/subjects", total)[0][rest]
+    codes, people = _codes(file, "metadata/subjects", total)
+    subjects = codes[rest]
+    why = "there is one subject" if any(people) else "nobody said who is in which"
     videos = _codes(file, "metadata/video_names", total)[0][rest]
     for by, groups, loud in (
         ("subject", _connected(subjects, videos), False),
-        ("video, since there is one subject", _connected(videos, videos), True),
+        (f"video, since {why}", _connected(videos, videos), True),
     ):
         held = _hold_back(groups, wanted, seed)
         if held is not None:
