@@ -26,10 +26,13 @@ def on_gpu() -> dict[str, list[dict]]:
     found: dict[str, list[dict]] = {}
     for section, rows in REGISTRIES.items():
         for name in (name for name, row in rows.items() if able(row)):
-            config = settings.filled({section: {"backend": name}, "device": "cuda"})
+            chosen: dict[str, str] = {"backend": name}
+            if section == "embed" and rows[name].clone:
+                chosen["model"] = "mine.onnx"  # which needs no clone of its code
+            config = settings.filled({section: chosen, "device": "cuda"})
             for stage, row in NATIVE.items():
-                chosen = row.backend(config)
-                if chosen and chosen[0] == name and able(chosen[1]):
+                its = row.backend(config)
+                if its and its[0] == name and able(its[1]):
                     found.setdefault(stage, []).append(config)
     return found
 
