@@ -83,6 +83,21 @@ def test_the_package_pins_what_the_lock_pins():
         assert locked()[canonical(name)] == version
 
 
+def test_extras_and_the_locks_of_the_services_pin_what_the_lock_pins():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    known = locked("dev") | locked()
+    served = locked("serve")
+    assert served.items() <= known.items()
+    for requirement in extras["serve"] + extras["grpc"]:
+        name, version = requirement.split("==")
+        assert served[canonical(name)] == version
+    # Rockchip's own package has wheels for AArch64 alone
+    assert locked("serve-rknn").keys() - known.keys() <= {"rknn-toolkit-lite2", "ruamel-yaml"}
+    assert all(known.get(n, v) == v for n, v in locked("serve-rknn").items())
+
+
 def pinned_anywhere() -> dict[str, str]:
     """What is pinned anywhere: an extra is in the development lock, torch stands by its name."""
     apart = locked("stacks/cuda") | locked("facenet") | locked("torch")
