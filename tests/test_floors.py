@@ -27,7 +27,7 @@ def test_the_kernel_knows_no_backend_and_no_stage(module: str):
     assert not [name for name in imports(module) if name.startswith(above)]
 
 
-ABOVE_STAGES = ("facemake.processors", "facemake.server", "facemake.cli", "facemake.data")
+ABOVE_STAGES = ("facemake.processors", "facemake.server", "facemake.cli", "facemake.data.")
 
 
 def test_no_stage_knows_what_is_built_on_stages():

@@ -348,7 +348,7 @@ def _opened(path: Path) -> h5py.File:
 def _chunk_bytes(dataset: object) -> int:
     if not isinstance(dataset, h5py.Dataset) or not dataset.chunks:
         return 0
-    return int(np.prod(dataset.chunks, dtype=np.int64)) * dataset.dtype.itemsize
+    return int(np.prod(dataset.chunks, dtype=np.int64)) * int(dataset.dtype.itemsize)
 
 
 def _fits(dtype: np.dtype[Any], field: Field) -> bool:

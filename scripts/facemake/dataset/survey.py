@@ -48,11 +48,11 @@ class Moments:
             return
         if weights is None and np.isfinite(values.sum(dtype=np.float64)):  # most pieces: all known
             n, columns = values.shape
-            values = values.ravel() if columns == 1 else values  # rows of one number are slow
+            flat = values.ravel() if columns == 1 else values  # rows of one number are slow
             count = np.full(columns, float(n))
-            mean = np.reshape(values.mean(axis=0, dtype=np.float64), columns)
-            squares = np.reshape(values.var(axis=0, dtype=np.float64), columns) * n
-            low, high = (np.reshape(f(axis=0), columns) for f in (values.min, values.max))
+            mean = np.full(columns, flat.mean(axis=0, dtype=np.float64))
+            squares = np.full(columns, n * flat.var(axis=0, dtype=np.float64))
+            low, high = (np.reshape(f(axis=0), columns) for f in (flat.min, flat.max))
         else:
             count, mean, squares, low, high = self._of(values, weights)
         # Chan, Golub & LeVeque (1979): the sums of two pieces to those of both
@@ -70,10 +70,12 @@ class Moments:
         """Count, mean, squares about it, least and largest of each column of a piece."""
         wide = values.astype(np.float64)
         known = np.isfinite(wide)
-        times = known.astype(np.float64) if weights is None else known * weights
+        times = known.astype(np.float64)
+        if weights is not None:
+            times *= weights
         wide = np.where(known, wide, 0.0)
         self.missing += (~known).sum(axis=0)
-        count = times.sum(axis=0).astype(np.float64)
+        count = times.sum(axis=0)
         total = (wide * times).sum(axis=0)
         mean = np.divide(total, count, where=count > 0, out=np.zeros_like(total))
         squares = ((wide - mean) ** 2 * times).sum(axis=0)
