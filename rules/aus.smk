@@ -1,8 +1,13 @@
-# Intensity and occurrence of facial action units.
+# Intensity and occurrence of facial action units: from expressions, or from the crops.
 rule aus:
     input:
         probe=f"{OUT}/probe/{{shard}}.parquet",
         expressions=f"{OUT}/expressions/{{shard}}.parquet",
+        faces=(
+            f"{OUT}/faces/{{shard}}.h5"
+            if PLAN.config["aus"]["backend"] == "network"
+            else []
+        ),
     output:
         aus=f"{OUT}/aus/{{shard}}.parquet",
     log:
@@ -16,6 +21,7 @@ rule aus:
     resources:
         mem_mb=grows(500),
         runtime=grows(60),
+        gpu=gpus("aus"),
     params:
         recipe=recipe("aus"),
         container=container_identity("aus"),

@@ -4,7 +4,12 @@ from pathlib import Path
 
 from facemake.runtime.job import job
 
-with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
+with job(
+    snakemake.log[0],
+    snakemake.threads,
+    gpus=snakemake.resources.get("gpu", 0),
+    recipe=snakemake.params.recipe,
+):
     from facemake.provenance import Recipe
     from facemake.samples import plan_file
     from facemake.stages.aus import aus
@@ -15,4 +20,5 @@ with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
         expressions=Path(snakemake.input.expressions),
         output=Path(snakemake.output.aus),
         recipe=Recipe.from_dict(snakemake.params.recipe),
+        faces=Path(snakemake.input.faces) if snakemake.input.faces else None,
     )

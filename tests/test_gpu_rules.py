@@ -9,12 +9,18 @@ import pytest
 from conftest import ROOT
 from facemake import settings
 from facemake.backends import Backend
+from facemake.backends.aus import AU_ESTIMATORS
 from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.backends.landmarks import LANDMARKERS
 from facemake.engines.native import NATIVE
 
-REGISTRIES = {"detect": DETECTORS, "landmarks": LANDMARKERS, "embed": EMBEDDERS}
+REGISTRIES = {
+    "detect": DETECTORS,
+    "landmarks": LANDMARKERS,
+    "aus": AU_ESTIMATORS,
+    "embed": EMBEDDERS,
+}
 
 
 def able(row: Backend) -> bool:
@@ -41,7 +47,7 @@ ON_GPU = on_gpu()
 
 
 def test_which_stages_can_compute_on_a_gpu():
-    stages = {"detect", "detect_segment", "landmarks", "landmarks_segment", "embed"}
+    stages = {"detect", "detect_segment", "landmarks", "landmarks_segment", "aus", "embed"}
     assert stages == set(ON_GPU)
     assert sum(map(able, DETECTORS.values())) == len(ON_GPU["detect"])
 

@@ -19,6 +19,7 @@ _OFFERED = MappingProxyType(
     {
         "BackendInfo": "facemake.recognition",
         "Config": "facemake.recognition",
+        "FaceAligner": "facemake.nn.face_aligner",
         "FaceEmbedder": "facemake.recognition.face_embedder",
         "FaceProcessor": "facemake.processors",
         "FaceProcessor3DI": "facemake.processors",

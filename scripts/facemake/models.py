@@ -22,7 +22,7 @@ import yaml
 
 from facemake.errors import ModelError
 from facemake.pins import verify_pin
-from facemake.provenance import LIBRARY, file_sha256
+from facemake.provenance import LIBRARY, Recipe, file_sha256
 
 REGISTRY = LIBRARY.parent.parent / "config" / "models.yaml"
 
@@ -94,6 +94,21 @@ def model(name: str) -> Model:
         row = own
     path = _by_name(row) if row.sha256 is None else None
     return row if path is None else replace(row, sha256=verify_pin(path), bytes=path.stat().st_size)
+
+
+def planned(recipe: Recipe) -> Model:
+    """The first model of a recipe, which is the backend's, as it is on this machine.
+
+    Raises:
+        ModelError: it is missing, or another one than when the run was planned.
+    """
+    wanted = recipe.models[0]
+    if (found := model(wanted["name"])).sha256 != wanted["sha256"]:
+        raise ModelError(
+            f"the model {found.name} has the SHA-256 {found.sha256}, and had {wanted['sha256']} "
+            "when the run was planned: start it again"
+        )
+    return found
 
 
 def is_onnx(name: str | Path | None) -> bool:

@@ -159,6 +159,7 @@ def check(config: Mapping[str, Any], files: Sequence[Path] = ()) -> None:
 
 def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
     """Keys that are good by themselves and do not go together: where, and what is wrong."""
+    from facemake.backends.aus import AU_ESTIMATORS
     from facemake.backends.detect import DETECTORS
     from facemake.backends.embed import EMBEDDERS
     from facemake.backends.landmarks import LANDMARKERS
@@ -180,6 +181,7 @@ def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
     chosen: dict[str, tuple[str, Mapping[str, Backend]]] = {
         "detect.backend": (config["detect"]["backend"], DETECTORS),
         "landmarks.backend": (config["landmarks"]["backend"], LANDMARKERS),
+        "aus.backend": (config["aus"]["backend"], AU_ESTIMATORS),
         "embed.backend": (config["embed"]["backend"], EMBEDDERS),
     }
     device = config["device"]
@@ -196,7 +198,12 @@ def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
                 f"choose {'; '.join(able)}",
             )
         )
-    own: dict[str, Mapping[str, Backend]] = {"detect": DETECTORS, "embed": EMBEDDERS}
+    own: dict[str, Mapping[str, Backend]] = {
+        "detect": DETECTORS,
+        "landmarks": LANDMARKERS,
+        "aus": AU_ESTIMATORS,
+        "embed": EMBEDDERS,
+    }
     for section, rows in own.items():
         wanted = config[section]
         if wanted.get("model") is None or wanted["backend"] == "off":

@@ -43,6 +43,12 @@ TEMPLATE = np.array(
 )
 
 
+SQUARE = (56.0, 50.0, 112.0)
+"""px: the middle of BlazeFace's square in the crop, right and down, and its side: between what it
+is in two videos and a picture of five people, whose medians are (55.8, 51.6, 112), (57.2, 42.6,
+110) and (56.9, 48.9, 112). Where a head nods, the square lies up to 10 px higher or lower."""
+
+
 def crop_affine(ibug51: NDArray[np.float32]) -> NDArray[np.float64]:
     """The similarity from frame pixels to crop pixels.
 
@@ -53,6 +59,36 @@ def crop_affine(ibug51: NDArray[np.float32]) -> NDArray[np.float64]:
         (2, 3) float64: rotation, scale and shift of the least-squares similarity (Umeyama 1991).
     """
     return similarity(ibug51[list(RIGID_POINTS)].astype(np.float64), TEMPLATE)
+
+
+def affine_of_square(bbox: NDArray[np.float32], tilt: float) -> NDArray[np.float64]:
+    """About where the crop will be of a face whose landmarks are not known yet.
+
+    Args:
+        bbox: (4,) x, y, w, h px, as BlazeFace draws it.
+        tilt: of the line of the eyes, radians clockwise in the image.
+
+    Returns:
+        (2, 3) float64, frame pixels to crop pixels.
+    """
+    x, y, w, h = (float(v) for v in bbox)
+    scale = SQUARE[2] / float(np.sqrt(w * h))
+    cos, sin = scale * float(np.cos(tilt)), scale * float(np.sin(tilt))
+    across, down = x + w / 2, y + h / 2
+    return np.array(
+        [
+            [cos, sin, SQUARE[0] - cos * across - sin * down],
+            [-sin, cos, SQUARE[1] + sin * across - cos * down],
+        ]
+    )
+
+
+def square_of_affine(affine: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The square that BlazeFace would draw around a face with this crop: (4,) x, y, w, h px."""
+    scale = float(np.hypot(affine[0, 0], affine[1, 0]))
+    (middle,) = apply_affine(invert_affine(affine), [SQUARE[:2]])
+    side = SQUARE[2] / scale
+    return np.array([*(middle - side / 2), side, side], np.float32)
 
 
 def face_square(ibug: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:

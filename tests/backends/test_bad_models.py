@@ -62,7 +62,7 @@ def test_a_registered_file_that_is_cut_off_or_another(
         return
     if model != FOUND.get(name, MARKED.get(name)).models[0]:
         pytest.skip("what is loaded before it is not here")
-    cut = folder / (row.url or "").rpartition("/")[2]
+    cut = folder / (row.file or (row.url or "").rpartition("/")[2])
     cut.write_bytes(b"\x08\x07cut off")
     if row.sha256 is None:  # nobody knows its hash: it counts by its name, and is pinned
         with pytest.raises(ModelError, match=rf"{cut} cannot be loaded .* cut off, get it again"):

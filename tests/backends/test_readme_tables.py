@@ -6,6 +6,7 @@ import re
 
 from conftest import ROOT
 from facemake import settings
+from facemake.backends.aus import AU_ESTIMATORS
 from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.backends.landmarks import LANDMARKERS
@@ -40,6 +41,14 @@ def test_every_embedder_has_its_line():
 def test_the_config_takes_every_embedder():
     allowed = settings.schema()["properties"]["embed"]["properties"]["backend"]["enum"]
     assert allowed == [*EMBEDDERS, "off"]
+
+
+def test_every_au_estimator_has_its_line():
+    assert {name: cells[0] for name, cells in table("aus.backend").items()} == {
+        name: row.use for name, row in AU_ESTIMATORS.items()
+    }
+    allowed = settings.schema()["properties"]["aus"]["properties"]["backend"]["enum"]
+    assert allowed == list(AU_ESTIMATORS)
 
 
 def test_every_landmark_network_has_its_line():

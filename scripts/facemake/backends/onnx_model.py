@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ no slower: batches of 4, 8 and 16 had .74 to 1.03 of that speed with SCRFD, YOLO
 Light and PFLD (`python -m benchmarks batches`, one thread of two cores)."""
 
 
+_CPU = "CPUExecutionProvider"
+
 _TYPES: dict[str, str] = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 """onnxruntime's word -> NumPy's."""
 
@@ -44,15 +46,18 @@ class OnnxModel:
         device: `cpu`, `cuda` (the GPU that the job has leased) or `cuda:N` (that of the process).
         largest: so many inputs at once at most, where the network leaves it open.
         threads: of a CPU; None: OMP_NUM_THREADS, else one.
+        providers: of onnxruntime, by falling preference, in place of the device's; what is not
+            there is passed over with a word.
 
     Attributes:
         batch_size: how many inputs pay off at once.
         fixed_batch: how many inputs the network takes; None: any number.
         input_shape: (C, H, W), None where the network leaves a size open.
+        output_names: of its outputs, in order.
         output_shapes: with the axis of inputs; numbers, or words where a size is open.
 
     Raises:
-        DeviceError: `cuda` is asked for and not to be had.
+        DeviceError: `cuda` is asked for and not to be had, or none of the providers.
         ModelError: the file is no ONNX network with one input, or its weights are in another file.
     """
 
@@ -62,13 +67,14 @@ class OnnxModel:
         device: str = "cpu",
         largest: int | None = None,
         threads: int | None = None,
+        providers: Sequence[str | tuple[str, Mapping[str, Any]]] | None = None,
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS", "1"))
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         self._path = path
-        self._session = _session(path, options, device)
+        self._session = _session(path, options, device, providers)
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:
             raise ModelError(
@@ -81,10 +87,13 @@ class OnnxModel:
         batch, *shape = (size if isinstance(size, int) else None for size in inputs[0].shape)
         self.fixed_batch = batch
         self.input_shape = tuple(shape)
+        self.output_names = [output.name for output in self._session.get_outputs()]
         self.output_shapes = [tuple(output.shape) for output in self._session.get_outputs()]
         on_gpu = batch or min(BATCH_ON_GPU, largest or BATCH_ON_GPU)
-        self.batch_size = 1 if device == "cpu" else on_gpu
+        self.batch_size = 1 if self.provider == _CPU else on_gpu
         logger.info("%s on %s", path.name, self.provider)
+        if providers and self.provider != (first := _name(providers[0])):
+            logger.warning("%s computes on %s, not on %s", path.name, self.provider, first)
 
     @property
     def provider(self) -> str:
@@ -182,8 +191,36 @@ def open_network(
     return network
 
 
-def _session(path: Path, options: Any, device: str) -> Any:
-    providers: list[Any] = ["CPUExecutionProvider"]
+def _there(
+    wanted: Sequence[str | tuple[str, Mapping[str, Any]]], path: Path
+) -> list[str | tuple[str, dict[str, Any]]]:
+    """Of the providers that somebody names, those that are there."""
+    able = onnxruntime.get_available_providers()
+    known = onnxruntime.get_all_providers()
+    if unknown := [_name(one) for one in wanted if _name(one) not in known]:
+        raise DeviceError(
+            f"onnxruntime knows no provider {', '.join(unknown)}; there are {', '.join(known)}"
+        )
+    if not (found := [one for one in wanted if _name(one) in able]):
+        raise DeviceError(
+            f"onnxruntime here computes on {', '.join(able)} alone, not on "
+            f"{', '.join(map(_name, wanted)) or 'nothing'}: name one of those, or install another "
+            "onnxruntime"
+        )
+    return [one if isinstance(one, str) else (one[0], dict(one[1])) for one in found]
+
+
+def _name(provider: str | tuple[str, Mapping[str, Any]]) -> str:
+    return provider if isinstance(provider, str) else provider[0]
+
+
+def _session(
+    path: Path,
+    options: Any,
+    device: str,
+    wanted: Sequence[str | tuple[str, Mapping[str, Any]]] | None,
+) -> Any:
+    providers: list[Any] = [_CPU] if wanted is None else _there(wanted, path)
     if device != "cpu":
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise DeviceError(

@@ -81,7 +81,13 @@ def _landmark_settings(config: Config) -> dict[str, Any]:
     row = DETECTORS[config["detect"]["backend"]]
     drawn = {} if row.face_box == AS_EXPECTED else {"face_box": list(row.face_box)}
     chosen = LANDMARKERS[config["landmarks"]["backend"]]
-    return {**_section("landmarks")(config), **drawn, **_device(config, chosen)}
+    settings = _section("landmarks")(config)
+    del settings["model"]  # it is among the models
+    return {**settings, **drawn, **_device(config, chosen)}
+
+
+def _au_settings(config: Config) -> dict[str, Any]:
+    return _device(config, AU_ESTIMATORS[config["aus"]["backend"]])
 
 
 def _embed_settings(config: Config) -> dict[str, Any]:
@@ -287,7 +293,7 @@ NATIVE: dict[str, Stage] = {
         wanted=lambda config: bool(config["fit"]["smoothing"] > 0),
     ),
     "expressions": Stage(settings=_expressions_settings, models=_localizing_models),
-    "aus": Stage(backend=_chosen("aus", AU_ESTIMATORS)),
+    "aus": Stage(settings=_au_settings, backend=_chosen("aus", AU_ESTIMATORS)),
     "embed": Stage(
         settings=_embed_settings,
         backend=_chosen("embed", EMBEDDERS),

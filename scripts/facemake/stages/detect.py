@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 
 from facemake.backends.detect import DETECTORS, Detector
-from facemake.errors import ModelError
-from facemake.models import model
+from facemake.models import planned
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
 from facemake.samples import Sample
@@ -95,14 +94,8 @@ def detector_of(recipe: Recipe) -> Detector:
     """
     cv2.setNumThreads(1)
     row = DETECTORS[str(recipe.backend)]
-    wanted = recipe.models[0]
-    if (found := model(wanted["name"])).sha256 != wanted["sha256"]:
-        raise ModelError(
-            f"the model {found.name} has the SHA-256 {found.sha256}, and had {wanted['sha256']} "
-            "when the run was planned: start it again"
-        )
     settings = recipe.settings
-    return row.create(wanted["name"], settings["min_score"], settings.get("device", "cpu"))
+    return row.create(planned(recipe).name, settings["min_score"], settings.get("device", "cpu"))
 
 
 def _joined(

@@ -16,9 +16,8 @@ from facemake import clones
 from facemake.backends.detect import AS_EXPECTED
 from facemake.backends.embed import EMBEDDERS, Embedder
 from facemake.backends.embed.vectors import embed_chips
-from facemake.errors import ModelError
 from facemake.media import read_frames
-from facemake.models import model
+from facemake.models import planned
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
 from facemake.samples import Sample
@@ -86,15 +85,10 @@ def embedder_of(recipe: Recipe) -> Embedder:
         ModelError: its model or code is missing or not the recipe's, or its device is not there.
     """
     row = EMBEDDERS[str(recipe.backend)]
-    wanted = recipe.models[0]
-    if (found := model(wanted["name"])).sha256 != wanted["sha256"]:
-        raise ModelError(
-            f"the model {found.name} has the SHA-256 {found.sha256}, and had {wanted['sha256']} "
-            "when the run was planned: start it again"
-        )
+    name = planned(recipe).name
     if "repo" in recipe.settings:
         clones.verify(recipe.settings["repo"])
-    return row.create(wanted["name"], recipe.settings.get("device", "cpu"))
+    return row.create(name, recipe.settings.get("device", "cpu"))
 
 
 @dataclass(frozen=True)

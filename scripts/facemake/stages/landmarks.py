@@ -18,6 +18,7 @@ from facemake.backends.landmarks import LANDMARKERS, Face, Finder
 from facemake.detections import landmark_box
 from facemake.errors import FacemakeError
 from facemake.media import Frame, Media, open_media
+from facemake.models import planned
 from facemake.provenance import Recipe
 from facemake.runtime.progress import Progress
 from facemake.samples import Sample
@@ -104,7 +105,8 @@ class Marker:
         cv2.setNumThreads(1)
         self._settings = recipe.settings
         row = LANDMARKERS[str(recipe.backend)]
-        self._source = row.source(given, recipe.settings.get("device", "cpu"))
+        own = planned(recipe).name if row.own_model else None
+        self._source = row.source(given, recipe.settings.get("device", "cpu"), own)
 
     def __enter__(self) -> Self:
         return self

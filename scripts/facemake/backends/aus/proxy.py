@@ -49,7 +49,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake.backends.aus import AU_COLUMNS, INTENSITY_AUS, OCCURRENCE_AUS, SIDED_AUS
+from facemake.backends.aus import AU_COLUMNS, INTENSITY_AUS, OCCURRENCE_AUS, OCCURS_FROM, SIDED_AUS
 from facemake.backends.fit.normalize import shipped_noise
 
 Array = NDArray[np.float64]
@@ -57,9 +57,6 @@ Array = NDArray[np.float64]
 BASELINE_QUANTILE = 0.2
 BASELINE_CAP = 0.3
 BASELINE_FRAMES = 10.0
-OCCURS_FROM = 1.0
-"""Intensity from which an action unit occurs; FACS A, a trace, is up to 1."""
-
 WRINKLE_LOWERS = 0.2
 """Part of a full AU4 that a full AU9 lowers the brow by itself, and that is no AU4."""
 

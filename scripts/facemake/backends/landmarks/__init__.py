@@ -141,12 +141,15 @@ class LandmarkBackend(Backend):
     scheme: str
     given: bool = False
 
-    def source(self, given: Sequence[Path], device: str = "cpu") -> LandmarkSource:
+    def source(
+        self, given: Sequence[Path], device: str = "cpu", model: str | None = None
+    ) -> LandmarkSource:
         """Where landmarks come from.
 
         Args:
             given: the files that an engine wrote.
             device: of `devices`.
+            model: see `network`.
 
         Raises:
             ModelError: see `network`.
@@ -154,13 +157,14 @@ class LandmarkBackend(Backend):
         if self.given:
             source: LandmarkSource = self.load().create(*given)
             return source
-        return PerFrame(self.network(device))
+        return PerFrame(self.network(device, model))
 
-    def network(self, device: str = "cpu") -> Landmarker:
+    def network(self, device: str = "cpu", model: str | None = None) -> Landmarker:
         """The network, of a backend that is one.
 
         Args:
             device: of `devices`; what is none of them means the CPU.
+            model: a file of the user's, where `own_model` allows it; None: the registered one.
 
         Raises:
             ModelError: a model or a package is missing or not the registered one, or the device is
@@ -168,7 +172,8 @@ class LandmarkBackend(Backend):
         """
         on = device if device in self.devices else "cpu"
         with self.needed(on):
-            network: Landmarker = self.load().create(on)
+            own = (model or self.models[0],) if self.own_model else ()
+            network: Landmarker = self.load().create(on, *own)
         return network
 
 
@@ -194,6 +199,16 @@ LANDMARKERS: dict[str, LandmarkBackend] = {
         models=("dlib_68_point_predictor",),
         stack="dlib",
         use="68 points as much earlier work has them; near frontal faces; research only, no irises",
+        scheme="ibug68",
+    ),
+    "unified68": LandmarkBackend(
+        module="facemake.backends.landmarks.unified",
+        models=("landmark_pose",),
+        stack="onnx",
+        gpu_stack="onnx-gpu",
+        devices=("cpu", "cuda"),
+        own_model=True,
+        use="68 points by a UnifiedLandmarkPoseNet that you trained, in two looks; no irises",
         scheme="ibug68",
     ),
     "3di": LandmarkBackend(
