@@ -199,6 +199,47 @@ def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path: Path):
         assert layout.length(file) == 3
 
 
+FULL = """
+import sys
+sys.path[:0] = [{library!r}, {tests!r}]
+from facemake.cli import main
+from test_writer import TrainingDataWriter, sample
+try:
+    with TrainingDataWriter({path!r}) as writer:
+        for i in range(200):
+            writer.add_sample(**sample(i))
+except Exception as error:
+    print(type(error).__name__, error)
+print(main(["dataset", "merge", "--force", {path!r}, {whole!r}]))
+"""
+
+
+@pytest.mark.parametrize("size", [2_000_000, 11_000_000, 11_350_000, 11_370_000])
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, size: int):
+    """While pictures are written, and at the end; on a disk of its own, in memory."""
+    whole, disk = write(tmp_path / "whole.h5", 200), tmp_path / "disk"
+    disk.mkdir()
+    path = str(disk / "a.h5")
+    tests = str(Path(__file__).parent)
+    script = FULL.format(library=str(LIBRARY.parent), tests=tests, path=path, whole=str(whole))
+    mount = f"mount -t tmpfs -o size={size} none {disk} && echo old > {path}"
+    inside = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if (
+        not shutil.which("unshare")
+        or subprocess.run([*inside, mount], capture_output=True).returncode
+    ):
+        pytest.skip("no mount of one's own here")
+    look = f"ls -A {disk}; cat {path}"
+    command = f'{mount} && "$0" -c "$1" && {look}'
+    ended = subprocess.run(
+        [*inside, command, sys.executable, script], capture_output=True, text=True
+    )
+    assert ended.returncode == 0 and "Traceback" not in ended.stderr, ended.stderr
+    said, *rest = ended.stdout.splitlines()
+    assert said.startswith("FacemakeError") and "No space left" in said
+    assert rest == ["2", "a.h5", "old"] and "No space left" in ended.stderr
+
+
 def test_two_writers_of_one_file_are_kept_apart(tmp_path: Path):
     with TrainingDataWriter(tmp_path / "a.h5") as first:
         first.add_sample(**sample())

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from facemake import h5
 from facemake.dataset import layout
+from facemake.dataset.abandon import abandon, reason
 from facemake.dataset.files import SetFile
 from facemake.dataset.layout import FIELDS, Field
 from facemake.dataset.origins import Origins
@@ -41,6 +42,7 @@ _BYTES_OF_AN_EXAMPLE = 57_000  # FACTS: a crop of 37,632 bytes, FHOG of 17,856, 
 _HELD = 64
 """Examples held in memory before they are written: a few megabytes."""
 _ROWS_AT_ONCE = 4096
+_STILL = "what was there before is there still"
 _LARGE = tuple(field for field in FIELDS if field.large)
 _SMALL = tuple(field for field in FIELDS if not field.large)
 _TEXTS = tuple(field for field in FIELDS if field.kind == "text")
@@ -330,15 +332,16 @@ class TrainingDataWriter:
             layout.describe(
                 self._file, self._count, self._metadata(), pdm=self._pdm or layout.UNKNOWN_PDM
             )
+            self._file.flush()
             self._file.close()
             with self._beside.open("rb") as handle:
                 os.fsync(handle.fileno())
             self._beside.replace(self.path)
         except BaseException as error:
             self.discard()
-            if isinstance(error, OSError):
+            if isinstance(error, OSError | RuntimeError):
                 raise FacemakeError(
-                    f"{self.path} cannot be written: {error}; what was there before is there still"
+                    f"{self.path} cannot be written ({reason(error)}); {_STILL}"
                 ) from error
             raise
         self._file = None
@@ -348,8 +351,7 @@ class TrainingDataWriter:
     def discard(self) -> None:
         """Forget the examples; what is under the file's name stays as it was."""
         if self._file is not None:
-            with contextlib.suppress(OSError, RuntimeError):  # a full disk: nothing is wanted of it
-                self._file.close()
+            abandon(self._file)
             self._file = None
         self._beside.unlink(missing_ok=True)
         self._release()
@@ -420,10 +422,10 @@ class TrainingDataWriter:
                     self._content.update(rows[i])
                     dataset.id.write_direct_chunk((self._stored + i, *rest), rows[i])
             self._spool.write(self._records[: self._held].tobytes())
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             self.discard()
             raise FacemakeError(
-                f"{self.path} cannot be written: {error}; what was there before is there still"
+                f"{self.path} cannot be written ({reason(error)}); {_STILL}"
             ) from error
         self._stored += self._held
         self._held = 0
@@ -432,6 +434,7 @@ class TrainingDataWriter:
         """Write what is small, each field as one array."""
         self._spool.flush()
         made = layout.create(file, self._count, _SMALL)
+        self._made |= made  # held until the file is: see `abandon.whole`
         words = {
             name: np.array([*known], object) if known else np.zeros(0, object)
             for name, known in self._words.items()

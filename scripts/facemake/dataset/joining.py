@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,8 +13,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake import h5
 from facemake.dataset import layout
+from facemake.dataset.abandon import reason, whole
 from facemake.dataset.files import Keys, SetFile, Tell
 from facemake.dataset.layout import AU_NAMES, FIELDS, Field
 from facemake.dataset.origins import Origins
@@ -86,13 +85,12 @@ def join(
         kept = [keep[a:b] for a, b in pairwise(edges.tolist())]
         counts = tuple(int(part.sum()) for part in kept)
         try:
-            with replacing(output) as beside, h5.create(beside) as made:
-                _fill(made, files, fields, kept)
+            with replacing(output) as beside, whole(beside) as made:
+                targets = layout.create(made, sum(counts), fields)
+                _fill(targets, files, fields, kept)
                 _describe(made, files, fields, counts, drop_repeated)
-        except OSError as error:
-            full = error.errno == errno.ENOSPC or "No space left" in str(error)
-            why = "the disk is full" if full else str(error)
-            raise FacemakeError(f"{output} cannot be written: {why}") from None
+        except (OSError, RuntimeError) as error:
+            raise FacemakeError(f"{output} cannot be written ({reason(error)})") from None
         first = tuple(keys.words(int(row)) for row in np.flatnonzero(repeated)[:3])
         return Joined(
             counts=counts,
@@ -145,13 +143,11 @@ def _all_keys(files: Sequence[SetFile]) -> Keys:
 
 
 def _fill(
-    made: h5py.File,
+    targets: Mapping[str, h5py.Dataset],
     files: Sequence[SetFile],
     fields: Sequence[Field],
     kept: Sequence[NDArray[np.bool_]],
 ) -> None:
-    total = sum(int(part.sum()) for part in kept)
-    targets = layout.create(made, total, fields)
     at = 0
     for file, keep in zip(files, kept, strict=True):
         for field in fields:
