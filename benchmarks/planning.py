@@ -69,7 +69,7 @@ def _pretend_done(results: Path, shards: list[str]) -> None:
             suffix = ".h5" if folder in ("faces", "dataset") else ".parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_name(f"{shard}{suffix}").touch()
-    for name in ("training_data.h5", "manifest.parquet", "manifest.json"):
+    for name in ("training_data.h5", "people.parquet", "manifest.parquet", "manifest.json"):
         (results / "dataset" / name).touch()
     (results / "report" / "index.html").touch()
 

@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -426,11 +427,20 @@ def _draw(path: Path, rows: list[dict[str, float]], pairs: Pairs, maker: Maker) 
 def _shards(results: Path) -> list[ShardTables]:
     from facemake.people.looks import tables_of
 
+    _say_how_far()
     if not results.is_dir():
         raise FacemakeError(
             f"there is no folder {results}: --results names the results folder of a finished run"
         )
     return tables_of(results)
+
+
+def _say_how_far() -> None:
+    """Lines now and then, of what takes more than ten seconds."""
+    logger = logging.getLogger("facemake.people")
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.INFO)
 
 
 def _maker(looks: Looks, results: Path) -> Maker:

@@ -6,6 +6,8 @@ pictures that stand alone are one person each: track 0 of two pictures need not 
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,7 +29,10 @@ from facemake.shards import read_metadata
 from facemake.status import FrameStatus
 from facemake.tables import TableReader
 
+logger = logging.getLogger(__name__)
+
 _COLUMNS = ("sample", "frame", "track", "embedding", "quality")
+_SECONDS_BETWEEN_LINES = 10.0
 _GROUPS_AT_ONCE = 256
 """Row groups, of which a sample has one in most tables: about a megabyte."""
 
@@ -175,7 +180,11 @@ def read_looks(shards: Sequence[ShardTables], *, each_face: bool = False) -> Loo
     first: tuple[Path, Maker] | None = None
     lineages: dict[str, str] = {}
     pieces: list[_Piece] = []
-    for shard in shards:
+    said = time.monotonic()
+    for number, shard in enumerate(shards):
+        if (now := time.monotonic()) - said >= _SECONDS_BETWEEN_LINES:
+            said = now
+            logger.info("%d of %d tables read", number, len(shards))
         document = read_metadata(shard.embeddings)
         if document["recipe"]["stage"] != "embed":
             raise TableError(f"{shard.embeddings} is no table of embeddings")
