@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from makeexamples import faces, made_by_the_builtin_model, weak_perspective
 
 from facemake.backends.fit import load
 from facemake.nn.augment import Augmentation, ShapeMirror, shape_mirror
 from facemake.schemes import MIRROR_IBUG68
+from makeexamples import faces, made_by_the_builtin_model, weak_perspective
 
 ROWS = np.arange(12)
 NO_PIXELS = {"colour": 0, "grey": 0, "blur": 0, "occlusion": 0}

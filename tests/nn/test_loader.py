@@ -6,6 +6,7 @@ import pickle
 import h5py
 import numpy as np
 import pytest
+
 from makeexamples import faces, training_set
 
 torch = pytest.importorskip("torch")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from facemake.nn.action_units import NUM_AUS
-from facemake.nn.backbones import EfficientNetLiteBackbone
+from facemake.nn.backbones import EfficientNetLiteBackbone, set_bias
 
 OUTPUTS = ("au_intensities",)
 """By the name of the training set's field."""
@@ -55,6 +57,10 @@ class AUPredictionNet(nn.Module):
         super().__init__()
         self.backbone = EfficientNetLiteBackbone(width_mult)
         self.au_head = AUHead(self.backbone.last_channel, dropout)
+
+    def start_from(self, means: Mapping[str, torch.Tensor]) -> None:
+        """Have a new network give about the mean labels: `au_intensities` (17,), NaN for none."""
+        set_bias(self.au_head.fc[-1], means["au_intensities"])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Predict.

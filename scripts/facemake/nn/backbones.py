@@ -164,6 +164,12 @@ def _initialise(network: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
+def set_bias(layer: nn.Linear, wanted: torch.Tensor) -> None:
+    """Give a layer this bias, where it is a number."""
+    with torch.no_grad():
+        layer.bias.copy_(torch.where(torch.isfinite(wanted), wanted.to(layer.bias), layer.bias))
+
+
 class MobileNetV2Backbone(nn.Module):
     """MobileNetV2 without its classifier.
 

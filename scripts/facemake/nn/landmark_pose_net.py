@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from facemake.nn.backbones import MobileNetV2Backbone
+from facemake.nn.backbones import MobileNetV2Backbone, set_bias
 
 OUTPUTS = ("landmarks", "global_params", "local_params")
 """By the names of the training set's fields."""
@@ -111,6 +112,28 @@ class UnifiedLandmarkPoseNet(nn.Module):
         self.landmark_head = LandmarkHead(features, num_landmarks)
         self.global_params_head = GlobalParamsHead(features)
         self.local_params_head = ParamsHead(features, num_local_params)
+
+    def start_from(self, means: Mapping[str, torch.Tensor]) -> None:
+        """Have a new network give about the mean labels, before it sees any difference.
+
+        Args:
+            means: `landmarks` (68, 2) px, `global_params` (6,), `local_params` (34,); NaN where
+                there is no label, which leaves what is there.
+        """
+        share = (means["landmarks"].flatten() / self.image_size).clamp(0.01, 0.99)
+        scale, angles, shift = means["global_params"].split([1, 3, 2])
+        above = (scale - _SMALLEST_SCALE).clamp(min=1e-3)
+        raw = (
+            above.expm1().log(),  # of softplus
+            (angles / (math.pi / 2)).clamp(-0.99, 0.99).atanh(),
+            shift / _TRANSLATION,
+        )
+        for head, wanted in (
+            (self.landmark_head, share.logit()),
+            (self.global_params_head, torch.cat(raw)),
+            (self.local_params_head, means["local_params"]),
+        ):
+            set_bias(head.fc[-1], wanted)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Predict.

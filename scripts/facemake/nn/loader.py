@@ -249,6 +249,23 @@ class TrainingDataset(torch.utils.data.Dataset[dict[str, Any]]):
             images, labels = self.augmentation(images, labels, epoch, rows)
         return {"image": images, **labels}
 
+    def means(self) -> dict[str, torch.Tensor]:
+        """The mean of each label over these examples, in float32; NaN where there is none."""
+        handle = self._open()
+        found = {}
+        for name in self.labels:
+            column = handle.columns[name]
+            total: Any = 0.0
+            count: Any = 0
+            for start in range(0, len(self), _ROWS_AT_ONCE):
+                values = column.read(self.rows[start : start + _ROWS_AT_ONCE])
+                total = total + np.nansum(values, axis=0, dtype=np.float64)
+                count = count + np.isfinite(values).sum(axis=0)
+            mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+            found[name] = torch.from_numpy(mean.astype(np.float32))
+        self.close()
+        return found
+
     def _open(self) -> _Handle:
         if self._handle is None or self._handle.process != os.getpid():
             self._handle = _Handle(self.path, (IMAGES, *self.labels))

@@ -24,7 +24,8 @@ def correlation(predicted: Values, wanted: Values) -> float:
         wanted: of the same shape.
 
     Returns:
-        In [-1, 1]; NaN where the labels or the predictions do not vary, or are fewer than two.
+        In [-1, 1]; NaN where the labels do not vary, or are fewer than two, and 0 where they vary
+        and the predictions do not.
     """
     there = np.isfinite(wanted)
     x, y = predicted[there].astype(np.float64), wanted[there].astype(np.float64)
@@ -32,8 +33,10 @@ def correlation(predicted: Values, wanted: Values) -> float:
         return float("nan")
     dx, dy = x - x.mean(), y - y.mean()
     sx, sy = np.sqrt((dx**2).mean()), np.sqrt((dy**2).mean())
-    if sy < _LEAST_SD or sx == 0:
+    if sy < _LEAST_SD:
         return float("nan")
+    if sx < _LEAST_SD:
+        return 0.0
     return float(np.clip((dx * dy).mean() / (sx * sy), -1.0, 1.0))
 
 

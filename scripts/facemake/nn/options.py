@@ -60,6 +60,8 @@ class Options:
 class LandmarkPoseOptions(Options):
     """Of `UnifiedLandmarkPoseNet`."""
 
+    # landmarks are in px: gradients are of about 100 at first, and of about 25 soon
+    clip_norm: float = _option(50.0, "longest gradient; 0: any", decides=True)
     lm_weight: float = _option(1.0, "of the loss of landmarks", decides=True)
     gp_weight: float = _option(0.1, "of the loss of global parameters", decides=True)
     lp_weight: float = _option(0.01, "of the loss of local parameters", decides=True)

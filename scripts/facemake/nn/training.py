@@ -197,6 +197,8 @@ class Training:
         self.data = self._describe_data()
         _seed(options.seed)
         self.model = task.make(options)
+        if options.resume is None:
+            self.model.start_from(self.train_set.means())
         self.criterion = task.loss(options)
         self.model.to(self.device, memory_format=torch.channels_last)
         self.criterion.to(self.device)
