@@ -39,8 +39,10 @@ class Options:
     device: str | None = _option(
         None, "cpu, cuda, cuda:1, mps; otherwise the best that is here", decides=False
     )
-    mixed_precision: bool = _option(True, "on an NVIDIA GPU: half precision", decides=True)
-    augment: bool = _option(True, "change the examples at random", decides=True)
+    mixed_precision: bool = _option(
+        True, "compute in single precision on an NVIDIA GPU, too", decides=True
+    )
+    augment: bool = _option(True, "take the examples as they are", decides=True)
     schedule: str = _option(
         "cosine", "of the learning rate: cosine, or plateau (halved)", decides=True
     )
@@ -145,7 +147,12 @@ def parse(
     parser.add_argument("--output", type=Path, metavar="DIR", help=f"where to write ({output})")
     for one in _options(kind):
         _add(parser, one)
-    parser.add_argument("--resume", type=Path, metavar="PT", help="go on from this checkpoint")
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="PT",
+        help="go on from this checkpoint, or a folder's last one",
+    )
     given = vars(parser.parse_args(arguments))
     defaults = {one.name: one.default for one in _options(kind)}
     return {"output": Path(output), **defaults, **given}, set(given)
@@ -156,7 +163,6 @@ def _add(parser: argparse.ArgumentParser, one: dataclasses.Field[Any]) -> None:
     if isinstance(default, bool):
         # a switch says what is not so by default
         name = flag(one.name) if not default else f"--no-{one.name.replace('_', '-')}"
-        words = what if not default else f"without: {what}"
         if one.name == "augment":
             name = "--no-augmentation"
         parser.add_argument(
@@ -164,7 +170,7 @@ def _add(parser: argparse.ArgumentParser, one: dataclasses.Field[Any]) -> None:
             dest=one.name,
             action="store_const",
             const=not default,
-            help=words,
+            help=what,
         )
         return
     kind: Callable[[str], Any] = str if default is None else type(default)

@@ -50,6 +50,9 @@ _LOWEST_RATE = 0.01
 _PLATEAU_EPOCHS = 5
 """Without a lower loss, after which the rate is halved."""
 
+FEW_INPUTS = 256
+"""Of a linear layer that takes the full learning rate."""
+
 _BYTES_TO_MENTION = 2 << 30
 
 
@@ -113,7 +116,7 @@ class Schedule:
             wave = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
             rate *= _LOWEST_RATE + (1 - _LOWEST_RATE) * wave
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.step += 1
         return rate
 
@@ -143,6 +146,26 @@ class Schedule:
         self._factor, self._best = float(state["factor"]), float(state["best"])
 
 
+def parameter_groups(network: torch.nn.Module) -> list[dict[str, Any]]:
+    """Parameters by the share of the learning rate that they take.
+
+    A step of Adam moves each weight by about the rate, whatever its gradient is. A layer's output
+    so moves by rate * inputs * their mean, and what a backbone gives is positive: 1280 features at
+    the full rate would push the units of a head to where they are always off within a few steps,
+    and it would learn the mean label alone. So a linear layer takes at most FEW_INPUTS / inputs
+    (after Yang et al. 2021, Tensor Programs V: Adam's rate goes by 1 / inputs). Convolutions have
+    a normalisation behind them, which takes such steps back.
+    """
+    groups: dict[float, list[torch.nn.Parameter]] = {1.0: []}
+    for part in network.modules():
+        own = list(part.parameters(recurse=False))
+        share = 1.0
+        if isinstance(part, torch.nn.Linear):
+            share = min(1.0, FEW_INPUTS / part.in_features)
+        groups.setdefault(share, []).extend(own)
+    return [{"params": each, "share": share} for share, each in groups.items() if each]
+
+
 class MovingAverage:
     """The weights to predict with.
 
@@ -157,21 +180,28 @@ class MovingAverage:
     def __init__(self, network: torch.nn.Module, decay: float) -> None:
         self._decay = decay
         self.steps = 0
-        self.weights = {name: value.clone() for name, value in network.state_dict().items()}
+        trained = network.state_dict()
+        self.weights = {name: value.clone() for name, value in trained.items()}
+        pairs = [(self.weights[name], value) for name, value in trained.items()]
+        self._mine = [mine for mine, value in pairs if value.is_floating_point()]
+        self._theirs = [value for _, value in pairs if value.is_floating_point()]
+        # how many batches there were
+        self._counts = [pair for pair in pairs if not pair[1].is_floating_point()]
 
-    def update(self, network: torch.nn.Module) -> None:
+    def update(self) -> None:
         """Take the weights of a step."""
         decay = min(self._decay, (1 + self.steps) / (10 + self.steps)) if self._decay else 0.0
         self.steps += 1
-        mine, theirs = [], []
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                mine.append(self.weights[name])
-                theirs.append(value)
-            else:  # how many batches there were
-                self.weights[name].copy_(value)
         with torch.no_grad():
-            torch._foreach_lerp_(mine, theirs, 1 - decay)
+            torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)
+            for mine, value in self._counts:
+                mine.copy_(value)
+
+    def load(self, weights: Mapping[str, torch.Tensor], steps: int) -> None:
+        """Go on from there."""
+        self.steps = steps
+        for name, value in self.weights.items():
+            value.copy_(weights[name])
 
 
 class Training:
@@ -198,12 +228,12 @@ class Training:
         _seed(options.seed)
         self.model = task.make(options)
         if options.resume is None:
-            self.model.start_from(self.train_set.means())
+            self.model.start_from(self._means())
         self.criterion = task.loss(options)
         self.model.to(self.device, memory_format=torch.channels_last)
         self.criterion.to(self.device)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=options.lr, weight_decay=options.weight_decay
+            parameter_groups(self.model), lr=options.lr, weight_decay=options.weight_decay
         )
         self.order = Order(self.train_set.rows, options.batch_size, options.seed)
         self.schedule = Schedule(self.optimizer, options, len(self.order))
@@ -226,7 +256,7 @@ class Training:
         say(
             "%s: %d examples to train with, %d to validate with, %d neither, divided by %s",
             *(options.data.name, len(division.train), len(division.val)),
-            len(self._all_rows()) - len(division.train) - len(division.val),
+            self.train_set.total - len(division.train) - len(division.val),
             division.by,
         )
         if division.loud:
@@ -238,8 +268,28 @@ class Training:
         if options.augment:
             self.train_set.augmentation = augmentation_for(self.train_set, options.seed)
 
-    def _all_rows(self) -> range:
-        return range(self.train_set.total)
+    def _means(self) -> Outputs:
+        """The mean label of the examples to train with, which there must be."""
+        means = self.train_set.means()
+        path, (first, *_) = self.options.data, self.task.labels
+        for name, mean in means.items():
+            there = torch.isfinite(mean)
+            if there.all():
+                continue
+            if name == first and not there.any():
+                raise FacemakeError(
+                    f"{path} has no {name} that are numbers among the examples to train with: "
+                    "there is nothing to learn"
+                )
+            which = "they"
+            if self.task.au_names is not None:
+                which = ", ".join(np.array(self.task.au_names)[~there.numpy()])
+            logger.warning(
+                "%s has examples to train with, and no %s of some kind (%s): what the network "
+                "will say of it means nothing",
+                *(path, name, which),
+            )
+        return means
 
     def _describe_data(self) -> dict[str, Any]:
         path = self.options.data
@@ -265,6 +315,8 @@ class Training:
             _steady(),
         ):
             fresh = self.epoch == 0
+            if not fresh:
+                self._find_best()
             if fresh and (output / checkpoints.LAST).exists():
                 logger.warning(
                     "%s has an earlier training, which is now replaced (--resume %s would have "
@@ -273,6 +325,27 @@ class Training:
                 )
             self._epochs(fresh, board)
             self._finish()
+
+    def _find_best(self) -> None:
+        """Have the best checkpoint until now in the output folder, before time is spent.
+
+        Raises:
+            FacemakeError: it is nowhere.
+        """
+        resume, best = self.options.resume, self.options.output / checkpoints.BEST
+        assert resume is not None
+        if best.exists():
+            return
+        beside = resume.with_name(checkpoints.BEST)
+        if beside.exists():
+            checkpoints.write(best, checkpoints.read(beside, self.task.network))
+        elif self._waited() == 0:
+            checkpoints.write(best, self.state())
+        else:
+            raise FacemakeError(
+                f"{resume} is of a training whose best epoch was an earlier one, and there is no "
+                f"{best} or {beside}: put it beside, or give its folder as --output"
+            )
 
     def _epochs(self, fresh: bool, board: Any) -> None:
         options = self.options
@@ -311,20 +384,23 @@ class Training:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
             self.scaler.step(self.optimizer)
             self.scaler.update()
-            self.average.update(self.model)
+            self.average.update()
             sums.append(torch.stack([losses[name].detach().float() for name in self._names]))
             counts.append(len(batch["image"]))
             progress.step(counts[-1], lambda: float(sums[-1][0]))
         weights = np.array(counts, np.float64)[:, None]
         means = (torch.stack(sums).cpu().double().numpy() * weights).sum(axis=0) / weights.sum()
         epoch = dict(zip(self._keys, means.tolist(), strict=True))
-        if not math.isfinite(epoch["loss"]):
-            raise FacemakeError(
-                f"the loss of epoch {self.epoch + 1} is no number: try a lower --lr than "
-                f"{self.options.lr:g}; `facemake dataset validate {self.options.data}` looks at "
-                "the labels"
-            )
+        self._refuse_no_number("training", epoch["loss"])
         return {**epoch, "lr": rate}
+
+    def _refuse_no_number(self, which: str, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise FacemakeError(
+                f"the loss of {which} in epoch {self.epoch + 1} is no number: try a lower --lr "
+                f"than {self.options.lr:g}; `facemake dataset validate {self.options.data}` looks "
+                "at the labels"
+            )
 
     @property
     def _names(self) -> list[str]:
@@ -370,6 +446,7 @@ class Training:
         epoch = {
             key: float(losses[name]) for name, key in zip(self._names, self._keys, strict=True)
         }
+        self._refuse_no_number("validation", epoch["loss"])
         metrics = self.task.metrics(
             {name: value.numpy() for name, value in predicted.items()},
             {name: value.numpy() for name, value in labels.items()},
@@ -416,8 +493,9 @@ class Training:
         """Remove what an earlier training in this folder wrote and this one has not yet."""
         output, network = self.options.output, self.task.network
         stale = [output / checkpoints.FINAL, output / f"{network}.onnx", output / CURVES]
-        mine = output / checkpoints.epoch_file(self.epoch)
-        stale += [path for path in output.glob("checkpoint_epoch_*.pt") if path != mine]
+        due = self.epoch % self.options.save_every == 0
+        mine = checkpoints.epoch_file(self.epoch) if due else None
+        stale += [path for path in output.glob("checkpoint_epoch_*.pt") if path.name != mine]
         for path in stale:
             path.unlink(missing_ok=True)
         package = output / f"{network}.mlpackage"
@@ -447,13 +525,6 @@ class Training:
         self._write_history()
         draw_curves(output / CURVES, self.train_history, self.val_history)
         best = output / checkpoints.BEST
-        if not best.exists():
-            raise FacemakeError(
-                f"there is no {best}: no epoch had a loss that is a number"
-                if not math.isfinite(self.best_val_loss)
-                else f"there is no {best}, which an earlier part of this training wrote: --output "
-                "must be its folder"
-            )
         model = self.task.make(self.options)
         checkpoints.give_weights(model, best, checkpoints.read(best, network))
         made = self.task.to_onnx(model, output / f"{network}.onnx")
@@ -499,11 +570,7 @@ class Training:
             checkpoints.give_weights(
                 self.model, path, {**found, "model_state_dict": found["training"]["weights"]}
             )
-            self.average.weights = {
-                name: value.to(self.device, copy=True)
-                for name, value in found["model_state_dict"].items()
-            }
-            self.average.steps = found["training"]["average_steps"]
+            self.average.load(found["model_state_dict"], found["training"]["average_steps"])
             self.optimizer.load_state_dict(found["optimizer_state_dict"])
             self.schedule.load_state_dict(found["scheduler_state_dict"])
             if found["training"]["scaler"]:
@@ -556,9 +623,8 @@ class Training:
     def _take_over(self, path: Path, found: Mapping[str, Any]) -> None:
         """Go on from a checkpoint of pyfaceau: its weights, and its optimizer where it fits."""
         checkpoints.give_weights(self.model, path, found)
-        self.average = MovingAverage(self.model, self.options.ema_decay)
         steps = (int(found["epoch"]) + 1) * len(self.order)
-        self.average.steps = steps
+        self.average.load(found["model_state_dict"], steps)
         self.schedule.step = steps
         try:
             self.optimizer.load_state_dict(found["optimizer_state_dict"])
@@ -680,6 +746,8 @@ def with_checkpoint(
     from facemake.nn.options import resumed
 
     if values.get("resume") is not None:
+        if values["resume"].is_dir():
+            values["resume"] /= checkpoints.LAST
         config = checkpoints.read(values["resume"], network).get("config", {})
         values = resumed(values, given, config)
     names = {one.name for one in dataclasses.fields(kind)}
