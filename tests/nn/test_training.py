@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maketraining import faces, training_set
+from makeexamples import faces, training_set
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
