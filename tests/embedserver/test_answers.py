@@ -25,6 +25,7 @@ from embedserving import (
     settings,
     two_faces,
 )
+from facemake.embedserver import wire
 from facemake.provenance import file_sha256
 
 GRACE, EILEEN = "grace_hopper.jpg", "eileen_collins.png"
@@ -308,3 +309,19 @@ def test_more_faces_than_are_taken(bundled):
         assert answer.status_code == 422
         assert "picture 1 shows 2 faces, and 1 are taken" in answer.json()["detail"]
         assert len(vectors(served.post("/v1/embed?faces=1", two_faces()))[0]) == 1
+
+
+def test_json_of_more_values_than_pictures_need_is_never_made_into_objects(
+    server: EmbedServed, monkeypatch: pytest.MonkeyPatch
+):
+    parsed = []
+    monkeypatch.setattr(wire, "_parsed", lambda text, where: parsed.append(where))
+    body = b'{"images": [' + b"{}," * 200_000 + b"{}]}"
+    answer = requests.post(
+        server.url + "/v1/embed",
+        data=body,
+        headers={"Content-Type": "application/json"},
+        timeout=30,
+    )
+    assert answer.status_code == 413 and "which no pictures need" in answer.json()["detail"]
+    assert parsed == []

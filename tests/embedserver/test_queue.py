@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import signal
 import socket
+import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -18,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from embedserving import (
     BREAKS,
+    Doored,
     EmbedServed,
     embed_serving,
     encoded,
@@ -26,7 +30,10 @@ from embedserving import (
     portrait,
     settings,
 )
+from facemake.embedserver.metrics import Metrics
+from facemake.embedserver.queue import BusyError, Item, Queue
 from facemake.errors import FacemakeError
+from facemake.recognition.recognizer import Recognizer
 from serving import ANNA, BOB
 
 pytestmark = pytest.mark.usefixtures("bundled")
@@ -167,6 +174,8 @@ def test_pictures_are_looked_at_together_and_answered_each_for_itself():
         answers = [future.result(30) for future in futures]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 500, 200]
         assert answers[3].json() == {"detail": "a fault of the server; its log has more"}
+        assert answers[3].headers["Cache-Control"] == "no-store", "as of any answer"
+        assert counted(served)["facemake_requests_total", "/v1/embed", "500"] == 1
         # the warm-up, the first alone, four together, and those again that broke together
         assert served.models.batches[2:] == [1, 4, 1, 1, 1, 1]
         for rgb, answer in zip(sent, answers, strict=True):
@@ -175,6 +184,71 @@ def test_pictures_are_looked_at_together_and_answered_each_for_itself():
                 found = models().find([rgb])[0]
                 np.testing.assert_array_equal(vector, models().embed(rgb, [found[0].face])[0])
         assert counted(served)["facemake_batch_pictures_sum",] == 5
+
+
+def a_queue(make: Callable[[], Recognizer]) -> Queue:
+    return Queue(make, settings().limits, lambda limit: limit, Metrics())
+
+
+def test_a_stop_answers_all_though_somebody_goes_away_meanwhile():
+    models = Doored()
+    models.door.clear()
+    queue = a_queue(lambda: models)
+    threading.Timer(0.5, models.door.set).start()  # the warm-up
+    queue.start()
+    models.door.clear()
+    items = [Item(np.zeros((20, 20, 3), np.uint8)) for _ in range(4)]
+    places = queue.places(4, "anna")
+    places.put(items[:1])
+    while len(models.batches) < 3:
+        time.sleep(0.005)
+    places.put(items[1:])
+    items[1].future.cancel()
+    stopped = threading.Thread(target=queue.stop, args=(0.1,))
+    stopped.start()
+    for item in items[2:]:
+        with pytest.raises(BusyError, match="being stopped"):
+            item.future.result(10)
+    models.door.set()
+    assert items[0].future.result(10).faces == []
+    stopped.join(10)
+    assert not stopped.is_alive()
+
+
+def test_a_start_that_is_interrupted_ends():
+    models = Doored()
+
+    def make() -> Recognizer:
+        time.sleep(0.3)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.3)
+        return models
+
+    queue = a_queue(make)
+    with pytest.raises(KeyboardInterrupt):
+        queue.start()
+    assert not queue.works
+
+
+def test_how_long_it_takes_may_be_asked_while_it_changes():
+    queue = a_queue(Doored)
+    end = threading.Event()
+
+    def change() -> None:
+        while not end.is_set():
+            queue._count([], 0.1)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(3000):
+            assert queue.seconds(1) >= 0
+    finally:
+        end.set()
+        thread.join()
+        sys.setswitchinterval(before)
 
 
 def test_a_stop_answers_what_waits_and_takes_no_more():

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -187,6 +188,55 @@ def test_a_token_is_metadata_and_health_wants_none():
             assert health.Check(asked, timeout=9).status == health_pb2.HealthCheckResponse.SERVING
         error = refusal(health.Check, health_pb2.HealthCheckRequest(service="none"))
         assert error.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_calls_without_a_message_keep_nobody_out():
+    what = settings(tokens=True, request_bytes=16_000_000, arrive_seconds=1.0)
+    with calling(what) as (served, channel):
+        most = served.service.limits.memory_bytes // served.service.limits.request_bytes
+        end = threading.Event()
+
+        def never() -> Iterator[bytes]:
+            end.wait(30)
+            yield from ()
+
+        def held(path: str, **options: object) -> list[grpc.Future]:
+            call = channel.stream_unary(path)
+            return [call.future(never(), timeout=30, **options) for _ in range(most)]
+
+        bearer = [("authorization", f"Bearer {ANNA}")]
+        stub, embed = embed_pb2_grpc.FacesStub(channel), "/facemake.embed.v1.Faces/Embed"
+        try:
+            # who has no token is refused before a message is read
+            for path in (embed, "/grpc.health.v1.Health/Watch"):
+                for call in held(path):
+                    assert call.code() is grpc.StatusCode.UNAUTHENTICATED
+            # others have so long
+            for path, options in (
+                (embed, {"metadata": bearer}),
+                ("/grpc.health.v1.Health/Check", {}),
+            ):
+                waiting = held(path, **options)
+                for call in waiting:
+                    assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                    assert "too long to arrive" in call.details()
+                assert stub.Embed(request(portrait()), metadata=bearer, timeout=30).pictures
+            call = channel.stream_unary(embed)
+            error = refusal(call, iter(()), metadata=bearer)
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        finally:
+            end.set()
+        said = served.service.metrics.text().decode()
+        assert f'requests_total{{path="{embed}",status="UNAUTHENTICATED"}} {most}.0' in said
+
+
+def test_more_boxes_than_are_taken_are_not_looked_at(server):
+    _, stub = server
+    region = embed_pb2.Region(points=[embed_pb2.Point()] * 2)  # wrong, and nobody sees it
+    image = embed_pb2.Image(data=portrait(), regions=[region] * 100_000)
+    error = refusal(stub.Embed, embed_pb2.EmbedRequest(images=[image]))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "100000 boxes, 4 are taken" in error.details()
 
 
 def test_the_generated_code_is_what_protoc_makes(tmp_path: Path):

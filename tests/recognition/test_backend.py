@@ -229,6 +229,12 @@ def test_what_is_no_box_is_refused_by_its_number(
     assert "box 1 is" in str(caught.value)
 
 
+def test_a_box_far_larger_than_the_picture_is_the_picture(backend: FaceBackend, people: np.ndarray):
+    (whole,) = backend.embed(people)
+    (large,) = backend.embed(people, [(-1e300, -5, 1e300, 1e300)])
+    np.testing.assert_array_equal(whole, large)
+
+
 def test_a_picture_of_one_pixel(backend: FaceBackend):
     one = np.full((1, 1, 3), 200, np.uint8)
     assert backend.detect(one) == []

@@ -6,10 +6,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
+from urllib.request import Request
 
 import pytest
 
@@ -133,6 +135,14 @@ def test_what_is_no_whole_file_is_never_under_its_name(
     with pytest.raises(ModelError, match=said):
         pack(tmp_path, base, how, timeout=0.5).artifact(RECOGNITION)
     assert not list((tmp_path / "cache").rglob("recognition.onnx*"))
+
+
+def test_an_address_elsewhere_leads_to_no_server_of_this_machine():
+    there, here = "https://example.org/pack", "http://127.0.0.1:8000/private"
+    for at, to, refused in ((there, here, True), (there, there, False), (here, here, False)):
+        arguments = (Request(at), None, 302, "Found", {}, to)
+        with pytest.raises(ModelError, match="sends on to") if refused else nullcontext():
+            assert packs._Redirects().redirect_request(*arguments).full_url == to
 
 
 def test_what_is_too_large_is_not_kept(tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch):

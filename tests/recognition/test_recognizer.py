@@ -39,6 +39,12 @@ def test_no_faces_are_no_vectors(recognizer):
 
 
 def test_a_place_that_is_none_is_refused(recognizer):
-    face = recognizer.face_of(np.array([np.nan, 0, 10, 10], np.float32))
-    with pytest.raises(ValueError, match="nan"):
-        recognizer.embed(np.zeros((90, 160, 3), np.uint8), [face])
+    for box, words in (
+        ([np.nan, 0, 10, 10], "nan"),
+        ([300, 300, 40, 40], "no pixel in a picture of 160 x 90 px"),
+        ([-60, 10, 40, 40], "no pixel"),
+        ([20, 20, 0, 0], "not above 0"),
+    ):
+        face = recognizer.face_of(np.array(box, np.float32))
+        with pytest.raises(ValueError, match=words):
+            recognizer.embed(np.zeros((90, 160, 3), np.uint8), [face])

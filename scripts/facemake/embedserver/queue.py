@@ -153,6 +153,7 @@ class Queue:
         try:
             ready.result()
         except BaseException:
+            self._close()  # who did not wait for them (Ctrl-C) will ask nothing
             self._thread.join()
             raise
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -15,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from facemake.embedserver.protocol import embed_pb2, embed_pb2_grpc
 from facemake.embedserver.service import Answer, Asked, Region, Service, Wishes
+from facemake.embedserver.settings import Settings
 from facemake.errors import FacemakeError
 from facemake.server.guard import token_of
 from facemake.server.refusal import RefusedError
@@ -34,6 +36,8 @@ _FULL = ("full", "slow", "memory")
 """Reasons of `BusyError` that are a matter of how much others ask."""
 _LONGEST_REPLY = 64 << 20  # bytes, that a client is told
 _POINTS = 5
+_HEALTH = "/grpc.health.v1.Health/Check"
+"""Wants no token; `Watch`, which stays open, does."""
 
 
 class Faces(embed_pb2_grpc.FacesServicer):  # type: ignore[misc]  # generated without types
@@ -49,6 +53,7 @@ class Faces(embed_pb2_grpc.FacesServicer):  # type: ignore[misc]  # generated wi
         return await self._reply(
             "Detect",
             context,
+            request.images,
             lambda: [Asked(data) for data in request.images],
             Wishes(embed=False, faces=request.faces or None),
         )
@@ -60,7 +65,11 @@ class Faces(embed_pb2_grpc.FacesServicer):  # type: ignore[misc]  # generated wi
         return await self._reply(
             "Embed",
             context,
-            lambda: [_asked(image, n) for n, image in enumerate(request.images, 1)],
+            request.images,
+            lambda: [
+                _asked(image, n, self._service.limits.faces)
+                for n, image in enumerate(request.images, 1)
+            ],
             Wishes(flip=request.flip, faces=request.faces or None),
         )
 
@@ -68,18 +77,20 @@ class Faces(embed_pb2_grpc.FacesServicer):  # type: ignore[misc]  # generated wi
         self,
         name: str,
         context: grpc.aio.ServicerContext,
+        images: Sequence[Any],
         pictures: Callable[[], list[Asked]],
         wishes: Wishes,
     ) -> embed_pb2.Reply:
         service, path = self._service, f"/{_SERVICE}/{name}"
         start, code = time.monotonic(), grpc.StatusCode.CANCELLED
         try:
-            with service.request(self._owner(context)) as part:
-                asked = pictures()
-                if not 1 <= len(asked) <= service.limits.pictures:
+            owner = _owner(service.settings, context.invocation_metadata())
+            with service.request(owner) as part:
+                if not 1 <= len(images) <= service.limits.pictures:
                     raise RefusedError(
                         422, f"a request has 1 to {service.limits.pictures} pictures"
                     )
+                asked = pictures()
                 part.take(sum(len(one.data) for one in asked))
                 answers = await service.answer(asked, wishes, part)
             code = grpc.StatusCode.OK
@@ -97,19 +108,6 @@ class Faces(embed_pb2_grpc.FacesServicer):  # type: ignore[misc]  # generated wi
             service.metrics.requests.labels(path, code.name).inc()
             service.metrics.seconds.labels(path).observe(time.monotonic() - start)
 
-    def _owner(self, context: grpc.aio.ServicerContext) -> str:
-        settings = self._service.settings
-        if not settings.tokens:
-            return ANONYMOUS
-        given = dict(context.invocation_metadata() or ()).get("authorization", "")
-        token = token_of(given if isinstance(given, str) else "")
-        owner = None if token is None else settings.owner_of(token)
-        if owner is None:
-            raise RefusedError(
-                401, "this server wants a token (metadata authorization: Bearer TOKEN)"
-            )
-        return owner
-
     def _written(self, answers: Sequence[Answer]) -> embed_pb2.Reply:
         about = self._service.about
         model = embed_pb2.Model(
@@ -123,6 +121,79 @@ class Faces(embed_pb2_grpc.FacesServicer):  # type: ignore[misc]  # generated wi
             version=__version__,
         )
         return embed_pb2.Reply(pictures=[_picture(answer) for answer in answers], model=model)
+
+
+class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # has no types
+    """Stands before all calls: who has no token is refused before a message of theirs is read.
+
+    So many calls are open at most, and gRPC by itself waits for a message as long as the client
+    likes: here it has to arrive in time.
+
+    Args:
+        service: whose calls they are.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Of gRPC: what answers a call."""
+        handler, details = await continuation(handler_call_details), handler_call_details
+        if handler is None:
+            return handler
+        if details.method != _HEALTH:
+            try:
+                _owner(self._service.settings, details.invocation_metadata)
+            except RefusedError as error:
+                return self._refusal(details.method, error)
+        if handler.unary_unary is None:
+            return handler
+        seconds = self._service.limits.arrive_seconds
+
+        async def in_time(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
+            try:
+                message = await asyncio.wait_for(anext(messages), seconds)
+            except TimeoutError:
+                code = grpc.StatusCode.DEADLINE_EXCEEDED
+                await _abort(context, code, "the request took too long to arrive", None)
+            except StopAsyncIteration:
+                code = grpc.StatusCode.INVALID_ARGUMENT
+                await _abort(context, code, "there is no request in the call", None)
+            return await handler.unary_unary(message, context)
+
+        # one message is the same on the wire, but is read by what answers
+        return grpc.stream_unary_rpc_method_handler(
+            in_time, handler.request_deserializer, handler.response_serializer
+        )
+
+    def _refusal(self, path: str, error: RefusedError) -> grpc.RpcMethodHandler:
+        code = _CODES[error.status]
+
+        async def refuse(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> None:
+            self._service.metrics.requests.labels(path, code.name).inc()
+            await _abort(context, code, str(error), None)
+
+        return grpc.stream_unary_rpc_method_handler(refuse)
+
+
+def _owner(settings: Settings, metadata: Any) -> str:
+    """Whose call it is.
+
+    Raises:
+        RefusedError: it needs a token, or has a wrong one.
+    """
+    if not settings.tokens:
+        return ANONYMOUS
+    given = dict(metadata or ()).get("authorization", "")
+    token = token_of(given if isinstance(given, str) else "")
+    owner = None if token is None else settings.owner_of(token)
+    if owner is None:
+        raise RefusedError(401, "this server wants a token (metadata authorization: Bearer TOKEN)")
+    return owner
 
 
 def _picture(answer: Answer) -> embed_pb2.Picture:
@@ -141,9 +212,13 @@ def _picture(answer: Answer) -> embed_pb2.Picture:
     return embed_pb2.Picture(width=answer.width, height=answer.height, faces=faces)
 
 
-def _asked(image: embed_pb2.Image, number: int) -> Asked:
+def _asked(image: embed_pb2.Image, number: int, limit: int) -> Asked:
     if not image.regions:
         return Asked(image.data)
+    if len(image.regions) > limit:
+        raise RefusedError(
+            422, f"picture {number} has {len(image.regions)} boxes, {limit} are taken"
+        )
     regions: list[Region] = []
     for region in image.regions:
         if len(region.points) not in (0, _POINTS):
@@ -193,6 +268,7 @@ async def serving(
             ("grpc.max_send_message_length", _LONGEST_REPLY),
             ("grpc.so_reuseport", 0),
         ],
+        interceptors=[Gate(service)],
         # a message is in memory before anybody can count it
         maximum_concurrent_rpcs=max(2, limits.memory_bytes // limits.request_bytes),
     )

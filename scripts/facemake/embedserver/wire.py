@@ -24,6 +24,8 @@ Vectors = Literal["list", "base64"]
 
 _LONGEST_FIELD = 65_536  # bytes of a list of boxes
 _POINTS = 5
+_MOST_VALUES = 100_000
+"""Of a body of JSON, or 64 a face: two bytes of it can become an object of 64 in memory."""
 
 Box = Annotated[
     list[float],
@@ -269,6 +271,10 @@ def _too_many(limits: Limits) -> RefusedError:
 
 
 def _of_json(data: bytearray, limits: Limits) -> list[Asked]:
+    # of a picture's base64 none is any of these
+    values = sum(map(data.count, (b",", b"[", b"{")))
+    if values > max(_MOST_VALUES, 64 * limits.pictures * limits.faces):
+        raise RefusedError(413, f"the body has {values} values, which no pictures need")
     document = _parsed(data, "the body")
     images = document.get("images") if isinstance(document, dict) else None
     if not isinstance(images, list):

@@ -186,8 +186,9 @@ def build(looks: Looks, who: Who, folder: Path, kind: str | None, of: str) -> di
         with replacing(folder / "index.json", private=True) as beside:
             text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
             beside.write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
-        for name in ("vectors", "rows"):
-            for old in folder.glob(f"{name}-*"):
+        for name, suffix in _SUFFIXES.items():
+            # no other file that somebody may have in a folder of theirs
+            for old in folder.glob(f"{name}-{'[0-9a-f]' * _DIGITS}.{suffix}"):
                 if old != _named(folder, name, files[name]):
                     old.unlink()
     except OSError as error:
@@ -210,6 +211,8 @@ def open_index(folder: Path) -> Index:
         files = {name: _named(folder, name, document["files"][name]) for name in _SUFFIXES}
         maker = Maker.of(document["made"])
         known = isinstance(document["tables"], dict) and maker.what == document["embedder"]
+        known = known and {"search", "method"} <= document.keys()
+        said = (document["rows"], document["dim"], document["rows"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FacemakeError(f"{path} is damaged ({error!r}): {_AGAIN}") from None
     for name, file in files.items():
@@ -223,8 +226,7 @@ def open_index(folder: Path) -> Index:
         vectors = faiss.read_index(str(files["vectors"]))
     except (pa.ArrowInvalid, OSError, RuntimeError) as error:
         raise FacemakeError(f"the index in {folder} cannot be read ({error}): {_AGAIN}") from None
-    sizes = (vectors.ntotal, vectors.d, len(rows))
-    if not known or sizes != (document["rows"], document["dim"], document["rows"]):
+    if not known or said != (vectors.ntotal, vectors.d, len(rows)):
         raise FacemakeError(f"the parts of the index in {folder} do not fit each other: {_AGAIN}")
     if not rows.schema.equals(SCHEMA):
         raise FacemakeError(f"the index in {folder} is of another version of facemake: {_AGAIN}")
@@ -232,13 +234,15 @@ def open_index(folder: Path) -> Index:
 
 
 _SUFFIXES = {"vectors": "faiss", "rows": "parquet"}
+_DIGITS = 16
+"""Of the SHA-256, in the files' names."""
 
 
 def _named(folder: Path, name: str, sha256: str) -> Path:
     """A file of the index, by its content."""
     if len(sha256) != 64 or not sha256.isalnum():
         raise ValueError(f"{sha256!r} is no SHA-256")
-    return folder / f"{name}-{sha256[:16]}.{_SUFFIXES[name]}"
+    return folder / f"{name}-{sha256[:_DIGITS]}.{_SUFFIXES[name]}"
 
 
 def _check_private(path: Path) -> None:

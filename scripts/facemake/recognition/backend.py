@@ -6,6 +6,7 @@ Faces are where their boxes are, `(x1, y1, x2, y2)` px, counted from the corner 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -353,8 +354,13 @@ def _places(boxes: Iterable[Sequence[float]] | NDArray[Any], rgb: Pixels) -> lis
 
 def _cut(rgb: Pixels, box: Box) -> Pixels:
     """The pixels that a box touches."""
-    (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
-    return rgb[max(0, top) : bottom, max(0, left) : right]
+    height, width = rgb.shape[:2]
+    # whole numbers of any size, which NumPy's are not
+    left, top = (max(0, math.floor(v)) for v in box[:2])
+    right, bottom = (
+        min(most, math.ceil(v)) for v, most in zip(box[2:], (width, height), strict=True)
+    )
+    return rgb[top:bottom, left:right]
 
 
 def _resized(rgb: Pixels, size: tuple[int, int]) -> Pixels:

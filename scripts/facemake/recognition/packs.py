@@ -222,12 +222,17 @@ def _is_offline() -> bool:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Only to where a file may be fetched from."""
+    """Only to where a file may be fetched from, and from elsewhere not to this machine's HTTP."""
 
-    def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:
+    def redirect_request(
+        self, request: urllib.request.Request, *arguments: Any
+    ) -> urllib.request.Request | None:
         """Of urllib; the last argument is the new address."""
-        _check(arguments[-1])
-        return super().redirect_request(*arguments)
+        address = arguments[-1]
+        _check(address)
+        if urlsplit(request.full_url).scheme != urlsplit(address).scheme == "http":
+            raise ModelError(f"{request.full_url} sends on to {address}, which is not https://")
+        return super().redirect_request(request, *arguments)
 
 
 def _check(address: str) -> None:

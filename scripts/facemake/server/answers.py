@@ -48,8 +48,7 @@ def add_errors(app: FastAPI) -> None:
         return failed(request, error)
 
     def failed(request: Request, error: Exception) -> Response:
-        logger.error("%s %s", request.method, request.url.path.split("/")[1], exc_info=error)
-        return answer_of(RefusedError(500, "a fault of the server; its log has more"))
+        return answer_of_fault(request.method, request.url.path, error)
 
     app.add_exception_handler(RefusedError, refused)
     app.add_exception_handler(RequestValidationError, invalid)
@@ -65,6 +64,12 @@ def answer_of(error: RefusedError) -> JSONResponse:
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer, Basic realm="facemake"'
     return JSONResponse({"detail": str(error)}, error.status, headers)
+
+
+def answer_of_fault(method: str, path: str, error: Exception) -> JSONResponse:
+    """What a client is sent of an error that nobody expected; the log has it."""
+    logger.error("%s %s", method, path.split("/")[1], exc_info=error)
+    return answer_of(RefusedError(500, "a fault of the server; its log has more"))
 
 
 def describe(app: FastAPI, tokens: bool, open_paths: Iterable[str]) -> None:

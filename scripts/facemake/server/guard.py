@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from facemake.server.answers import answer_of
+from facemake.server.answers import answer_of, answer_of_fault
 from facemake.server.refusal import RefusedError
 from facemake.server.settings import ANONYMOUS, Access, host_name
 
@@ -59,8 +59,12 @@ class Guard:
         for name, value in scope["headers"]:
             headers.setdefault(name, value)
 
+        begun = False
+
         async def answer(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
                 if not body.over and message["status"] >= 400:
                     await _drain(body, b"expect" in headers)
@@ -78,7 +82,13 @@ class Guard:
             await answer_of(error)(scope, body, answer)
             return
         scope.setdefault("state", {})["owner"] = owner
-        await self._app(scope, body, answer)
+        try:
+            await self._app(scope, body, answer)
+        except Exception as error:
+            if begun:
+                raise
+            # here, so that it is an answer as any other: with these headers, and counted
+            await answer_of_fault(scope["method"], scope["path"], error)(scope, body, answer)
 
     def _owner(self, path: str, headers: dict[bytes, bytes]) -> str:
         """Whose request it is.

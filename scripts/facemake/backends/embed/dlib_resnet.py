@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends.embed import Face, Pixels
+from facemake.backends.embed.chips import check_box, outside
 from facemake.backends.embed.vectors import unit
 from facemake.models import model_path
 from facemake.template import face_square
@@ -89,8 +90,12 @@ class DlibEmbedder:
 
     def _cut(self, rgb: Pixels, sides: Sequence[float]) -> Pixels:
         """Of a face in a box: left, top, right, bottom, px."""
-        if not np.isfinite(sides).all():
-            raise ValueError(f"a box of {[float(v) for v in sides]} is none")
+        left, top, right, bottom = (float(v) for v in sides)
+        box = left, top, right - left, bottom - top
+        check_box(box)
+        height, width = rgb.shape[:2]
+        if right <= 0 or bottom <= 0 or left >= width or top >= height:
+            raise outside(box, rgb.shape)
         rectangle: Any = dlib.rectangle  # type: ignore[attr-defined, unused-ignore]
         cut: Any = dlib.get_face_chip  # type: ignore[attr-defined, unused-ignore]
         face = self._predictor(rgb, rectangle(*(round(float(v)) for v in sides)))
