@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import makemedia
+from facemake import FaceProcessor
 from facemake.data import TrainingDataGenerator, TrainingDataWriter
 from facemake.dataset import layout
 from facemake.dataset.fhog import fhog
@@ -109,6 +110,11 @@ def test_a_folder_is_used_again(
     assert len(list(again.process_video(clip))) == N - 1
     assert job.table(folder, "dataset").stat().st_mtime_ns == before
     assert not (folder / "faces" / "input.h5").exists()  # crops are kept no longer than needed
+    detected = job.table(folder, "detect").stat().st_mtime_ns
+    processor = FaceProcessor(verbose=False)  # it has the same folder, and the same tables
+    processor.io(clip, folder.parents[2])
+    assert len(processor.detect_faces()["data"]) == N
+    assert job.table(folder, "detect").stat().st_mtime_ns == detected
     other = TrainingDataGenerator({"dataset": {"frame_step": 5}}, work_dir=folder.parents[2])
     assert [one["frame_idx"] for one in other.process_video(clip)] == [0, 5, 10, 15]
     assert job.table(folder, "dataset").stat().st_mtime_ns != before
