@@ -61,7 +61,7 @@ parser.add_argument(
     "--vectors", type=int, default=100_000, help="identities: tracks of the dataset (100000)"
 )
 parser.add_argument(
-    "--examples", type=int, default=20_000, help="writing: examples of a training set (20000)"
+    "--examples", type=int, default=8_000, help="writing: examples of a training set (8000)"
 )
 parser.add_argument("--people", type=int, default=40, help="accuracy: synthetic people (40)")
 options = parser.parse_args()

@@ -62,7 +62,7 @@ def write(path: Path, n: int = 12, seed: int = 0, pdm: str = PDM, **changed: Any
 
 
 def write_as_pyfaceau(path: Path, n: int = 12, seed: int = 0) -> Path:
-    """The same examples as pyfaceau's writer leaves them: chunks of 1000, gzip, no extras."""
+    """The same examples as pyfaceau's writer leaves them: large chunks, gzip, no extras."""
     rows = examples(n, seed)
     fields = {
         "images": rows["images"],
@@ -74,10 +74,10 @@ def write_as_pyfaceau(path: Path, n: int = 12, seed: int = 0) -> Path:
         for name, values in fields.items():
             dataset = file.create_dataset(
                 name,
-                (2000, *values.shape[1:]),
+                (500, *values.shape[1:]),
                 values.dtype,
                 maxshape=(None, *values.shape[1:]),
-                chunks=(1000, *values.shape[1:]),
+                chunks=(250, *values.shape[1:]),
                 compression="gzip",
             )
             dataset[:n] = values

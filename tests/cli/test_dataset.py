@@ -19,6 +19,8 @@ from facemake.dataset import files, layout
 from facemake.dataset.layout import AU_NAMES
 from maketrainingset import PDM, examples, write, write_as_pyfaceau
 
+pytestmark = pytest.mark.xdist_group("training_sets")
+
 N = 12
 
 

@@ -22,6 +22,8 @@ from facemake.processors import job
 from facemake.shards import read_metadata
 from makestudy import make_study
 
+pytestmark = pytest.mark.xdist_group("generator")
+
 N = 20
 BLANK = 3
 
