@@ -52,6 +52,7 @@ def landmark_pose(folder: Path, *, theirs: bool = False, width: float = WIDTH, b
 
     from facemake import nn
 
+    torch.set_num_threads(1)
     torch.manual_seed(1)
     network = nn.UnifiedLandmarkPoseNet(width_mult=width).eval()
     last = network.landmark_head.fc[5]
@@ -68,6 +69,7 @@ def au_prediction(folder: Path, *, theirs: bool = False, width: float = WIDTH):
 
     from facemake import nn
 
+    torch.set_num_threads(1)
     torch.manual_seed(2)
     network = nn.AUPredictionNet(width_mult=width).eval()
     last = network.au_head.fc[6]
