@@ -114,10 +114,12 @@ def test_of_several_faces_one_is_to_be_named(real: Path, bundled: Path, tmp_path
 def test_pictures_that_show_nobody_are_refused(real: Path, tmp_path: Path, capfd):
     Image.fromarray(np.full((200, 300, 3), 90, np.uint8)).save(tmp_path / "wall.png")
     (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "album").mkdir()
     for name, what in {
         "wall.png": "no face is found in",
         "text.jpg": "no picture that can be read",
-        "gone.jpg": "gone.jpg",
+        "gone.jpg": "is not there",
+        "album": "is a folder: name the pictures in it",
     }.items():
         assert search(real, tmp_path / name) == 2
         said = capfd.readouterr().err

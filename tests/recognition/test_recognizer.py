@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facemake.errors import ConfigError
 from facemake.recognition.recognizer import Recognizer
 
 
@@ -36,6 +37,15 @@ def test_no_faces_are_no_vectors(recognizer):
     assert recognizer.find([black]) == [[]]
     assert recognizer.find([]) == []
     assert recognizer.embed(black, []).shape == (0, 128)
+
+
+def test_a_file_of_the_users_is_for_backends_that_take_one():
+    for given, kind in (
+        ({"embed_model": "mine.dat"}, "embedder dlib"),
+        ({"detect_model": "mine.dat"}, "detector mediapipe"),
+    ):
+        with pytest.raises(ConfigError, match=rf"{kind} loads its own model.* \(.*\)"):
+            Recognizer.of_backends("mediapipe", "dlib", **given)
 
 
 def test_a_place_that_is_none_is_refused(recognizer):

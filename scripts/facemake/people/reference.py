@@ -87,6 +87,9 @@ def reference(
     vectors, faces = [], []
     left = list(chosen)
     for path in pictures:
+        if not path.is_file():
+            said = "is a folder: name the pictures in it" if path.is_dir() else "is not there"
+            raise FacemakeError(f"{path} {said}")
         try:
             rgb = read_picture(path)[0]
         except MediaError as error:

@@ -7,17 +7,28 @@ far off that is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facemake.backends import Backend
 from facemake.backends.detect import DETECTORS, Detector, Picture
 from facemake.backends.embed import EMBEDDERS, Embedder, EmbedderBackend, Face
 from facemake.backends.embed.vectors import embed_chips
 from facemake.detections import landmark_box
+from facemake.errors import ConfigError
+
+
+def _check_own(kind: str, name: str, model: str | None, rows: Mapping[str, Backend]) -> None:
+    if model is not None and not rows[name].own_model:
+        able = ", ".join(other for other, row in rows.items() if row.own_model)
+        raise ConfigError(
+            f"the {kind} {name} loads its own model alone, and not {model}: leave the file out, or "
+            f"take the {kind} it is made for ({able})"
+        )
 
 
 @dataclass(frozen=True)
@@ -83,9 +94,12 @@ class Recognizer:
             embed_model: the same of the embedder.
 
         Raises:
+            ConfigError: a file of the user's is given to a backend that takes none.
             ModelError: a model is missing or not the registered one, or the device is not there.
         """
         finds, embeds = DETECTORS[detect], EMBEDDERS[embed]
+        _check_own("detector", detect, detect_model, DETECTORS)
+        _check_own("embedder", embed, embed_model, EMBEDDERS)
         place = [device if device in row.devices else "cpu" for row in (finds, embeds)]
         detector = finds.create(detect_model or finds.models[0], finds.start_score, place[0])
         try:
