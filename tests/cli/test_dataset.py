@@ -32,6 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_as_pyfaceau(folder / "theirs.h5", N)
     write(folder / "empty.h5", 0)
     (folder / "text.h5").write_text("no HDF5 at all")
+    (folder / "link.h5").symlink_to("pruned.h5")
     (folder / "cut.h5").write_bytes((folder / "ours.h5").read_bytes()[:-50_000])
     with h5py.File(folder / "foreign.h5", "w") as file:
         file["x"] = np.zeros(3)
@@ -124,6 +125,7 @@ def test_info_for_people(made: Path, run: Run):
         ("cut.h5", "cannot be read as HDF5"),
         ("foreign.h5", "is no training set"),
         ("gone.h5", "is not there"),
+        ("link.h5", "is a link to pruned.h5, which is not there"),
         (".", "is a folder"),
         ("locked.h5", "may not be read"),
     ],
@@ -138,7 +140,7 @@ def test_what_is_no_training_set_is_said(made: Path, run: Run, name: str, said: 
     code, words = run("merge", "out.h5", made / "ours.h5", made / name)
     assert code == 2 and said in words and not Path("out.h5").exists()
     code, words = run("validate", made / name)
-    assert code == (2 if name in ("gone.h5", ".", "locked.h5") else 1) and said in words
+    assert code == (2 if name in ("gone.h5", "link.h5", ".", "locked.h5") else 1) and said in words
 
 
 # --- merge ----------------------------------------------------------------------------------------

@@ -110,6 +110,8 @@ class SetFile:
         self._tell = tell
         if not self.path.is_file():
             what = "is a folder; name a file in it" if self.path.is_dir() else "is not there"
+            if self.path.is_symlink():
+                what = f"is a link to {self.path.readlink()}, which is not there: run again"
             raise FacemakeError(f"{self.path} {what}")
         self.file = _opened(self.path)
         try:
