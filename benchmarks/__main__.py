@@ -19,13 +19,14 @@ from benchmarks import (
     memory,
     planning,
     speed,
+    training,
     writing,
 )
 from benchmarks.measure import ROOT
 
 BENCH = (
     *("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders"),
-    *("embedserver", "writing"),
+    *("embedserver", "writing", "training"),
 )
 BY_NAME = ("cluster", "accuracy", "identities")
 NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors", "embedserver"}
@@ -63,6 +64,9 @@ parser.add_argument(
 parser.add_argument(
     "--examples", type=int, default=8_000, help="writing: examples of a training set (8000)"
 )
+parser.add_argument(
+    "--width-mult", type=float, default=1.0, help="training: of the networks' channels (1)"
+)
 parser.add_argument("--people", type=int, default=40, help="accuracy: synthetic people (40)")
 options = parser.parse_args()
 if unknown := set(options.what) - {*BENCH, *BY_NAME}:
@@ -90,6 +94,8 @@ with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
         embedders.run(folder, options.runs, options.device)
     if "writing" in options.what:
         writing.run(folder, options.examples, options.runs)
+    if "training" in options.what:
+        training.run(folder, options.runs, options.width_mult)
     if "speed" in options.what:
         speed.run(folder, options.clip, options.runs, options.copies)
     if "clips" in options.what:

@@ -156,23 +156,14 @@ class Augmentation:
             New arrays.
         """
         draws = np.stack([self._draws(epoch, row) for row in rows.tolist()])
-        out = np.ascontiguousarray(images).copy()
+        out = images.copy()
         labels = dict(labels)
         if self.geometry:
             flipped = draws[:, 0] < self.flip
-            out[flipped] = out[flipped, :, ::-1]
-            labels = self._flip_labels(labels, flipped)
             moved = draws[:, 1] < self.affine
             affines = self._affines(draws[moved, 2:6])
-            for i, affine in zip(np.flatnonzero(moved), affines, strict=True):
-                out[i] = cv2.warpAffine(
-                    out[i],
-                    affine,
-                    (CROP_SIZE, CROP_SIZE),
-                    flags=cv2.INTER_LINEAR,
-                    borderMode=cv2.BORDER_REPLICATE,
-                )
-            labels = _move_labels(labels, moved, affines)
+            labels = _move_labels(self._flip_labels(labels, flipped), moved, affines)
+            _move_pixels(out, flipped, moved, affines)
         for image, draw in zip(out, draws, strict=True):
             self._change_pixels(image, draw)
         return out, labels
@@ -236,6 +227,32 @@ class Augmentation:
         lit = (values[:, None] - 128) * gains + 128 + 64 * self.light * wide[2]
         curves: Images = np.clip(np.rint(lit), 0, 255).astype(np.uint8)[None]
         return curves
+
+
+def _move_pixels(
+    images: Images,
+    flipped: NDArray[np.bool_],
+    moved: NDArray[np.bool_],
+    affines: NDArray[np.float64],
+) -> None:
+    """Mirror pictures, and move them after it, in place; `affines` are those of `moved`."""
+    where = np.zeros((len(images), 2, 3))
+    where[moved] = affines
+    both = where[flipped & moved]
+    both[:, :, 2] += (CROP_SIZE - 1) * both[:, :, 0]
+    both[:, :, 0] *= -1
+    where[flipped & moved] = both
+    for i, image in enumerate(images):
+        if moved[i]:
+            images[i] = cv2.warpAffine(
+                image,
+                where[i],
+                (CROP_SIZE, CROP_SIZE),
+                flags=cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+        elif flipped[i]:
+            cv2.flip(image, 1, dst=image)
 
 
 def _move_labels(labels: Labels, rows: NDArray[np.bool_], affines: NDArray[np.float64]) -> Labels:

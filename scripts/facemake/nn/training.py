@@ -373,18 +373,7 @@ class Training:
         counts: list[int] = []
         rate = 0.0
         for batch in _whole(loader):
-            rate = self.schedule.before_step()
-            with torch.autocast("cuda", torch.float16, enabled=self.scaler.is_enabled()):
-                found = self.model(self._pictures(batch))
-            losses = self._losses(self.task.outputs(found), batch)
-            self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(losses["total"]).backward()
-            if self.options.clip_norm:
-                self.scaler.unscale_(self.optimizer)
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.average.update()
+            rate, losses = self.step(batch)
             sums.append(torch.stack([losses[name].detach().float() for name in self._names]))
             counts.append(len(batch["image"]))
             progress.step(counts[-1], lambda: float(sums[-1][0]))
@@ -401,6 +390,26 @@ class Training:
                 f"than {self.options.lr:g}; `facemake dataset validate {self.options.data}` looks "
                 "at the labels"
             )
+
+    def step(self, batch: Mapping[str, torch.Tensor]) -> tuple[float, Outputs]:
+        """One step of the optimizer on a batch of a loader; the model must be in training.
+
+        Returns:
+            The learning rate, and the losses by their names.
+        """
+        rate = self.schedule.before_step()
+        with torch.autocast("cuda", torch.float16, enabled=self.scaler.is_enabled()):
+            found = self.model(self._pictures(batch))
+        losses = self._losses(self.task.outputs(found), batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(losses["total"]).backward()
+        if self.options.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.average.update()
+        return rate, losses
 
     @property
     def _names(self) -> list[str]:
