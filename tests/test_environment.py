@@ -83,6 +83,17 @@ def test_the_package_pins_what_the_lock_pins():
         assert locked()[canonical(name)] == version
 
 
+def test_the_extra_of_training_pins_what_the_lock_and_the_file_of_torch_pin():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    pins = dict(requirement.split("==") for requirement in extras["train"])
+    assert pins == {
+        "onnxruntime": locked("dev")["onnxruntime"],
+        "torch": locked("torch")["torch"],
+    }
+
+
 def test_extras_and_the_locks_of_the_services_pin_what_the_lock_pins():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"

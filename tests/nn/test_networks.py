@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -63,3 +66,18 @@ def test_a_width_without_channels_is_refused():
 def test_action_units_are_those_of_the_training_set_and_each_has_its_words():
     assert nn.NUM_AUS == 17 and list(nn.AU_DESCRIPTIONS) == nn.AU_NAMES
     assert nn.AU_NAMES[0] == "AU01_r" and nn.AU_DESCRIPTIONS["AU45_r"] == "Blink"
+
+
+def test_without_pytorch_it_is_said_what_installs_it(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from facemake.errors import ModelError\n"
+        "from facemake.nn import AU_NAMES, train_landmark_pose\n"
+        "try:\n    from facemake.nn import UnifiedLandmarkPoseNet\n"
+        "except ModelError as error:\n    print(error)\n"
+        "sys.exit(train_landmark_pose.main(['--data', 'x.h5']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "requirements/torch.txt" in done.stdout and "requirements/torch.txt" in done.stderr
+    assert "Traceback" not in done.stderr

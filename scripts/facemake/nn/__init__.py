@@ -33,4 +33,4 @@ _OFFERED = MappingProxyType(
 """Name -> the module that has it."""
 
 __all__ = [*_OFFERED]
-__getattr__, __dir__ = offered(__name__, _OFFERED)
+__getattr__, __dir__ = offered(__name__, _OFFERED, {"torch": "facemake.backends.torch_model"})
