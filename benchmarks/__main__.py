@@ -18,6 +18,7 @@ from benchmarks import (
     identities,
     memory,
     planning,
+    predictors,
     speed,
     training,
     writing,
@@ -26,7 +27,7 @@ from benchmarks.measure import ROOT
 
 BENCH = (
     *("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders"),
-    *("embedserver", "writing", "training"),
+    *("embedserver", "writing", "training", "predictors"),
 )
 BY_NAME = ("cluster", "accuracy", "identities")
 NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors", "embedserver"}
@@ -92,6 +93,8 @@ with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
     folder = Path(name)
     if "embedders" in options.what:
         embedders.run(folder, options.runs, options.device)
+    if "predictors" in options.what:
+        predictors.run(folder, options.runs)
     if "writing" in options.what:
         writing.run(folder, options.examples, options.runs)
     if "training" in options.what:

@@ -246,29 +246,53 @@ def test_au_prediction(shared: Path, with_models: Path, capsys: pytest.CaptureFi
     assert lines[0] == f"AU01_r: {names['au_dict']['AU01_r']:.2f}"
 
 
+def finder() -> Callable[[np.ndarray], np.ndarray]:
+    """The workflow's detector: of a BGR picture the box that it is surest of."""
+    from facemake.backends.detect import DETECTORS
+
+    row = DETECTORS["mediapipe"]
+    detector = row.create(row.models[0], row.start_score, "cpu")
+
+    def find(bgr: np.ndarray) -> np.ndarray:
+        (found,) = detector([np.ascontiguousarray(bgr[..., ::-1])])
+        return found.bbox[0]
+
+    return find
+
+
 def test_the_combined_pipeline(bundled: Path, shared: Path, with_models: Path):
     """On six frames, with the detector of the workflow in the page's `detect_face`."""
     import av
 
-    from facemake.backends.detect import DETECTORS
-
     with av.open(str(bundled / "moving_portrait.mp4")) as container:
         frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)][:6]
     makemedia.write_video(with_models / "video.mp4", frames)
-    row = DETECTORS["mediapipe"]
-    detector = row.create(row.models[0], row.start_score, "cpu")
-    seen = []
+    find, seen = finder(), []
 
     def detect_face(frame: np.ndarray) -> np.ndarray:
-        (found,) = detector([np.ascontiguousarray(frame[..., ::-1])])
         seen.append(frame)
-        return found.bbox[0]
+        return find(frame)
 
     start = "from pyfaceau.nn import load_predictor, load_au_predictor"
     names = {"detect_face": detect_face}
     exec(renamed(block(shared, "python", start)), names)
     assert len(seen) == 6 and names["aligned"].shape == (112, 112, 3)
     assert names["landmarks_2d"].shape == (68, 2) and names["au_intensities"].shape == (17,)
+
+
+def test_the_readmes_block_runs(shared: Path, with_models: Path):
+    text = (ROOT / "README.md").read_text("utf-8")
+    section = text[text.index("## Predictions of trained networks") :].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    shutil.copy(shared / "data" / "single_face.jpg", "anna.jpg")
+    code = code.replace("[120, 80, 190, 250]", str(finder()(cv2.imread("anna.jpg")).tolist()))
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["face"].shape == (112, 112, 3)
+    assert set(names["found"]) == {
+        *("landmarks", "global_params", "local_params", "au_intensities", "au_dict")
+    }
+    assert names["many"]["landmarks"].shape == (2, 68, 2)
 
 
 def test_losses_are_what_the_page_writes(shared: Path):

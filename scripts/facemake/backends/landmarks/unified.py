@@ -5,6 +5,13 @@ the first look is at a crop that lies by the detector's box, turned by the line 
 the detector has them; the second at the crop that lies by the first one's landmarks, as those of
 the training set do. Its pose and shape parameters are not used: the fit makes its own.
 
+How many looks was tried with a network of width 0.25 that 400 frames of one recording had trained,
+on 52 frames of that recording, another one and a portrait in motion, against the workflow's points
+in distances of the outer eye corners (median and 95 % of a recording, without the jaw): with one
+look .058, .124 on its own recording and .088, .115 on the portrait; with two .058, .120 and .082,
+.112; with three .058, .119 and .076, .110; with four .065 on its own. What a network does not see,
+each look adds to: two it is.
+
 The network says nothing of how sure it is. A look after which the crop would lie elsewhere by more
 than half of its side, or be more than twice as large or small, has seen no face: there are no
 landmarks then.
