@@ -26,7 +26,7 @@ def offered(
         try:
             value: object = getattr(import_module(modules[name]), name)
         except ModuleNotFoundError as error:
-            if error.name in words:
+            if error.name is not None and error.name in words:
                 import_module(words[error.name])
             raise
         setattr(sys.modules[package], name, value)

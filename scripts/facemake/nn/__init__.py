@@ -1,6 +1,6 @@
 """Small networks that the training set is for: landmarks with pose, and action units.
 
-What is offered here is imported when it is first asked for; the networks themselves need PyTorch;
+What is offered here is imported when it is first asked for. The networks themselves need PyTorch;
 predictors compute ONNX files without it.
 """
 
