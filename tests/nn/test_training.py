@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import pickle
 import signal
@@ -232,6 +233,19 @@ def test_a_full_memory_names_the_batch_size(data, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(loop.Training, "_pictures", full)
     assert train(train_landmark_pose, data, tmp_path, "--epochs", 1) == 2
     assert "batches of 8: give a smaller --batch-size" in capsys.readouterr().err
+
+
+def test_a_loading_process_that_is_ended_from_outside_is_words(data, tmp_path, monkeypatch, capsys):
+    def ended(self, count, loss):
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+
+    monkeypatch.setattr(loop.EpochProgress, "step", ended)
+    more = ("--epochs", 2, "--batch-size", 1, "--num-workers", 1)
+    assert train(train_landmark_pose, data, tmp_path, *more) == 2
+    said = capsys.readouterr().err
+    assert "give fewer --num-workers" in said and "Traceback" not in said
 
 
 def test_it_stops_where_nothing_improves_and_a_later_training_replaces_all(

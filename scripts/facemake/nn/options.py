@@ -140,7 +140,7 @@ def parse(
         description=description,
         epilog="After each epoch there is a checkpoint_last.pt in the output folder: --resume with "
         "it goes on as if nothing had happened. Options that are not given are then those of the "
-        "checkpoint.",
+        f"checkpoint. Example: {program} --data results/dataset/training_data.h5 --epochs 50",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--data", type=Path, required=True, metavar="H5", help="the training set")
