@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facemake.media import MediaError, open_media, read_frames
+from facemake.media import MediaError, images, open_media, read_frames
+from facemake.media.images import read_picture
 from facemake.samples import Sample
 from facemake.status import FrameStatus, SampleStatus
 from makemedia import noise, pattern
@@ -151,6 +152,30 @@ def test_what_is_transparent_is_blended_over_black(tmp_path: Path) -> None:
     palette.save(tmp_path / "p.png", transparency=hidden)
     (frame,) = frames(tmp_path / "p.png")
     assert (frame.rgb[2, 2] == 0).all() and frame.rgb[46, 62].min() > 250
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16"])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_large_pictures_are_converted_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, transparent: bool
+) -> None:
+    rng = np.random.default_rng(3)
+    rgba = rng.integers(0, 256, (61, 40, 4)).astype(np.uint8)
+    if mode == "I;16":
+        picture = Image.fromarray(rng.integers(0, 65536, (61, 40)).astype(np.uint16))
+    else:
+        picture = Image.fromarray(rgba, "RGBA").convert(mode)
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    picture.save(path, **({"transparency": 7} if transparent and mode in "LP" else {}))
+    whole = read_picture(path)[0]
+    pieces = []
+    conversion = images._band_rgb
+    monkeypatch.setattr(images, "_PIXELS_AT_ONCE", 400)
+    monkeypatch.setattr(
+        images, "_band_rgb", lambda image, wide: pieces.append(image) or conversion(image, wide)
+    )
+    np.testing.assert_array_equal(read_picture(path)[0], whole)
+    assert [piece.size for piece in pieces] == [(40, 10)] * 6 + [(40, 1)]
 
 
 def test_thirty_two_bits_are_refused(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ from facemake.status import SampleStatus
 # JPEG brings MPO along. Pillow knows more, among them EPS, which starts Ghostscript on a file.
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
 _EXIF_ORIENTATION = 0x0112
+_PIXELS_AT_ONCE = 4 << 20
+"""That are converted together: of a large picture some rows, since a conversion has copies."""
 # What Pillow's decoders raise on damaged bytes (caught around them alone).
 _DAMAGE = (SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error, zlib.error)
 
@@ -206,17 +208,29 @@ def _orientation(image: Image.Image) -> Orientation:
 
 def _rgb(image: Image.Image, name: str) -> Pixels:
     """The picture as it is stored, (H, W, 3) uint8."""
-    mode = image.mode
-    if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
-        # Pillow's own conversion to 8 bit clips at 255.
-        wide = np.asarray(image).astype(np.uint32)
-        grey = ((wide + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if mode in ("I", "F"):
+    # Pillow's own conversion of 16 bit to 8 bit clips at 255.
+    wide = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    if image.mode in ("I", "F") and not wide:
         raise _unreadable(
             f"{name} is a 32-bit picture, which does not say what value is white: save it "
             "with 8 or 16 bit"
         )
+    width, height = image.size
+    rows = max(1, _PIXELS_AT_ONCE // max(1, width))
+    if rows >= height:
+        return _band_rgb(image, wide)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = _band_rgb(band, wide)
+    return pixels
+
+
+def _band_rgb(image: Image.Image, wide: bool) -> Pixels:
+    """(H, W, 3) uint8 of some rows; `wide`: of a grey picture of 16 bit."""
+    if wide:
+        grey = ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
     if image.has_transparency_data:
         layers = np.asarray(image.convert("RGBA"))
         colour, alpha = layers[:, :, :3], layers[:, :, 3:]
