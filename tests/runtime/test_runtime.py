@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from facemake.runtime.atomic import replacing, write_text
+from facemake.runtime.memory import threads_said
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path: Path):
@@ -116,3 +117,14 @@ def test_a_job_ends_when_its_run_is_killed(tmp_path: Path):
     assert child.is_running()
     _, alive = psutil.wait_procs([child], timeout=60)
     assert not alive
+
+
+@pytest.mark.parametrize(
+    ("said", "threads"),
+    [("3", 3), (" 2,4", 2), ("", None), ("0", None), ("-1", None), ("many", None), ("²", None)],
+)
+def test_openmps_variable_is_a_number_or_says_none(
+    monkeypatch: pytest.MonkeyPatch, said: str, threads: int | None
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert threads_said() == threads

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from facemake.backends.onnx_file import weights_elsewhere
 from facemake.errors import DeviceError, FacemakeError, ModelError, PassingError
 from facemake.models import model_path
+from facemake.runtime.memory import threads_said
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class OnnxModel:
         providers: Sequence[str | tuple[str, Mapping[str, Any]]] | None = None,
     ) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS", "1"))
+        options.intra_op_num_threads = threads or threads_said() or 1
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         self._path = path

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -27,7 +26,7 @@ from facemake.recognition.arrays import as_rgb
 from facemake.recognition.config import BackendInfo, Config, RuntimeKind
 from facemake.recognition.packs import DETECTION, RECOGNITION, Artifact, Pack
 from facemake.recognition.recognizer import Recognizer
-from facemake.runtime.memory import cores
+from facemake.runtime.memory import cores, threads_said
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class FaceBackend:
     def __init__(self, pack: Pack, *, strict: bool = False, threads: int | None = None) -> None:
         self.config = pack.config
         self._pack = pack
-        self._threads = threads or _threads()
+        self._threads = threads or threads_said() or cores()
         self._lock = threading.Lock()
         self._recogniser: Artifact = pack.artifact(RECOGNITION)
         self._device = self.config.device or "cpu"
@@ -264,7 +263,7 @@ def recognizer_of_pack(config: Config, threads: int | None = None) -> Recognizer
         ModelError: a file is missing, changed or no such network; the device is not there.
     """
     pack, device = Pack(config), config.device or "cpu"
-    threads = threads or _threads()
+    threads = threads or threads_said() or cores()
     detector = opened_detector(config, pack.artifact(DETECTION), device, threads)
     recogniser = pack.artifact(RECOGNITION)
     try:
@@ -319,11 +318,6 @@ def _wants_onnxruntime() -> None:
             f"runtime onnxrt needs the package onnxruntime ({error}): `make onnx`, or "
             "pip install 'facemake[onnx]'; on an NVIDIA GPU 'facemake[onnx-gpu]' in its place"
         ) from None
-
-
-def _threads() -> int:
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdigit() and int(said) else cores()
 
 
 def _places(boxes: Iterable[Sequence[float]] | NDArray[Any], rgb: Pixels) -> list[Box]:

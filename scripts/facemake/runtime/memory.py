@@ -79,3 +79,9 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         return os.cpu_count() or 1
+
+
+def threads_said() -> int | None:
+    """Threads by OMP_NUM_THREADS, which may be a list; None where it says none."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return (int(first) or None) if first.isascii() and first.isdigit() else None
