@@ -7,6 +7,7 @@ other data set, as pyfaceau's own compressed ones, through h5py.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -204,9 +205,25 @@ class TrainingDataset(torch.utils.data.Dataset[dict[str, Any]]):
             self.division = divide(file, total, val_split, seed)
             self.in_crop = _in_crop(file, total)
         self.metadata = _metadata(self.path)
-        self.rows = np.arange(total) if split is None else getattr(self.division, split)
+        self.rows: Rows = np.arange(total)
+        if split is not None:
+            self._take(split)
+
+    def _take(self, split: str) -> None:
+        self.rows = getattr(self.division, split)
         if not len(self.rows):
             raise FacemakeError(f"{self.path} has no example of split {split}")
+
+    def only(self, split: str) -> TrainingDataset:
+        """The examples of one split of the same file, as they are stored.
+
+        Raises:
+            FacemakeError: there are none.
+        """
+        part = copy.copy(self)
+        part._handle, part.augmentation = None, None
+        part._take(split)
+        return part
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -248,9 +248,14 @@ class Training:
 
     def _datasets(self) -> None:
         options = self.options
-        kind = {"val_split": options.val_split, "seed": options.seed, "labels": self.task.labels}
-        self.train_set = TrainingDataset(options.data, "train", **kind)  # type: ignore[arg-type]
-        self.val_set = TrainingDataset(options.data, "val", **kind)  # type: ignore[arg-type]
+        self.train_set = TrainingDataset(
+            options.data,
+            "train",
+            labels=self.task.labels,
+            val_split=options.val_split,
+            seed=options.seed,
+        )
+        self.val_set = self.train_set.only("val")
         division = self.train_set.division
         say = logger.warning if division.loud else logger.info
         say(
@@ -261,8 +266,8 @@ class Training:
         )
         if division.loud:
             logger.warning(
-                "validation sees who training saw: what it says is how well this person%s is "
-                "learned, and nothing of anybody else",
+                "validation may see who training saw: what it says is how well these people%s "
+                "are learned, and nothing of anybody else",
                 "" if division.by.startswith("video") else " in this recording",
             )
         if options.augment:
