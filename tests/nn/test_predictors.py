@@ -283,6 +283,13 @@ def test_a_mac_takes_coreml(
     found = predictor.predict_batch(FACES)
     for name, values in truth(made.lm, FACES).items():
         np.testing.assert_allclose(found[name], values, atol=1e-4)
+
+    def refuse(self: StandInMLModel, data: object) -> None:
+        raise RuntimeError("Model prediction is only supported on macOS version 10.13 or later.")
+
+    monkeypatch.setattr(StandInMLModel, "predict", refuse)
+    assert nn.load_predictor(tmp_path / "lm").backend == "onnx"
+    assert "cannot be computed by this macOS: Model prediction is only supported" in caplog.text
     shutil.copytree(tmp_path / "lm", tmp_path / "other")
     with pytest.raises(ModelError, match=r"is not the network au_prediction: it gives landmarks"):
         nn.AUPredictor.from_coreml(tmp_path / "other" / "landmark_pose.mlpackage")

@@ -543,6 +543,10 @@ class _CoreML:
             )
         self._names = list(network.outputs)
         self.place = "CoreML"
+        try:  # what an older macOS cannot compile is told by the first prediction
+            self(np.zeros((1, CROP_SIZE, CROP_SIZE, 3), np.uint8))
+        except Exception as error:  # of whatever class
+            raise ModelError(f"{file} cannot be computed by this macOS: {error}") from None
 
     def __call__(self, rgb: NDArray[np.uint8]) -> Arrays:
         """See `Runner`."""
