@@ -165,7 +165,8 @@ def groups(course: TimeCourse, lengths: str) -> list[Group]:
             "aus",
             "Action units",
             "Intensity 0–5; the bar under a curve marks the frames where the unit is present. "
-            "These values are a proxy from facial movement, not the work of a FACS coder.",
+            "These values are a proxy from facial movement, or a network's, not the work of a FACS "
+            "coder.",
             units,
             "No table of action units was given." if "aus" in course.missing else _nothing(units),
         ),
