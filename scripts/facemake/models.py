@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
@@ -199,6 +200,20 @@ def use_models_dir(models_dir: str | Path | None) -> None:
     os.environ["FACEMAKE_MODELS"] = os.pathsep.join(
         [str(folder), *(p for p in others if p != str(folder))]
     )
+
+
+@contextmanager
+def models_dir_first(models_dir: str | Path | None) -> Iterator[None]:
+    """While `use_models_dir` holds, in the process of somebody else's program."""
+    before = os.environ.get("FACEMAKE_MODELS")
+    try:
+        use_models_dir(models_dir)
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("FACEMAKE_MODELS", None)
+        else:
+            os.environ["FACEMAKE_MODELS"] = before
 
 
 def packaged_model(name: str) -> Path:

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 import makepredictors  # noqa: E402
+from facemake import nn  # noqa: E402
 from facemake.backends.aus import AU_COLUMNS, INTENSITY_COLUMNS  # noqa: E402
 from facemake.shards import read_metadata  # noqa: E402
 from runworkflow import run, study  # noqa: E402
@@ -92,3 +93,16 @@ def test_what_does_not_go_together_is_refused_before_any_job(bundled: Path, tmp_
     done = run(folder, "-n", cores=1)
     assert done.code != 0
     assert "the model au_prediction is not on this machine: train it on your own" in done.output
+
+
+def test_from_python(bundled: Path, tmp_path: Path):
+    from facemake.data import TrainingDataGenerator
+
+    makepredictors.au_prediction(tmp_path)
+    config = {"aus": {"backend": "network"}, "models_dir": str(tmp_path)}
+    generator = TrainingDataGenerator(config, verbose=False)
+    (example,) = generator.process_video(bundled / "portraits" / "grace_hopper.jpg")
+    with nn.load_au_predictor(tmp_path, "pytorch") as predictor:
+        bgr = np.ascontiguousarray(example["image"][..., ::-1])
+        wanted = predictor.predict(bgr)["au_intensities"]
+    np.testing.assert_allclose(example["au_intensities"], wanted, atol=1e-4)

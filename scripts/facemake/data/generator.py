@@ -15,6 +15,7 @@ from facemake import recipes as planning
 from facemake.data.writer import TrainingDataWriter
 from facemake.dataset import layout
 from facemake.dataset.files import SetFile
+from facemake.models import models_dir_first
 from facemake.processors import job
 from facemake.processors.base import InputError
 from facemake.processors.native import FaceProcessor
@@ -283,10 +284,11 @@ class _Examples(FaceProcessor):
 
     def _all_recipes(self) -> dict[str, Any]:
         if self._recipes is None:
-            self._recipes = {
-                stage: planning.recipe(stage, self._config).to_dict()
-                for stage in self._stages(_EXAMPLES)
-            }
+            with models_dir_first(self._config["models_dir"]):
+                self._recipes = {
+                    stage: planning.recipe(stage, self._config).to_dict()
+                    for stage in self._stages(_EXAMPLES)
+                }
         return self._recipes
 
 

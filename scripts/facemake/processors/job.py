@@ -162,7 +162,8 @@ def _expressions(plan: Path, here: Path, recipe: Recipe, basis: Path | None) -> 
 def _aus(plan: Path, here: Path, recipe: Recipe, basis: Path | None) -> None:
     from facemake.stages.aus import aus
 
-    aus(plan, table(here, "probe"), table(here, "expressions"), table(here, "aus"), recipe)
+    before = table(here, "probe"), table(here, "expressions")
+    aus(plan, *before, table(here, "aus"), recipe, _faces(here))
 
 
 def _dataset(plan: Path, here: Path, recipe: Recipe, basis: Path | None) -> None:

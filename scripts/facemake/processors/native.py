@@ -29,6 +29,7 @@ from facemake.backends.threedi.runtimes.process import last_words, run_child
 from facemake.errors import ConfigError, FacemakeError
 from facemake.media import Kind as MediaKind
 from facemake.media import classify
+from facemake.models import models_dir_first
 from facemake.processors import dicts, job
 from facemake.processors.base import (
     BaseProcessor,
@@ -325,10 +326,11 @@ class FaceProcessor(BaseProcessor):
     def _all_recipes(self) -> dict[str, Any]:
         """Stage -> recipe, as the workflow would have it."""
         if self._recipes is None:
-            self._recipes = {
-                stage: planning.recipe(stage, self._config).to_dict()
-                for stage in self._stages("localized_expressions")
-            }
+            with models_dir_first(self._config["models_dir"]):
+                self._recipes = {
+                    stage: planning.recipe(stage, self._config).to_dict()
+                    for stage in self._stages("localized_expressions")
+                }
         return self._recipes
 
     @property
