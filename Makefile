@@ -9,7 +9,7 @@ CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
     -c requirements/constraints.txt
 
-.PHONY: demo demo-3di demo-extract demo-embed demo-serve slurm onnx facenet serve protocol test test-containers test-slurm containers lint format bench lock clean help
+.PHONY: demo demo-3di demo-extract demo-embed demo-serve demo-train slurm onnx facenet train serve protocol test test-containers test-slurm containers lint format bench lock clean help
 
 demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -55,6 +55,14 @@ demo-embed: .venv/default  ## Who looks like whom in the bundled sample, by iden
 demo-serve: .venv/serve  ## A service for embeddings, asked over loopback with the bundled portraits
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
 	$(BIN)/python -m facemake.embedserver.demo resources/bundled/portraits
+
+# A narrow network, a few epochs, one recording: what it shows is the way, and no quality.
+demo-train: .venv/train  ## Both networks trained on the bundled sample, on the CPU: minutes
+	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
+	$(BIN)/facemake run --cores $(CORES) evaluate --config samples=config/demo-train.tsv \
+	    outdir=results-train embed=off \
+	    'train={"epochs": 6, "width_mult": 0.25, "batch_size": 16, "save_every": 3}'
+	$(BIN)/python -m facemake.evaluation.demo results-train
 
 slurm: .venv/slurm  ## Let snakemake send jobs to a SLURM cluster (profiles/slurm)
 
@@ -122,6 +130,7 @@ resources/bundled/moving_portrait.mp4: .venv/default
 
 # What a detector needs besides (README, "Detectors").
 onnx: .venv/onnx  ## Let detectors scrfd, yolov8-face, ultralight, retinaface and landmarks pfld68 run
+train: .venv/train  ## Let the networks be trained (installs PyTorch)
 facenet: .venv/facenet  ## Let detector mtcnn and embedders facenet, dinov3 run (installs PyTorch)
 
 serve: .venv/serve  ## Let `facemake serve` run, with gRPC
@@ -132,6 +141,11 @@ serve: .venv/serve  ## Let `facemake serve` run, with gRPC
 
 .venv/onnx: .venv/default requirements/onnx.txt
 	$(LOCKED) -r requirements/onnx.txt
+	@touch $@
+
+.venv/train: .venv/default requirements/onnx.txt requirements/torch.txt
+	$(LOCKED) -r requirements/onnx.txt
+	$(PIP) -r requirements/torch.txt
 	@touch $@
 
 .venv/facenet: .venv/default requirements/facenet.txt requirements/torch.txt
@@ -168,7 +182,7 @@ lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (
 	        || exit 1; done
 
 clean:  ## Delete the results and the run's own folder; the environment and the cache stay
-	rm -rf results results-3di results-extract .facemake .snakemake
+	rm -rf results results-3di results-extract results-train .facemake .snakemake
 
 help:  ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18

@@ -53,6 +53,7 @@ include: "rules/embed.smk"
 include: "rules/extract.smk"
 include: "rules/dataset.smk"
 include: "rules/report.smk"
+include: "rules/train.smk"
 
 
 rule all:

@@ -14,6 +14,7 @@ from facemake.backends.threedi.install import use_settings
 from facemake.clones import use_clone
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
+from facemake.provenance import file_sha256
 from facemake.runtime import gpu, runs
 
 
@@ -138,6 +139,18 @@ def reference_picture():
     """The picture of the person that track 0 shall be; none where that goes by another rule."""
     path = PLAN.config["track"]["reference"]
     return str(Path(path).expanduser()) if path else []
+
+
+def labels_file():
+    """Action units that people coded; none where the config names no file."""
+    path = PLAN.config["evaluate"]["labels"]
+    return str(Path(path).expanduser()) if path else []
+
+
+def networks_page():
+    """A parameter of the report: the page of the networks as it is; it decides no job of theirs."""
+    path = Path(OUT, "report", "networks.html")
+    return file_sha256(path) if path.is_file() else ""
 
 
 def segment_range(wildcards):

@@ -65,6 +65,7 @@ rule report:
         recipe=recipe("report"),
         looks=report_looks(),
         container=container_identity("report"),
+        networks=networks_page(),
     message:
         "write the report"
     script:

@@ -14,5 +14,6 @@ with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
         pages=[Path(path) for path in snakemake.input.pages],
         made=[Path(path) for path in (snakemake.input.manifest, *snakemake.input.embeddings)],
         output=Path(snakemake.output.index),
+        networks=bool(snakemake.params.networks),
         recipe=Recipe.from_dict(snakemake.params.recipe),
     )

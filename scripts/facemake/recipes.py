@@ -38,6 +38,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         *_COMMON,
         *("lapx", "onnxruntime-gpu", "opencv-contrib-python-headless", "retina-face"),
     ),
+    "train": ("h5py", "numpy", "onnxruntime", "opencv-contrib-python-headless", "pyarrow", "torch"),
     "threedi": (*_COMMON, "opencv-contrib-python-headless"),
 }
 """Stack -> the libraries that its results can hang on: another version is another recipe."""

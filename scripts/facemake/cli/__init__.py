@@ -12,6 +12,7 @@ from facemake.cli import (
     compare_detectors,
     compare_faces,
     dataset,
+    evaluate,
     export,
     extract,
     fetch,
@@ -30,7 +31,7 @@ from facemake.version import __version__
 
 _COMMANDS = (
     *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh),
-    *(compare_faces, dataset, export, extract, identities, cache, materialize, serve),
+    *(compare_faces, dataset, evaluate, export, extract, identities, cache, materialize, serve),
 )
 
 

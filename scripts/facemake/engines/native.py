@@ -19,6 +19,7 @@ from facemake.engines.stage import Config, Models, Stage
 from facemake.extraction.settings import CropSettings
 from facemake.facemodels import describe, find
 from facemake.models import is_onnx, model
+from facemake.nn.options import AUPredictionOptions, LandmarkPoseOptions, Options
 from facemake.pins import verify_pin
 from facemake.provenance import LIBRARY, file_sha256
 
@@ -275,6 +276,32 @@ def _eye_finder(config: Config) -> tuple[str, Backend] | None:
     return (name, EYE_FINDERS[name]) if name else None
 
 
+def _trains(kind: type[Options]) -> Callable[[Config], dict[str, Any]]:
+    """The options of a network's training that decide what comes of it."""
+
+    def settings(config: Config) -> dict[str, Any]:
+        names = (*kind.deciding(), "save_every")
+        return {**{k: config["train"][k] for k in names}, "device": config["device"]}
+
+    return settings
+
+
+def _evaluate_settings(config: Config) -> dict[str, Any]:
+    """Labels by their content, not by their path."""
+    path = config["evaluate"]["labels"]
+    labels = {"labels": file_sha256(Path(path).expanduser())} if path else {}
+    return {**labels, "device": config["device"]}
+
+
+TRAINING: dict[str, Stage] = {
+    "train_landmark_pose": Stage(
+        stack="train", module="train", settings=_trains(LandmarkPoseOptions)
+    ),
+    "train_aus": Stage(stack="train", module="train", settings=_trains(AUPredictionOptions)),
+    "evaluate": Stage(stack="train", settings=_evaluate_settings),
+}
+"""What is made of the training set, by name; of every engine."""
+
 NATIVE: dict[str, Stage] = {
     "probe": Stage(),
     "detect": Stage(settings=_detect_settings, backend=_chosen("detect", DETECTORS)),
@@ -306,5 +333,6 @@ NATIVE: dict[str, Stage] = {
     "report": Stage(),
     "export_3di": Stage(models=_face_model),
     "extract_crops": Stage(settings=crop_settings, backend=_eye_finder),
+    **TRAINING,
 }
 """By name, in order."""

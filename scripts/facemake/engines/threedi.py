@@ -29,6 +29,7 @@ from facemake.engines.native import (
     EXPRESSION_NOISE,
     FACE_MODEL,
     NATIVE,
+    TRAINING,
     crop_settings,
     noise_settings,
 )
@@ -178,6 +179,7 @@ def stages_of(engine: str) -> Mapping[str, Stage]:
         **{n: NATIVE[n] for n in ("aus", "embed", "dataset", "people", "merge_dataset")},
         **{n: NATIVE[n] for n in ("manifest", "report")},
         "extract_crops": Stage(settings=crop_settings),
+        **TRAINING,
     }
     return rows
 

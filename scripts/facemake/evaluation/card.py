@@ -17,6 +17,7 @@ from facemake.evaluation import scores
 from facemake.evaluation.predicting import Trained, examples, made_by
 from facemake.evaluation.run import json_text
 from facemake.nn.action_units import AU_NAMES
+from facemake.nn.checkpoints import LAST
 from facemake.nn.loader import SPLITS
 from facemake.provenance import file_sha256
 from facemake.runtime.atomic import write_text
@@ -99,7 +100,7 @@ def make_card(folder: Path, data: Path, network: str, device: str = "cpu") -> di
         "parameters": trained.parameters,
         "input": "image (n, 3, 112, 112) float32 RGB in [0, 1]: facemake's aligned crop",
         "outputs": outputs,
-        "load": f'from facemake.nn import {loads}; {loads}("{folder.name}")',
+        "load": f'from facemake.nn import {loads}; {loads}("models/{network}/")',
         "facemake_version": found.get("facemake_version", __version__),
         "data": {
             "file": data.name,
@@ -125,7 +126,7 @@ def make_card(folder: Path, data: Path, network: str, device: str = "cpu") -> di
         "files": {
             path.name: file_sha256(path)
             for path in sorted(folder.iterdir())
-            if path.suffix in (".pt", ".onnx", ".json") and path.name != JSON
+            if path.suffix in (".pt", ".onnx", ".json") and path.name not in (JSON, LAST)
         },
         "made_by": made,
     }

@@ -15,6 +15,15 @@ from facemake.evaluation.scores import Row
 from facemake.nn.action_units import AU_DESCRIPTIONS
 from facemake.runtime.atomic import replacing
 
+PICTURES = {
+    "au_scatter.png": "Action units: the network over the label",
+    "au_bland_altman.png": "Action units: difference over mean, with bias and limits of agreement",
+    "au_scatter_labels.png": "Action units: the network over your labels",
+    "au_bland_altman_labels.png": "Action units: difference from your labels over the mean",
+    "landmark_errors.png": "Landmarks: where the error is",
+}
+"""File -> what it shows, in the order in which the report has them."""
+
 _POINTS = 4000
 """Of a panel, at most, spread evenly over the examples."""
 _COLUMNS = 5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from facemake import h5
 from facemake.backends import torch_model
 from facemake.errors import FacemakeError
-from facemake.nn import checkpoints
+from facemake.nn import checkpoints, train_au_prediction, train_landmark_pose
 from facemake.nn.loader import SPLITS, TrainingDataset
 from facemake.nn.options import AUPredictionOptions, LandmarkPoseOptions
 from facemake.provenance import file_sha256
@@ -29,6 +28,11 @@ NETWORKS = {
     "au_prediction": AUPredictionOptions,
 }
 """Name of a network -> its options."""
+
+_TASKS = {
+    "landmark_pose": train_landmark_pose.task,
+    "au_prediction": train_au_prediction.task,
+}
 
 HELD_OUT = ("test", "val")
 """The first of these that a training set has is what a network is judged by."""
@@ -104,7 +108,7 @@ class Trained:
             output=self.path.parent,
             **{**_known(config, network), "width_mult": checkpoints.width_of(found)},
         )
-        self._task = import_module(f"facemake.nn.train_{network}").task()
+        self._task = _TASKS[network]()
         self._model = self._task.make(options)
         checkpoints.give_weights(self._model, self.path, found)
         self._model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)

@@ -31,15 +31,6 @@ DOCUMENT = "evaluation.json"
 TABLES = ("action_units", "landmark_groups", "landmark_points", "pose", "videos")
 """Keys of the document that are tables, too: Parquet and CSV of that name."""
 
-PICTURES = {
-    "au_scatter.png": "Action units: the network over the label",
-    "au_bland_altman.png": "Action units: difference over mean, with bias and limits of agreement",
-    "au_scatter_labels.png": "Action units: the network over your labels",
-    "au_bland_altman_labels.png": "Action units: difference from your labels over the mean",
-    "landmark_errors.png": "Landmarks: where the error is",
-}
-"""File -> what it shows, in the order in which the report has them."""
-
 _MEANS = ("correlation", "ccc", "icc", "mae", "mae_of_mean", "f1")
 
 
@@ -236,7 +227,7 @@ def write(
             path.unlink(missing_ok=True)
         if document[name]:
             _write_table(output / name, document[name], made)
-    for name in PICTURES:
+    for name in plots.PICTURES:
         (output / name).unlink(missing_ok=True)
     for one in predictions:
         if one.network == "landmark_pose":

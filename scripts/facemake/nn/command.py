@@ -60,10 +60,13 @@ def main_of(
     output: Path = values["output"]
     try:
         from facemake.backends import torch_model  # noqa: F401  (says what installs PyTorch)
+        from facemake.evaluation.card import write_card
         from facemake.nn.training import Training, with_checkpoint
 
         options = with_checkpoint(kind, network, values, given)
-        Training(task(), options).run()
+        training = Training(task(), options)
+        training.run()
+        write_card(options.output, options.data, network, training.device)
     except KeyboardInterrupt as error:
         last = output / "checkpoint_last.pt"
         print(file=sys.stderr)

@@ -55,7 +55,12 @@ class Options:
     @property
     def config(self) -> dict[str, Any]:
         """What decides the outcome, for a checkpoint."""
-        return {one.name: getattr(self, one.name) for one in _options(type(self), deciding=True)}
+        return {name: getattr(self, name) for name in self.deciding()}
+
+    @classmethod
+    def deciding(cls) -> list[str]:
+        """Names of the options that decide the outcome."""
+        return [one.name for one in _options(cls, deciding=True)]
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def report(
     made: Sequence[Path],
     output: Path,
     recipe: Recipe,
+    networks: bool = False,
 ) -> None:
     """Write the index page.
 
@@ -75,13 +76,14 @@ def report(
         made: files whose recipes, with those of all that came before, are shown.
         output: `report/index.html`; the folders lie in `report/samples/`.
         recipe: of the stage `report`.
+        networks: whether there is a page of trained networks beside it.
     """
     counts = read_counts(manifest)
     durations = _durations(probe)
     folders = page_folders(pages)
     rows = [_row(c, durations.get(c.sample), folders.get(c.sample)) for c in counts.values()]
     recipes = _recipes(made)
-    write_text(output, _index(rows, counts.values(), recipes, recipe.version))
+    write_text(output, _index(rows, counts.values(), recipes, recipe.version, networks))
 
 
 def _durations(tables: Iterable[Path]) -> dict[str, float]:
@@ -119,7 +121,11 @@ def _recipes(made: Sequence[Path]) -> list[Recipe]:
 
 
 def _index(
-    rows: Sequence[Row], counts: Iterable[Counts], recipes: Sequence[Recipe], version: str
+    rows: Sequence[Row],
+    counts: Iterable[Counts],
+    recipes: Sequence[Recipe],
+    version: str,
+    networks: bool,
 ) -> str:
     totals = {
         name: sum(getattr(c, name) for c in counts)
@@ -134,6 +140,7 @@ def _index(
     return render.page(
         "index.html",
         version=version,
+        networks=networks,
         lead=_lead(rows, statuses, totals),
         rows=rows,
         first_rows=FIRST_ROWS,
