@@ -381,7 +381,7 @@ class TableReader:
         column = self.schema.get_field_index("sample")
         for index in range(self._file.num_row_groups):
             group = self._file.metadata.row_group(index)
-            if group.num_rows:
+            if group.num_rows and column >= 0:  # a table of no samples has metadata alone
                 # a row group holds one sample (TableWriter), so its minimum is that sample
                 self._groups.setdefault(group.column(column).statistics.min, []).append(index)
 

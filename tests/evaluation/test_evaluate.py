@@ -10,8 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+
 from facemake.errors import ConfigError, FacemakeError
-from facemake.evaluation import evaluate
+from facemake.evaluation import evaluate, scores
 from facemake.evaluation.card import write_card
 from facemake.evaluation.labels import read_labels
 from facemake.evaluation.predicting import Trained
@@ -55,8 +58,6 @@ def test_the_tables_are_what_numpy_and_pandas_say_of_the_predictions(study: Path
     table = pd.read_parquet(study / "evaluation" / "action_units.parquet")
     mine = table[(table["of"] == "network") & (table["against"] == "pipeline")].set_index("au")
     assert mine["mae"].to_numpy() == pytest.approx((x - y).abs().mean().to_numpy())
-    assert mine.loc["AU12_r", "correlation"] == pytest.approx(x[8].corr(y[8]))
-    assert mine["correlation"].notna().sum() == 2  # no other one varies
     csv = pd.read_csv(study / "evaluation" / "action_units.csv")
     assert csv["mae"].to_numpy() == pytest.approx(table["mae"].to_numpy(), nan_ok=True)
 
@@ -70,6 +71,22 @@ def test_the_tables_are_what_numpy_and_pandas_say_of_the_predictions(study: Path
     pose = pd.read_parquet(study / "evaluation" / "pose.parquet").set_index("parameter")
     angles = (one.found["global_params"] - one.wanted["global_params"])[:, 2].astype(float)
     assert pose.loc["ry", "mae"] == pytest.approx(np.degrees(np.abs(angles)).mean(), rel=1e-5)
+
+
+def test_each_action_unit_is_scored_by_itself():
+    rng = np.random.default_rng(1)
+    y = rng.uniform(0, 5, (50, 17)).astype(np.float32)
+    y[:, 3] = 1  # does not vary
+    y[::2, 5] = np.nan
+    x = (y + rng.normal(0, 1, (50, 17))).astype(np.float32)
+    rows = pd.DataFrame(scores.action_units(x, y, "network", "pipeline", np.full(17, 2.5)))
+    found, wanted = pd.DataFrame(x.astype(float)), pd.DataFrame(y.astype(float))
+    expected = [np.nan if i == 3 else found[i].corr(wanted[i]) for i in range(17)]
+    assert rows["correlation"].to_numpy() == pytest.approx(expected, nan_ok=True)
+    assert rows["n"].tolist() == [25 if i == 5 else 50 for i in range(17)]
+    assert rows["mae_of_mean"].to_numpy() == pytest.approx((wanted - 2.5).abs().mean().to_numpy())
+    assert rows["label_sd"].to_numpy() == pytest.approx(wanted.std(ddof=0).to_numpy(), abs=1e-6)
+    assert rows["bias"].to_numpy() == pytest.approx((found - wanted).mean().to_numpy())
 
 
 def test_labels_of_people_are_another_reference(document: dict):
@@ -104,7 +121,7 @@ def test_its_folder_has_tables_pictures_and_a_document_of_json(study: Path, docu
 def test_the_card_says_what_it_is_what_it_learned_from_and_what_it_cannot(study: Path):
     card = write_card(study / "au_prediction", study / "data.h5", "au_prediction")
     assert card["data"]["splits"] == {
-        "train": {"examples": 64, "videos": 2, "subjects": 2},
+        "train": {"examples": 32, "videos": 2, "subjects": 2},
         "val": {"examples": 16, "videos": 1, "subjects": 1},
         "test": {"examples": 24, "videos": 2, "subjects": 1},
     }

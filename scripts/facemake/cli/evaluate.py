@@ -61,8 +61,8 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
         there = {n: options.models / n for n in _NETWORKS if (options.models / n).is_dir()}
         if not there:
             raise ConfigError(
-                f"{options.models} has neither landmark_pose/ nor au_prediction/: `snakemake train` "
-                "makes them in results/models"
+                f"{options.models} has neither landmark_pose/ nor au_prediction/: `snakemake "
+                "train` makes them in results/models"
             )
         models = {name: models[name] or there.get(name) for name in _NETWORKS}
     logging.basicConfig(format="%(message)s", stream=sys.stderr)

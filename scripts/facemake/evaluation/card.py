@@ -169,8 +169,8 @@ def _limits(trained: Trained, recipes: Mapping[str, Any]) -> list[str]:
         if backend == "proxy":
             said.append(
                 "The labels are facemake's proxy: intensities computed from localized expressions "
-                "of the face's shape, not coded by a FACS coder, nor learned from one. What shape "
-                "does not show (AU06 apart from AU12, AU23 apart from AU24), they do not know."
+                "of the face's shape, not coded by a FACS coder, nor learned from one. What 68 "
+                "points do not show (cheeks, wrinkles, lips that are pressed), they do not know."
             )
         elif backend:
             said.append(f"The labels are those of the backend {backend}.")
@@ -178,7 +178,8 @@ def _limits(trained: Trained, recipes: Mapping[str, Any]) -> list[str]:
         still = [name for name in AU_NAMES if math.isnan(varying.get(f"corr_{name}", 0.0))]
         if still:
             said.append(
-                f"Not learned, since it did not vary in the validation examples: {', '.join(still)}"
+                "Not judged, since they did not vary in the validation examples: "
+                f"{', '.join(still)}"
             )
     if not trained.dataset.in_crop:
         said.append("The landmarks of that training set are no pixels of its crops.")

@@ -86,6 +86,7 @@ class Trained:
         data: the training set.
         network: which one it must be.
         device: of PyTorch.
+        sha256: of the training set, where it is known.
 
     Attributes:
         checkpoint: what the file holds, its weights apart.
@@ -97,7 +98,14 @@ class Trained:
         FacemakeError: the model, the data or the device are not what they must be.
     """
 
-    def __init__(self, model: Path, data: Path, network: str, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        model: Path,
+        data: Path,
+        network: str,
+        device: str = "cpu",
+        sha256: str | None = None,
+    ) -> None:
         torch_model.require(device)
         self.network, self.device = network, device
         self.path = model / checkpoints.BEST if model.is_dir() else model
@@ -118,7 +126,7 @@ class Trained:
         self.dataset = TrainingDataset(
             data, labels=self._task.labels, val_split=options.val_split, seed=options.seed
         )
-        self.sha256 = file_sha256(data)
+        self.sha256 = sha256 or file_sha256(data)
         self.trained_on_it = self.checkpoint.get("data", {}).get("sha256") == self.sha256
         if not self.trained_on_it:
             logger.warning(

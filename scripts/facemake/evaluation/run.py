@@ -69,7 +69,7 @@ def evaluate(
     coded = None if labels is None else read_labels(Path(labels))
     document: dict[str, Any] = {
         "facemake_version": __version__,
-        "data": {"file": Path(data).name, "sha256": file_sha256(Path(data))},
+        "data": {"file": Path(data).name, "sha256": None},
         "networks": {},
         **{name: [] for name in TABLES},
     }
@@ -77,7 +77,8 @@ def evaluate(
     for network, model in wanted.items():
         if model is None:
             continue
-        trained = Trained(Path(model), Path(data), network, device)
+        trained = Trained(Path(model), Path(data), network, device, document["data"]["sha256"])
+        document["data"]["sha256"] = trained.sha256
         if split is not None and split not in trained.splits():
             raise ConfigError(
                 f"{data} has no examples of split {split} for {trained.path}: there are "

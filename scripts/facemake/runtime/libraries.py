@@ -48,7 +48,8 @@ def check(libraries: Mapping[str, str]) -> None:
     if wrong:
         raise FacemakeError(
             f"{where} is not of this version of facemake: {'; '.join(wrong)}. Build it again "
-            "(`make containers` for images; envs/ and requirements/ have the pins)"
+            "(`make containers` for images; envs/ and requirements/ have the pins), or add what is "
+            "missing: `make help` lists what there is to add"
         )
     if contained and not str(Path(__file__)).startswith(MOUNTED):
         raise FacemakeError(

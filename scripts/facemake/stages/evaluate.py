@@ -43,7 +43,8 @@ def evaluate(
     made = h5.read_metadata(data)
     document = evaluated(
         data,
-        **models,
+        models["landmark_pose"],
+        models["au_prediction"],
         output=output,
         labels=labels,
         device=recipe.settings.get("device", "cpu"),
