@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from facemake.embedserver.client import EmbedClient
 from facemake.media.files import pictures
+from facemake.server.settings import TOKEN_VARIABLE
 
 
 def main(folder: Path) -> int:
@@ -20,7 +22,9 @@ def main(folder: Path) -> int:
     files = pictures(folder)[:2]
     command = [sys.executable, "-m", "facemake", "serve", "--embed", "--port", "0"]
     print("$ facemake serve --embed --port 0")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
+    # for everybody on this machine, whatever the user's own servers want
+    free = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=free) as server:  # noqa: S603
         try:
             assert server.stdout is not None
             line = server.stdout.readline()

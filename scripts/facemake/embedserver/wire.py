@@ -29,7 +29,12 @@ _MOST_VALUES = 100_000
 
 Box = Annotated[
     list[float],
-    Field(min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the picture"),
+    Field(
+        min_length=4,
+        max_length=4,
+        description="x1, y1, x2, y2 in pixels of the upright picture, whose first one has its "
+        "middle at 0, 0",
+    ),
 ]
 Points = Annotated[
     list[Annotated[list[float], Field(min_length=2, max_length=2)] | None],
