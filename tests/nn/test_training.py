@@ -129,7 +129,8 @@ def test_a_training_that_is_done_stays_so_and_more_epochs_go_on(data, trained, t
     assert (tmp_path / "checkpoint_best.pt").read_bytes() == before
     last = tmp_path / "checkpoint_last.pt"
     elsewhere = tmp_path / "elsewhere"
-    assert train(train_landmark_pose, data, elsewhere, "--resume", last, "--epochs", 4) == 0
+    more = ("--resume", last, "--epochs", 4, "--patience", 50)
+    assert train(train_landmark_pose, data, elsewhere, *more) == 0
     assert "was to end after 3 epochs and now ends after 4" in capsys.readouterr().err
     assert checkpoints.read(elsewhere / "checkpoint_final.pt")["epoch"] == 3
     assert (elsewhere / "checkpoint_best.pt").exists()

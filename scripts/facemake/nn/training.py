@@ -53,6 +53,9 @@ _PLATEAU_EPOCHS = 5
 FEW_INPUTS = 256
 """Of a linear layer that takes the full learning rate."""
 
+_WHEN_IT_ENDS = ("epochs", "patience")
+"""Options that may be others when a training goes on; what that means for `epochs` is said."""
+
 _BYTES_TO_MENTION = 2 << 30
 
 
@@ -610,7 +613,7 @@ class Training:
         lines = [
             f"{flag(name)} is {value}, and was {config.get(name, 'not there')}"
             for name, value in mine.items()
-            if name != "epochs" and config.get(name) != value
+            if name not in _WHEN_IT_ENDS and config.get(name) != value
         ]
         if found["data"]["sha256"] != self.data["sha256"]:
             lines.append(
