@@ -248,6 +248,16 @@ def test_error_rates_of_labels(made_up: Path, tmp_path: Path, capfd):
     assert "label at least two people" in capfd.readouterr().err
 
 
+def test_results_that_cannot_be_written_to_are_told(made_up: Path, tmp_path: Path, capfd):
+    (made_up / "identities").write_text("in the way")
+    labels = tmp_path / "people.tsv"
+    labels.write_text("sample\tperson\n00_0\ta\n00_1\ta\n01_0\tb\n")
+    for action in (["cluster"], ["verify", "--labels", str(labels)]):
+        assert main(["identities", *action, "--results", str(made_up)]) == 2
+        said = capfd.readouterr().err
+        assert "identities cannot be made (File exists)" in said and "--out" in said
+
+
 def test_an_embedder_without_a_published_similarity_asks_for_one(tmp_path: Path, capfd):
     own = ({"name": "mine.onnx", "sha256": "cd" * 32, "licence": "the user's own file"},)
     rng = np.random.default_rng(0)

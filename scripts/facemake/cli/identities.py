@@ -297,6 +297,7 @@ def _cluster(options: argparse.Namespace, rest: list[str]) -> int:
         threshold = maker.same_person
     if threshold is None:
         raise FacemakeError(_of_threshold(maker, None, False))
+    path = options.out or _own_folder(options.results) / "people.parquet"
     person = group(looks.vectors, threshold, looks.together)
     names, splits = subjects(looks, who_is_who(options.results))
     alike = similarity_to_person(looks.vectors, person)
@@ -314,7 +315,6 @@ def _cluster(options: argparse.Namespace, rest: list[str]) -> int:
         }
         for row in range(len(looks))
     ]
-    path = options.out or private_folder(options.results / _FOLDER) / "people.parquet"
     _write_table(path, rows)
     sizes = np.bincount(person)
     document = {
@@ -349,11 +349,11 @@ def _verify(options: argparse.Namespace, rest: list[str]) -> int:
     else:
         labels = labels_of_file(looks, options.labels, shards)
     pairs = verifying.pairs_of(looks.vectors, labels)
+    folder = options.out or _own_folder(options.results) / "verification"
     points = [verifying.equal_error(pairs)]
     points += [verifying.at_far(pairs, target) for target in verifying.TARGETS]
     if (own := maker.same_person) is not None:
         points.append(verifying.Point(f"{maker.embedder}'s own", own, *pairs.rates(own)))
-    folder = options.out or private_folder(options.results / _FOLDER) / "verification"
     rows = verifying.curve(pairs)
     _write_table(folder / "roc.csv", rows)
     _write_table(folder / "thresholds.csv", [point.document for point in points])
@@ -441,6 +441,17 @@ def _say_how_far() -> None:
     if not logger.handlers:
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.INFO)
+
+
+def _own_folder(results: Path) -> Path:
+    """Where these commands write unless they are told, readable by its user alone."""
+    try:
+        return private_folder(results / _FOLDER)
+    except OSError as error:
+        raise FacemakeError(
+            f"the folder {results / _FOLDER} cannot be made ({error.strerror}): name another place "
+            "by --out"
+        ) from None
 
 
 def _maker(looks: Looks, results: Path) -> Maker:
