@@ -140,6 +140,15 @@ def test_the_card_says_what_it_is_what_it_learned_from_and_what_it_cannot(study:
     json.loads((study / "au_prediction" / "model_card.json").read_text())
 
 
+def test_people_on_both_sides_are_said(tmp_path: Path):
+    videos = {"a": ("ann", "train", 8), "b": ("ann", "val", 4), "c": ("bob", "val", 4)}
+    data = make_training_set(tmp_path / "data.h5", videos)
+    folder = train("au_prediction", data, tmp_path / "au_prediction", "--epochs", "1")
+    found = evaluate(data, au_prediction=folder)["networks"]["au_prediction"]
+    assert (found["split"], found["subjects"], found["seen_in_training"]) == ("val", 2, True)
+    assert "1 of the people of split val are among" in (folder / "model_card.md").read_text()
+
+
 def test_another_training_set_is_judged_whole_and_said(study: Path, tmp_path: Path, caplog):
     other = make_training_set(tmp_path / "other.h5", {"eve_1": ("eve", "", 12)}, seed=5)
     found = evaluate(other, study / "landmark_pose")

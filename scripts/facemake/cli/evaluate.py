@@ -84,7 +84,7 @@ def _words(found: Mapping[str, Any]) -> str:
     """The document in a few lines."""
     lines = []
     for name, about in found["networks"].items():
-        seen = ", the same person that it was trained with" if about["seen_in_training"] else ""
+        seen = "; it was trained with people who are here, too" if about["seen_in_training"] else ""
         lines.append(
             f"{name}: {about['examples']} examples of split {about['split']} (subjects: "
             f"{about['subjects']}, videos: {about['videos']}{seen})"

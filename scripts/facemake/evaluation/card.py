@@ -188,6 +188,11 @@ def _limits(trained: Trained, recipes: Mapping[str, Any]) -> list[str]:
             f"Examples were divided by {division.by}: validation saw who training saw, so it says "
             "nothing of anybody else."
         )
+    elif known := trained.trained_with(trained.held_out()):
+        said.append(
+            f"{len(known)} of the people of split {trained.held_out()} are among those that it was "
+            "trained with: its numbers say little of anybody else."
+        )
     if "test" not in trained.splits():
         said.append("There was no test split: the epoch was chosen by what it is judged by.")
     said.append(

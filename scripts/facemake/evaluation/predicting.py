@@ -155,6 +155,14 @@ class Trained:
         there = self.splits()
         return next((name for name in HELD_OUT if name in there), there[0])
 
+    def trained_with(self, split: str) -> list[str]:
+        """Subjects, by name, of a split who are among the training examples, too."""
+        if not self.trained_on_it:
+            return []
+        rows = [getattr(self.dataset.division, name) for name in ("train", split)]
+        train, mine = (set(examples(self.dataset.path, one).subjects.tolist()) for one in rows)
+        return sorted(train & mine)
+
     def predict(self, split: str, at_most: int | None = None) -> Predictions:
         """What the network says of a split.
 
