@@ -205,10 +205,10 @@ def _limits(trained: Trained, recipes: Mapping[str, Any]) -> list[str]:
 def _models(recipes: Mapping[str, Any]) -> list[dict[str, str]]:
     """The models that made the labels, each once."""
     rows: dict[str, dict[str, str]] = {}
-    for recipe in recipes.values():
+    for stage, recipe in recipes.items():
         for model in recipe.get("models", ()):
             row = rows.setdefault(model.get("sha256", model["name"]), {**model, "stages": ""})
-            row["stages"] = ", ".join(filter(None, (row["stages"], recipe["stage"])))
+            row["stages"] = ", ".join(filter(None, (row["stages"], recipe.get("stage", stage))))
     return list(rows.values())
 
 
