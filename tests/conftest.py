@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+LEVEL = logging.getLogger("facemake").level
+MASK = os.umask(0o022)
+os.umask(MASK)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # as a shell starts what is to run in the background; tests interrupt themselves
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shared_folder() -> Path | None:
@@ -38,10 +46,16 @@ def bundled() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def quiet_logger() -> Iterator[None]:
-    """What a test makes the library's logger say, and to whom, ends with the test."""
+def as_it_was() -> Iterator[None]:
+    """What a test, or a command in its process, sets for the whole process ends with the test.
+
+    Also what a fixture of a module set before it.
+    """
     logger = logging.getLogger("facemake")
-    level, handlers = logger.level, list(logger.handlers)
+    logger.setLevel(LEVEL)
+    os.umask(MASK)
+    handlers = list(logger.handlers)
     yield
-    logger.setLevel(level)
+    os.umask(MASK)
+    logger.setLevel(LEVEL)
     logger.handlers[:] = handlers

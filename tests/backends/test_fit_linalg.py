@@ -1,6 +1,7 @@
 """Batched linear algebra: right, and the same for every batch."""
 
 import numpy as np
+import pytest
 
 from facemake.backends.fit import linalg
 
@@ -55,3 +56,24 @@ def test_without_bounds_it_is_the_linear_solution() -> None:
     wide = np.full((3, 5), 1e9)
     d = linalg.box_quadratic(h, g, -wide, wide, sweeps=3000)
     assert np.allclose(d, np.linalg.solve(h, g[..., None])[..., 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("a", [2, 27, 28, 79, 138, 200])
+@pytest.mark.parametrize("b", [2, 31, 138])
+@pytest.mark.parametrize("k", [3, 51, 68, 478])
+def test_no_product_is_so_large_that_blas_may_split_it(
+    a: int, b: int, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """138 rows in 5 blocks are 28 in the largest, and 28 * 138 * 68 is too much."""
+    sizes: list[int] = []
+    real = np.matmul
+
+    def matmul(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        sizes.append(left.shape[1] * left.shape[2] * right.shape[2])
+        return real(left, right)
+
+    left, right = np.ones((2, a, k)), np.ones((2, b, k))
+    monkeypatch.setattr(np, "matmul", matmul)
+    found = linalg.weighted_gram(left, right)
+    assert (found == k).all() and found.shape == (2, a, b)
+    assert max(sizes) <= linalg._MAX_GEMM

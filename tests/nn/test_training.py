@@ -74,6 +74,8 @@ def test_what_a_training_leaves(trained):
         "checkpoint_final.pt",
         "checkpoint_last.pt",
         "landmark_pose.onnx",
+        "model_card.json",
+        "model_card.md",
         "training_curves.png",
         "training_history.json",
     } | ({"landmark_pose.mlpackage"} & {path.name for path in trained.iterdir()})

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from facemake import h5
 from facemake.backends import torch_model
 from facemake.errors import FacemakeError
-from facemake.nn import checkpoints, train_au_prediction, train_landmark_pose
+from facemake.nn import checkpoints
 from facemake.nn.loader import SPLITS, TrainingDataset
 from facemake.nn.options import AUPredictionOptions, LandmarkPoseOptions
+from facemake.nn.tasks import TASKS
 from facemake.provenance import file_sha256
 
 logger = logging.getLogger(__name__)
@@ -28,11 +29,6 @@ NETWORKS = {
     "au_prediction": AUPredictionOptions,
 }
 """Name of a network -> its options."""
-
-_TASKS = {
-    "landmark_pose": train_landmark_pose.task,
-    "au_prediction": train_au_prediction.task,
-}
 
 HELD_OUT = ("test", "val")
 """The first of these that a training set has is what a network is judged by."""
@@ -116,7 +112,7 @@ class Trained:
             output=self.path.parent,
             **{**_known(config, network), "width_mult": checkpoints.width_of(found)},
         )
-        self._task = _TASKS[network]()
+        self._task = TASKS[network]()
         self._model = self._task.make(options)
         checkpoints.give_weights(self._model, self.path, found)
         self._model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)

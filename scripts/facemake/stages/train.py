@@ -6,21 +6,20 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 from facemake import h5
-from facemake.nn import train_au_prediction, train_landmark_pose
 from facemake.nn.options import AUPredictionOptions, LandmarkPoseOptions, Options
+from facemake.nn.tasks import TASKS
 from facemake.provenance import Recipe
 from facemake.samples import WORK
 
 logger = logging.getLogger(__name__)
 
-NETWORKS: dict[str, tuple[ModuleType, type[Options]]] = {
-    "train_landmark_pose": (train_landmark_pose, LandmarkPoseOptions),
-    "train_aus": (train_au_prediction, AUPredictionOptions),
+NETWORKS: dict[str, tuple[str, type[Options]]] = {
+    "train_landmark_pose": ("landmark_pose", LandmarkPoseOptions),
+    "train_aus": ("au_prediction", AUPredictionOptions),
 }
-"""Stage -> the module of its command line, and its options."""
+"""Stage -> its network, and its options."""
 
 _MOST_WORKERS = 4
 
@@ -42,7 +41,7 @@ def train(data: Path, output: Path, recipe: Recipe, threads: int = 1, work: Path
     Raises:
         FacemakeError: the data, the device or an option is not what it must be.
     """
-    module, kind = NETWORKS[recipe.stage]
+    network, kind = NETWORKS[recipe.stage]
     lineage = recipe.lineage([h5.read_metadata(data)["lineage"]], "")
     folder = work / "parts" / recipe.stage / lineage[:16]
     _drop_others(folder)
@@ -57,9 +56,9 @@ def train(data: Path, output: Path, recipe: Recipe, threads: int = 1, work: Path
     from facemake.evaluation.card import write_card
     from facemake.nn.training import Training
 
-    training = Training(module.task(), options)
+    training = Training(TASKS[network](), options)
     training.run()
-    write_card(folder, data, module.NETWORK, training.device)
+    write_card(folder, data, network, training.device)
     _move(folder, output)
 
 

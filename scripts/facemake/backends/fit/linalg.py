@@ -37,7 +37,7 @@ def weighted_gram(left: Array | Single, right: Array | Single) -> Array:
     turned = right.transpose(0, 2, 1)
     if min(a, b) > 1 and 3 * b * k <= _MAX_GEMM:
         # Blocks of rows, as even as can be: none is left with a single one, a matrix-vector product
-        blocks = -(-a * b * k // _MAX_GEMM)
+        blocks = -(-a // (_MAX_GEMM // (b * k)))
         edges = [a * i // blocks for i in range(blocks + 1)]
         for start, stop in pairwise(edges):
             out[:, start:stop] = np.matmul(left[:, start:stop], turned)

@@ -1,0 +1,97 @@
+"""The two trainings: which network, on which labels, by which loss and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from facemake.nn.options import AUPredictionOptions, LandmarkPoseOptions
+
+if TYPE_CHECKING:
+    from facemake.nn.training import Task
+
+
+def landmark_pose() -> Task:
+    """Of `UnifiedLandmarkPoseNet`."""
+    from facemake.nn.export import export_to_coreml, export_to_onnx
+    from facemake.nn.landmark_pose_net import OUTPUTS, UnifiedLandmarkPoseNet
+    from facemake.nn.losses import LandmarkPoseLoss
+    from facemake.nn.metrics import landmark_metrics
+    from facemake.nn.training import Outputs, Task
+
+    def outputs(found: Mapping[str, object]) -> Outputs:
+        return dict(found)
+
+    def make(options: LandmarkPoseOptions) -> UnifiedLandmarkPoseNet:
+        return UnifiedLandmarkPoseNet(width_mult=options.width_mult)
+
+    def loss(options: LandmarkPoseOptions) -> LandmarkPoseLoss:
+        return LandmarkPoseLoss(options.lm_weight, options.gp_weight, options.lp_weight)
+
+    return Task(
+        network="landmark_pose",
+        labels=OUTPUTS,
+        make=make,
+        loss=loss,
+        outputs=outputs,
+        losses={
+            "landmark": "landmark_loss",
+            "global_params": "global_params_loss",
+            "local_params": "local_params_loss",
+        },
+        metrics=landmark_metrics,
+        words=(
+            ("landmark_mae", "landmarks off by {:.2f} px"),
+            ("landmark_correlation", "correlation {:.4f}"),
+        ),
+        to_onnx=export_to_onnx,
+        to_coreml=export_to_coreml,
+    )
+
+
+def au_prediction() -> Task:
+    """Of `AUPredictionNet`."""
+    from facemake.nn.action_units import AU_NAMES
+    from facemake.nn.au_prediction_net import OUTPUTS, AUPredictionNet
+    from facemake.nn.export import export_au_to_coreml, export_au_to_onnx
+    from facemake.nn.losses import AUPredictionLoss
+    from facemake.nn.metrics import au_metrics
+    from facemake.nn.training import Arrays, Outputs, Task
+
+    (label,) = OUTPUTS
+
+    def outputs(found: Any) -> Outputs:
+        return {label: found}
+
+    def metrics(found: Arrays, wanted: Arrays) -> dict[str, float]:
+        return au_metrics(found[label], wanted[label])
+
+    def make(options: AUPredictionOptions) -> AUPredictionNet:
+        return AUPredictionNet(width_mult=options.width_mult, dropout=options.dropout)
+
+    def loss(options: AUPredictionOptions) -> AUPredictionLoss:
+        return AUPredictionLoss(options.l1_weight, options.ccc_weight)
+
+    return Task(
+        network="au_prediction",
+        labels=OUTPUTS,
+        make=make,
+        loss=loss,
+        outputs=outputs,
+        losses={"smooth_l1": "smooth_l1", "ccc_loss": "ccc_loss"},
+        metrics=metrics,
+        words=(
+            ("mean_mae", "intensities off by {:.3f}"),
+            ("mean_correlation", "correlation {:.3f}"),
+        ),
+        to_onnx=export_au_to_onnx,
+        to_coreml=export_au_to_coreml,
+        au_names=AU_NAMES,
+    )
+
+
+TASKS: dict[str, Callable[[], Task]] = {
+    "landmark_pose": landmark_pose,
+    "au_prediction": au_prediction,
+}
+"""By network, which is also the name of its files."""
