@@ -502,11 +502,11 @@ def test_a_session_that_is_being_removed_takes_no_jobs(tmp_path: Path):
 
 
 def test_sessions_expire_when_nobody_uses_them_and_nothing_runs(tmp_path: Path):
-    with serving(settings(tmp_path, session_seconds=0.5)) as server:
+    with serving(settings(tmp_path, session_seconds=1.5)) as server:
         idle, used, busy = (server.session() for _ in range(3))
-        job = server.job(busy, landmark_model="sleep-1.2")
-        for _ in range(5):
-            time.sleep(0.15)
+        job = server.job(busy, landmark_model="sleep-6")
+        for _ in range(9):
+            time.sleep(0.3)
             assert server.call("jobs", used, fast=0).status_code == 422  # uses it all the same
         assert server.call("execute", idle).status_code == 404
         assert server.state(job)["state"] == "running"
