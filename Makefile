@@ -9,7 +9,7 @@ CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
     -c requirements/constraints.txt
 
-.PHONY: demo demo-3di demo-extract demo-embed demo-serve demo-train slurm onnx facenet train serve protocol test test-containers test-slurm containers lint format bench lock clean help
+.PHONY: demo demo-3di demo-extract demo-embed demo-serve demo-train docs slurm onnx facenet train serve protocol test test-containers test-slurm containers lint format bench lock clean help
 
 demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -50,7 +50,7 @@ demo-embed: .venv/default  ## Who looks like whom in the bundled sample, by iden
 	@HF_HUB_OFFLINE=1 $(BIN)/facemake compare-faces resources/bundled/portraits \
 	    resources/bundled/moving_portrait.mp4 --frames 3 --pack || test $$? -eq 2
 	@echo
-	@echo "README, \"Packs of lumen-face\", has the folders of a pack and where networks are got."
+	@echo "docs/embeddings.md, \"Packs of lumen-face\", has the folders of a pack and where networks are got."
 
 demo-serve: .venv/serve  ## A service for embeddings, asked over loopback with the bundled portraits
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -106,6 +106,9 @@ format: .venv/dev  ## Write the code in its one style
 	$(BIN)/ruff format scripts tests benchmarks containers
 	$(BIN)/snakefmt Snakefile rules
 
+docs: .venv/docs  ## The documentation as pages: site/index.html, which needs no network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+
 bench: .venv/dev resources/bundled/moving_portrait.mp4  ## Measure speed and memory (minutes)
 	$(BIN)/python -m benchmarks
 
@@ -124,11 +127,15 @@ resources/bundled/moving_portrait.mp4: .venv/default
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/dev: .venv/default .venv/facenet requirements/dev.txt
+.venv/docs: .venv/default requirements/docs.txt
+	$(LOCKED) -r requirements/docs.txt
+	@touch $@
+
+.venv/dev: .venv/default .venv/facenet .venv/docs requirements/dev.txt
 	$(LOCKED) -r requirements/dev.txt
 	@touch $@
 
-# What a detector needs besides (README, "Detectors").
+# What a detector needs besides (docs/backends.md).
 onnx: .venv/onnx  ## Let detectors scrfd, yolov8-face, ultralight, retinaface and landmarks pfld68 run
 train: .venv/train  ## Let the networks be trained (installs PyTorch)
 facenet: .venv/facenet  ## Let detector mtcnn and embedders facenet, dinov3 run (installs PyTorch)
@@ -171,6 +178,8 @@ lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (
 	    -c requirements/default.txt -o requirements/onnx.txt
 	$(LOCK) pyproject.toml --extra serve --extra grpc --excludes requirements/not-needed.txt \
 	    -c requirements/default.txt -c requirements/dev.txt -o requirements/serve.txt
+	$(LOCK) pyproject.toml --extra docs --excludes requirements/not-needed.txt \
+	    -c requirements/default.txt -c requirements/dev.txt -o requirements/docs.txt
 	$(LOCK) requirements/serve-rknn.in --excludes requirements/not-needed.txt \
 	    -c requirements/default.txt -c requirements/dev.txt -o requirements/serve-rknn.txt
 	$(LOCK) requirements/stacks/retinaface-gpu.in --excludes requirements/not-needed.txt \
@@ -182,7 +191,7 @@ lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (
 	        || exit 1; done
 
 clean:  ## Delete the results and the run's own folder; the environment and the cache stay
-	rm -rf results results-3di results-extract results-train .facemake .snakemake
+	rm -rf results results-3di results-extract results-train site .facemake .snakemake
 
 help:  ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18

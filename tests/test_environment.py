@@ -52,7 +52,8 @@ def test_just_the_packages_that_mediapipe_declares_and_never_imports_are_missing
         for requirement in distribution.requires or ():
             if "extra ==" in requirement or "platform_machine" in requirement:
                 continue
-            if any(w in requirement for w in ("python_version", "sys_platform", "platform_system")):
+            others = ("python_version", "sys_platform", "platform_system", "implementation_name")
+            if any(word in requirement for word in others):
                 continue
             name = re.match(r"[\w.-]+", requirement).group()
             try:
@@ -107,6 +108,17 @@ def test_extras_and_the_locks_of_the_services_pin_what_the_lock_pins():
     # Rockchip's own package has wheels for AArch64 alone
     assert locked("serve-rknn").keys() - known.keys() <= {"rknn-toolkit-lite2", "ruamel-yaml"}
     assert all(known.get(n, v) == v for n, v in locked("serve-rknn").items())
+
+
+def test_the_documentation_is_built_beside_what_is_locked():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    known, needed = locked("dev") | locked(), locked("docs")
+    for requirement in extras["docs"]:
+        name, version = re.sub(r"\[.*\]", "", requirement).split("==")
+        assert needed[canonical(name)] == version
+    assert all(known.get(name, version) == version for name, version in needed.items())
 
 
 def pinned_anywhere() -> dict[str, str]:

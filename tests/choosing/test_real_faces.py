@@ -13,7 +13,7 @@ from facemake.choosing.run import compare
 
 # takes more than a second a frame, which is the whole test's time for the others
 SLOW = ("dlib-cnn",)
-FRAMES = 3  # of each clip: the README has the figures of 24
+FRAMES = 3  # of each clip: docs/backends.md has the figures of 24
 
 
 @pytest.fixture(scope="module")

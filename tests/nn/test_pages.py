@@ -80,7 +80,7 @@ def test_the_page_has_these_blocks(shared: Path):
     ]
     starts = [code.splitlines()[0] for code in blocks(shared, "bash")]
     assert starts == [
-        "# CPU only",  # pip's: the README and requirements/ say what is installed here
+        "# CPU only",  # pip's: Makefile and requirements/ say what is installed here
         "# Basic training",
         "# Basic training",
         "python -m pyfaceau.nn.train_landmark_pose --batch-size 16",
@@ -280,8 +280,8 @@ def test_the_combined_pipeline(bundled: Path, shared: Path, with_models: Path):
     assert names["landmarks_2d"].shape == (68, 2) and names["au_intensities"].shape == (17,)
 
 
-def test_the_readmes_block_runs(shared: Path, with_models: Path):
-    text = (ROOT / "README.md").read_text("utf-8")
+def test_the_block_of_the_documentation_runs(shared: Path, with_models: Path):
+    text = (ROOT / "docs" / "training.md").read_text("utf-8")
     section = text[text.index("## Predictions of trained networks") :].split("\n## ")[0]
     (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     shutil.copy(shared / "data" / "single_face.jpg", "anna.jpg")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FOLDER = "identities"
 _LAW = (
     "Embeddings are biometric data: what these commands do is what the law calls processing them "
-    "to identify people (README, Faces are personal data). They write into a private folder."
+    "to identify people (docs/privacy.md). They write into a private folder."
 )
 
 

@@ -47,8 +47,7 @@ def main(results: Path) -> int:
         print(f"  {row['target']}: {value} (target {row['wanted']})")
     print(
         "\nOne drawn-out portrait, a narrow network and a few epochs show that the way works from\n"
-        'end to end. They say nothing of how good a network becomes: README, "Training the '
-        'networks".'
+        "end to end. They say nothing of how good a network becomes: docs/training.md has more."
     )
     print(f"\nThe page: {(results / 'report' / 'networks.html').resolve()}")
     return 0

@@ -1,4 +1,4 @@
-"""README, "The training set": its Python and its commands run, its table is the layout's."""
+"""The page "The training set": its Python and its commands run, its table is the layout's."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from facemake.dataset.layout import FIELDS
 
 
 def section() -> str:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return text.split("## The training set\n")[1].split("\n## ")[0]
+    return (ROOT / "docs" / "training-set.md").read_text(encoding="utf-8")
 
 
 def test_the_section_runs(bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""What the README says of the service works as it stands there."""
+"""What the documentation says of the service works as it stands there."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ pytestmark = pytest.mark.usefixtures("bundled")
 
 
 def section() -> str:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return text.partition("## A service for embeddings\n")[2].partition("\n## ")[0]
+    return (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The README's tables of backends are those of the registries."""
+"""The documentation's tables of backends are those of the registries."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from facemake.backends.embed import EMBEDDERS
 from facemake.backends.landmarks import LANDMARKERS
 
 
-def table(head: str) -> dict[str, list[str]]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def table(page: str, head: str) -> dict[str, list[str]]:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     rows = text[text.index(f"| `{head}` |") :].split("\n\n")[0].splitlines()[2:]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     return {re.sub("`", "", name): rest for name, *rest in cells}
 
 
 def test_every_detector_has_its_line():
-    rows = table("detect.backend")
+    rows = table("backends", "detect.backend")
     assert list(rows) == [n for n, row in DETECTORS.items() if row.stack != "threedi"]
     for name, (use, _, points, devices, *_) in rows.items():
         row = DETECTORS[name]
@@ -29,7 +29,7 @@ def test_every_detector_has_its_line():
 
 
 def test_every_embedder_has_its_line():
-    rows = table("embed.backend")
+    rows = table("embeddings", "embed.backend")
     assert list(rows) == list(EMBEDDERS)
     for name, (use, _, dim, devices, same_person, _) in rows.items():
         row = EMBEDDERS[name]
@@ -44,7 +44,7 @@ def test_the_config_takes_every_embedder():
 
 
 def test_every_au_estimator_has_its_line():
-    assert {name: cells[0] for name, cells in table("aus.backend").items()} == {
+    assert {name: cells[0] for name, cells in table("results", "aus.backend").items()} == {
         name: row.use for name, row in AU_ESTIMATORS.items()
     }
     allowed = settings.schema()["properties"]["aus"]["properties"]["backend"]["enum"]
@@ -52,7 +52,7 @@ def test_every_au_estimator_has_its_line():
 
 
 def test_every_landmark_network_has_its_line():
-    rows = table("landmarks.backend")
+    rows = table("backends", "landmarks.backend")
     assert {name: cells[0] for name, cells in rows.items()} == {
         name: row.use for name, row in LANDMARKERS.items() if not row.given
     }
