@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from graphlib import TopologicalSorter
+
 import pytest
 
 from facemake.fingerprints import imports
@@ -42,3 +44,13 @@ def test_no_backend_knows_a_stage():
         module = ".".join(("facemake", *path.relative_to(LIBRARY).with_suffix("").parts))
         names = imports(module.removesuffix(".__init__"))
         assert not [n for n in names if n.startswith(("facemake.stages", *ABOVE_STAGES))], module
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Packages apart: what is in them imports them to say where it is."""
+    paths = [path for path in LIBRARY.glob("**/*.py") if path.stem != "__init__"]
+    modules = {
+        ".".join(("facemake", *path.relative_to(LIBRARY).with_suffix("").parts)) for path in paths
+    }
+    graph = {module: modules & set(imports(module)) - {module} for module in modules}
+    assert len([*TopologicalSorter(graph).static_order()]) == len(paths)

@@ -8,6 +8,7 @@ from other inputs, are thrown away.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -61,9 +62,25 @@ class Part:
         )
 
     def close(self) -> None:
-        """Close what was opened; what is opened again under its name begins anew."""
+        """Close what was opened; what is opened again under its name begins anew.
+
+        Raises:
+            OSError, RuntimeError: the disk takes no more; the rest is for `abandon` then.
+        """
         for thing in self._open:
+            if isinstance(thing, h5py.File):
+                thing.flush()  # where this fails, the file can still be abandoned
             thing.close()
+        self._open.clear()
+
+    def abandon(self) -> None:
+        """Let go of what is open and not wanted any more, whatever its disk says to that."""
+        for thing in self._open:
+            if isinstance(thing, h5py.File):
+                h5.abandon(thing)
+            else:
+                with contextlib.suppress(OSError, ValueError):
+                    thing.close()
         self._open.clear()
 
 
@@ -154,7 +171,7 @@ class ShardRun:
                     error, "__notes__", ()
                 ):  # one that is looked at ahead says so itself
                     error.add_note(f"in sample {sample.sample} ({sample.path})")
-                part.close()
+                part.abandon()
         finally:
             self._lock.__exit__(kind, error, trace)
 

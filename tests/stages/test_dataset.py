@@ -19,6 +19,7 @@ from facemake.dataset import layout
 from facemake.dataset.fhog import fhog
 from facemake.errors import TableError
 from facemake.geometry import apply_affine, rotation_from_euler_xyz
+from facemake.provenance import LIBRARY
 from facemake.samples import read_shard, samples_digest, shard_text
 from facemake.schemes import MEDIAPIPE478, MEDIAPIPE478_TO_IBUG68
 from facemake.stages import dataset as stage
@@ -413,3 +414,59 @@ def test_memory_does_not_grow_with_the_length(portraits, tmp_path):
             assert file.attrs["num_samples"] == 75 * times
     # 3750 more examples are 209 MB
     assert peaks[60] - peaks[10] < 25, peaks
+
+
+FULL = """
+import os, pathlib, shutil, subprocess, sys
+sys.path[:0] = {paths!r}
+from facemake.runtime.job import in_words
+from facemake.plan import load
+from makestudy import Study
+study, disk = Study(pathlib.Path.cwd(), load()), pathlib.Path(sys.argv[1])
+for size in map(int, sys.argv[2:]):
+    subprocess.run(["mount", "-o", f"remount,size={{size}}", str(disk)], check=True)
+    shutil.rmtree(".facemake/parts", ignore_errors=True)
+    (disk / "parts").mkdir()
+    pathlib.Path(".facemake/parts").symlink_to(disk / "parts")
+    if not (child := os.fork()):
+        try:
+            study.dataset({shard!r}, disk / "out" / {name!r})
+        except Exception as error:
+            print((in_words(error) or repr(error)).splitlines()[0], flush=True)
+        sys.exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    print([path.name for path in (disk / "out").glob("*")], flush=True)
+    shutil.rmtree(disk / "parts")
+    os.unlink(".facemake/parts")
+"""
+
+
+def test_a_full_disk_is_said_and_the_process_ends_by_itself(portraits, examples, tmp_path):
+    """While examples are written, when a part ends, and when parts are put together."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs none {disk}"
+    inside_one = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if (
+        not shutil.which("unshare")
+        or subprocess.run([*inside_one, mount], capture_output=True).returncode
+    ):
+        pytest.skip("no mount of one's own here")
+    study = shutil.copytree(portraits.folder, tmp_path / "study")
+    paths = [str(LIBRARY.parent), str(Path(__file__).parent.parent)]
+    script = FULL.format(paths=paths, shard=SHARD, name=examples.name)
+    total = examples.stat().st_size
+    sizes = [total // 2, total - 150_000, 2 * total - 100_000]
+    ended = subprocess.run(
+        [*inside_one, f'{mount} && exec "$0" -c "$@"', sys.executable, script, str(disk)]
+        + [str(size) for size in sizes],
+        cwd=study,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    said = ended.stdout.splitlines()
+    assert len(said) == 3 * len(sizes)
+    for message, code, left in zip(said[::3], said[1::3], said[2::3], strict=True):
+        assert message.startswith("the disk is full: make room and run again"), message
+        assert code == "7" and left == "[]"

@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from facemake import h5
 from facemake.dataset import layout
-from facemake.dataset.abandon import abandon, reason
 from facemake.dataset.files import SetFile
 from facemake.dataset.layout import FIELDS, Field
 from facemake.dataset.origins import Origins
 from facemake.errors import BusyError, FacemakeError, TableError
 from facemake.fingerprints import code_fingerprint
+from facemake.h5 import abandon, reason
 from facemake.provenance import Recipe
 
 logger = logging.getLogger(__name__)
@@ -434,7 +434,7 @@ class TrainingDataWriter:
         """Write what is small, each field as one array."""
         self._spool.flush()
         made = layout.create(file, self._count, _SMALL)
-        self._made |= made  # held until the file is: see `abandon.whole`
+        self._made |= made  # held until the file is: see `h5.whole`
         words = {
             name: np.array([*known], object) if known else np.zeros(0, object)
             for name, known in self._words.items()

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.dataset import layout
-from facemake.dataset.abandon import reason, whole
 from facemake.dataset.files import Keys, SetFile, Tell
 from facemake.dataset.layout import AU_NAMES, FIELDS, Field
 from facemake.dataset.origins import Origins
 from facemake.dataset.people import in_two_splits
 from facemake.errors import FacemakeError, TableError
 from facemake.fingerprints import code_fingerprint
+from facemake.h5 import reason, whole
 from facemake.provenance import Recipe, digest
 from facemake.runtime.atomic import replacing
 from facemake.version import __version__

@@ -209,7 +209,7 @@ def concatenate(parts: Sequence[Path], output: Path, metadata: Mapping[str, Any]
         with _open(path) as part:
             lengths.append(length(part))
     total = sum(lengths)
-    with h5.create(output) as file:
+    with h5.whole(output) as file:
         made = create(file, total)
         start = 0
         for path, count in zip(parts, lengths, strict=True):

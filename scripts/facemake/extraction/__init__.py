@@ -10,7 +10,7 @@ from facemake.lazy import offered
 
 _OFFERED = MappingProxyType(
     {
-        "Extraction": "facemake.extraction.run",
+        "Extraction": "facemake.extraction.result",
         "Pife": "facemake.extraction.run",
         "TEMPLATES": "facemake.extraction.settings",
         "crop_face_from_frame": "facemake.crops",

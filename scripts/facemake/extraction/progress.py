@@ -6,13 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from facemake.extraction.inputs import Listed
+from facemake.extraction.result import Extraction
 from facemake.status import CropStatus, SampleStatus
-
-if TYPE_CHECKING:
-    from facemake.extraction.inputs import Listed
-    from facemake.extraction.run import Extraction
 
 Say = Callable[[str], None]
 _SECONDS_BETWEEN_LINES = 30.0

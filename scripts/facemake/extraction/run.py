@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from facemake.extraction.journal import NAME, Journal, Row, state
 from facemake.extraction.looking import chunks
 from facemake.extraction.pool import Pool
 from facemake.extraction.progress import Progress, Say, said_at_the_end
+from facemake.extraction.result import Extraction
 from facemake.extraction.resuming import prepared, remove_tables
 from facemake.extraction.settings import DEFAULT, QUALITY, CropSettings
 from facemake.extraction.table import readable, write_csv, write_parquet
@@ -29,33 +30,6 @@ _WORKERS = ".faces.workers"
 _PICTURES, _PICTURES_ON_GPU = 8, 64
 """In a chunk: on a GPU several batches, of which only the last one is not full."""
 _SECONDS_BETWEEN_COMMITS = 1.0
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """What `extract_faces` did.
-
-    Attributes:
-        table: `faces.parquet`.
-        root: the folder that the column `input` counts from.
-        inputs: how many there are.
-        done_before: of them, those that an earlier run had finished.
-        crops: how many there are.
-        statuses: status -> rows of the table.
-        failed: input -> status and reason, of those that could not be read (whole).
-        workers: how many processes there were at most.
-        peak_memory: bytes, of the largest of them; 0 where none was needed.
-    """
-
-    table: Path
-    root: Path
-    inputs: int
-    done_before: int
-    crops: int
-    statuses: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    workers: int = 0
-    peak_memory: int = 0
 
 
 def extract_faces(

@@ -311,6 +311,7 @@ def _write_examples(
             made["images"][first : first + len(images)] = images
             made["hog_features"][first : first + len(images)] = features
         start = end
+    file.flush()  # while its data sets are held: see `h5.whole`
 
 
 def _content(
@@ -407,7 +408,7 @@ def _assemble(
         with h5py.File(path, "r") as part:
             lengths.append(len(part["images"]) if "images" in part else 0)
     total = sum(lengths)
-    with h5.create(output) as file:
+    with h5.whole(output) as file:
         made = layout.create(file, total)
         start = 0
         for path, sample, count in zip(parts, samples, lengths, strict=True):
