@@ -54,7 +54,7 @@ def examples(n: int, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def write(path: Path, n: int = 12, seed: int = 0, pdm: str = PDM, **changed: Any) -> Path:
+def write(path: Path, n: int = 12, seed: int = 0, pdm: str | None = PDM, **changed: Any) -> Path:
     """A file of such examples, some arguments changed."""
     with TrainingDataWriter(path, pdm=pdm) as writer:
         writer.add_batch(**{**examples(n, seed), **changed})

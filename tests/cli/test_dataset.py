@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from facemake.cli import main
+from facemake.data import TrainingDataWriter
 from facemake.dataset import files, layout
 from facemake.dataset.layout import AU_NAMES
 from maketrainingset import PDM, examples, write, write_as_pyfaceau
@@ -143,6 +145,34 @@ def test_what_is_no_training_set_is_said(made: Path, run: Run, name: str, said: 
     assert code == (2 if name in ("gone.h5", "link.h5", ".", "locked.h5") else 1) and said in words
 
 
+def test_a_file_that_does_not_say_whose_its_examples_are(made: Path, tmp_path: Path, run: Run):
+    def nameless(file: h5py.File) -> None:
+        del file["metadata/video_names"], file["metadata/frame_indices"], file["metadata/track"]
+
+    path = spoiled(made / "theirs.h5", tmp_path / "nameless.h5", lambda file: file.pop("metadata"))
+    assert f"{N} examples" in run("info", path)[1]
+    code, said = run("validate", path)
+    assert code == 1 and "row 0;" in said and "repeated" not in said
+    assert Path("nameless_worst.png").is_file()
+    code, said = run("merge", "out.h5", "--drop-repeated", path, path)
+    assert code == 0 and f"{2 * N} examples of 2 files" in said and "show a face" not in said
+    same = spoiled(made / "ours.h5", tmp_path / "same.h5", nameless)
+    code, said = run("validate", same, "--against", made / "ours.h5")
+    assert code == 1 and "only" in said and "has metadata/video_names" in said
+
+
+def test_a_file_of_other_pictures_is_looked_at_as_far_as_it_goes(tmp_path: Path, run: Run):
+    with h5py.File("large.h5", "w") as file:
+        file["images"], file["landmarks"] = np.zeros((3, 224, 224, 3), "u1"), np.zeros((3, 68, 2))
+    code, said = run("info", "large.h5")
+    assert code == 2 and "images is of type uint8 and shape (3, 224, 224, 3), not uint8" in said
+    with h5py.File("large.h5", "a") as file:
+        file["bboxes"] = np.zeros((3, 4), "f4")
+    code, said = run("info", "large.h5")
+    assert code == 0 and "not uint8 ('n', 112, 112, 3)" in said
+    assert run("validate", "large.h5")[0] == 1
+
+
 # --- merge ----------------------------------------------------------------------------------------
 
 
@@ -165,6 +195,27 @@ def test_merged_examples_are_those_of_the_files_in_order(
     assert run("merge", "--force", "out.h5", "out.h5", other)[0] == 2
     run("merge", "--force", "out.h5", made / "ours.h5", made / "empty.h5", other)
     assert Path("out.h5").read_bytes() == before
+
+
+def test_any_number_of_files_is_merged_whatever_may_be_open(made: Path, run: Run):
+    run("merge", "out.h5", made / "ours.h5")  # what is imported is open before
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(os.listdir("/proc/self/fd")) + 8
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        code, said = run("merge", "--force", "out.h5", *[made / "empty.h5"] * 20, made / "ours.h5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert code == 0 and f"{N} examples of 21 files" in said
+
+
+def test_a_file_without_examples_goes_with_any_face_model(made: Path, tmp_path: Path, run: Run):
+    nothing = write(tmp_path / "nothing.h5", 0, pdm=None)
+    assert run("merge", "out.h5", nothing, made / "ours.h5")[0] == 0
+    with h5py.File("out.h5") as file:
+        assert layout.length(file) == N and file.attrs["pdm"] == PDM
+    with TrainingDataWriter("written.h5", pdm=PDM) as writer, files.SetFile(nothing) as other:
+        assert writer.add_file(other) == 0
 
 
 def test_an_interrupted_merge_leaves_nothing(made: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
@@ -341,6 +392,17 @@ def test_the_worst_crops_come_first(made: Path, tmp_path: Path, run: Run):
         checked = check(file)
         assert checked.worst(2) == [7, 9]
         assert sorted(checked.worst(99)) == list(range(N))
+        assert checked.reasons(7) == ["landmarks", "affine"] and checked.reasons(9) == []
+
+
+def test_the_sheet_says_what_is_wrong_with_any_example():
+    from facemake.dataset.checks import Checked
+
+    checked = Checked(300)
+    every, one = checked.new_error("every"), checked.new_error("one")
+    checked.mark(every, np.arange(300))
+    checked.mark(one, np.array([250]))
+    assert checked.worst(1) == [250] and checked.reasons(250) == ["every", "one"]
 
 
 def test_a_file_of_pyfaceau(made: Path, run: Run):

@@ -294,7 +294,7 @@ def _validate(options: argparse.Namespace, rest: list[str]) -> int:
     valid = checked.is_valid
     if options.json:
         findings = [asdict(one) for one in checked.findings]
-        document = {"file": options.file, "valid": valid, "examples": len(checked.errors)}
+        document = {"file": options.file, "valid": valid, "examples": len(checked)}
         print(_json({**document, "findings": findings, "sheet": sheet}))
         return 0 if valid else 1
     for one in checked.findings:
@@ -304,7 +304,7 @@ def _validate(options: argparse.Namespace, rest: list[str]) -> int:
     counts = {level: sum(1 for o in checked.findings if o.level == level) for level in _LEVELS}
     said = ", ".join(f"{n} {level}{'' if n == 1 else 's'}" for level, n in counts.items())
     verdict = "valid" if valid else "not valid"
-    print(f"{options.file}: {verdict}; {len(checked.errors)} examples, {said}")
+    print(f"{options.file}: {verdict}; {len(checked)} examples, {said}")
     if sheet is not None:
         print(f"{sheet} shows the worst crops")
     return 0 if valid else 1

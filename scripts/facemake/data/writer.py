@@ -307,7 +307,8 @@ class TrainingDataWriter:
                 another PDM, or its action units are others.
         """
         other.must_be_whole()
-        self.take_pdm(other.pdm, str(other.path))
+        if len(other):
+            self.take_pdm(other.pdm, str(other.path))
         for start, rows in other.rows([field.name for field in FIELDS]):
             n = len(rows["images"])
             for field in _TEXTS:

@@ -9,13 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake.dataset.files import Keys, SetFile
+from facemake.dataset.files import KEY, Keys, SetFile
 from facemake.dataset.layout import FIELDS, Field
 
 Verdict = Literal["identical", "same", "within tolerances", "differs"]
 _NAMED = 3
 _ATTRIBUTES = ("au_names", "color_format", "image_size", "landmark_scheme", "pdm")
-_KEY = ("metadata/video_names", "metadata/frame_indices", "metadata/track")
 _ROWS_AT_ONCE = 128
 
 
@@ -89,7 +88,7 @@ def compare(a: SetFile, b: SetFile, *, absolute: float, relative: float) -> Diff
     for names, of, rows in zip(found.first_only, keys, alone, strict=True):
         names += [of.words(int(row)) for row in rows[:_NAMED]]
     for one in FIELDS:
-        if one.name in a.fields and one.name in b.fields and one.name not in _KEY:
+        if one.name in a.fields and one.name in b.fields and one.name not in KEY:
             differs = _field(a, b, one, (mine, theirs), keys[0], absolute, relative)
             if differs.examples:
                 found.fields[one.name] = differs

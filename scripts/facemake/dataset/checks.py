@@ -23,6 +23,7 @@ Level = Literal["error", "warning", "note"]
 FAR = CROP_SIZE / 4
 """px; a landmark so far outside the crop is none of its face. Chin and ears of a turned face lie a
 few pixels outside."""
+_FAR_WORDS = f"a landmark lies more than {FAR:g} px outside the crop"
 AFFINE_TOLERANCE = 0.01
 """px; the affine and both landmarks are float32."""
 _SCALE_TOLERANCE, _ANGLE_TOLERANCE, _SHIFT_TOLERANCE = 1e-3, 1e-3, 0.05
@@ -68,16 +69,33 @@ class Checked:
 
     Attributes:
         findings: errors first.
-        errors: (n,) how many errors each example has.
         quality: (n,) score of each, NaN where unknown.
-        reasons: example -> names of its errors, of the first few with any.
     """
 
     def __init__(self, n: int) -> None:
         self.findings: list[Finding] = []
-        self.errors = np.zeros(n, np.uint8)
         self.quality = np.full(n, np.nan, np.float32)
-        self.reasons: dict[int, list[str]] = {}
+        self._names: list[str] = []  # of the errors that examples have
+        self._marks = np.zeros(n, np.uint64)  # of each example, a bit for each of those
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return len(self._marks)
+
+    def new_error(self, name: str) -> int:
+        """A number for an error that examples have."""
+        self._names.append(name)
+        assert len(self._names) <= 64, "there are fewer checks than bits"
+        return len(self._names) - 1
+
+    def mark(self, error: int, rows: NDArray[np.int64]) -> None:
+        """Remember that these examples have it."""
+        self._marks[rows] |= np.uint64(1 << error)
+
+    def reasons(self, row: int) -> list[str]:
+        """The names of an example's errors."""
+        marks = int(self._marks[row])
+        return [name for bit, name in enumerate(self._names) if marks >> bit & 1]
 
     @property
     def is_valid(self) -> bool:
@@ -90,14 +108,17 @@ class Checked:
         Of the latter no two stand so close together in the file that they look the same, while
         there are others.
         """
-        order = np.lexsort((np.nan_to_num(self.quality, nan=2.0), -self.errors.astype(np.int64)))
+        errors = np.zeros(len(self), np.int8)
+        for bit in range(len(self._names)):
+            errors += (self._marks >> np.uint64(bit) & np.uint64(1)).astype(np.int8)
+        order = np.lexsort((np.nan_to_num(self.quality, nan=2.0), -errors))
         chosen: list[int] = []
         passed: list[int] = []
         near = np.zeros(len(order), np.bool_)
         for row in order.tolist():
             if len(chosen) == most:
                 break
-            if near[row] and not self.errors[row]:
+            if near[row] and not errors[row]:
                 if len(passed) < most:
                     passed.append(row)
                 continue
@@ -109,7 +130,7 @@ class Checked:
 def check(file: SetFile) -> Checked:
     """Look at all of a training set.
 
-    Memory: about 30 bytes an example, besides a piece of the file.
+    Memory: about 40 bytes an example, besides a piece of the file.
 
     Args:
         file: an open one.
@@ -123,6 +144,7 @@ class _Check:
         self.found = Checked(len(file))
         self.keys: Keys | None = None
         self._by_name: dict[tuple[str, str], Finding] = {}
+        self._numbers: dict[tuple[str, str], int] = {}
 
     def run(self) -> Checked:
         self._layout()
@@ -203,6 +225,9 @@ class _Check:
         for start, rows in self.file.rows(names):
             for look in _LOOKS:
                 look(self, start, rows)
+        far = self._by_name.get(("landmarks", _FAR_WORDS))
+        if far is not None and self.file.foreign and 2 * far.count > len(self.file):
+            far.words += " (pyfaceau wrote pixels of the frame)"
 
     def _finite(self, start: int, rows: Rows) -> None:
         for name in rows:
@@ -256,10 +281,7 @@ class _Check:
             over = np.maximum(-0.5 - points, points - (CROP_SIZE - 0.5))
             beyond = np.fmax.reduce(over, axis=(1, 2))  # where all is NaN, that is said apart
             far, outside = beyond > FAR, beyond > 0
-        words = f"a landmark lies more than {FAR:g} px outside the crop"
-        if self.file.foreign and far.mean() > 0.5:
-            words += " (pyfaceau wrote pixels of the frame)"
-        self._rows("error", "landmarks", words, far, start)
+        self._rows("error", "landmarks", _FAR_WORDS, far, start)
         self._rows("note", "landmarks", "some lie a little outside the crop", outside & ~far, start)
 
     def _affine(self, start: int, rows: Rows) -> None:
@@ -341,17 +363,15 @@ class _Check:
             self.found.findings.append(one)
         one.count += len(rows)
         for row in rows[: _NAMED - len(one.first)].tolist():
-            where = f"row {row}" + (f" ({self.keys.words(row)})" if self.keys is not None else "")
-            one.first.append(where)
+            keys = self.keys
+            name_of = f" ({keys.words(row)})" if keys is not None and keys.known else ""
+            one.first.append(f"row {row}{name_of}")
         if level == "error":
-            self.found.errors[rows] += 1
-            for row in rows.tolist():
-                if len(self.found.reasons) >= _REASONS and row not in self.found.reasons:
-                    break
-                self.found.reasons.setdefault(row, []).append(name)
+            if (name, words) not in self._numbers:
+                self._numbers[name, words] = self.found.new_error(name)
+            self.found.mark(self._numbers[name, words], rows)
 
 
-_REASONS = 100
 _LOOKS: tuple[Callable[[Any, int, Rows], None], ...] = (
     _Check._finite,
     _Check._ranges,

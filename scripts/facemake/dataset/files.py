@@ -6,6 +6,7 @@ each example is its key alone.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ Rows = dict[str, NDArray[Any]]
 Tell = Callable[[str, int, int], None]
 """Is told what is read, how many examples are done, and of how many."""
 
+KEY = ("metadata/video_names", "metadata/frame_indices", "metadata/track")
+"""The fields that say which face an example shows."""
+
 _BYTES_AT_ONCE = 8 << 20
 _BYTES_OF_A_CHUNK = 64 << 20
 _BYTES_OF_A_CACHE = 1 << 20
@@ -50,18 +54,23 @@ class Keys:
         video: (n,) int32, number in `names`.
         frame: (n,) int32.
         track: (n,) int16; 0 in a file without tracks.
+        known: whether the file says recording and frame; where it does not, nobody can tell which
+            examples show the same face.
     """
 
     names: tuple[str, ...]
     video: NDArray[np.int32]
     frame: NDArray[np.int32]
     track: NDArray[np.int16]
+    known: bool = True
 
     def __len__(self) -> int:
         return len(self.frame)
 
     def words(self, row: int) -> str:
         """An example by its name, for people."""
+        if not self.known:
+            return f"example {row}"
         track = f" track {self.track[row]}" if self.track[row] else ""
         return f"{self.names[self.video[row]] or '(no name)'} frame {self.frame[row]}{track}"
 
@@ -74,9 +83,9 @@ class Keys:
 
     def repeated(self) -> NDArray[np.bool_]:
         """(n,) True for each example whose face an earlier one shows."""
-        order = self.order()
         out = np.zeros(len(self), np.bool_)
-        if len(order) > 1:
+        if self.known and len(self) > 1:
+            order = self.order()
             now, before = order[1:], order[:-1]
             same = np.ones(len(now), np.bool_)
             for column in (self.video, self.frame, self.track):
@@ -230,15 +239,15 @@ class SetFile:
         known: dict[str, int] = {}
         video = np.zeros(len(self), np.int32)
         frame, track = np.zeros(len(self), np.int32), np.zeros(len(self), np.int16)
-        names = [n for n in _KEY if n in self.fields]
-        for start, rows in self.rows(names):
-            n = len(rows[names[0]])
-            here = slice(start, start + n)
+        names = [n for n in KEY if n in self.fields]
+        for start, rows in self.rows(names) if names else ():
+            here = slice(start, start + len(rows[names[0]]))
             if (texts := rows.get("metadata/video_names")) is not None:
                 video[here] = [known.setdefault(text, len(known)) for text in texts]
             frame[here] = rows.get("metadata/frame_indices", 0)
             track[here] = rows.get("metadata/track", 0)
-        return Keys(tuple(known) or ("",), video, frame, track)
+        says = {"metadata/video_names", "metadata/frame_indices"} <= self.fields.keys()
+        return Keys(tuple(known) or ("",), video, frame, track, says)
 
     def numbers_of(self, name: str) -> tuple[tuple[str, ...], NDArray[np.int32]]:
         """The different texts of a field, and which one each example has."""
@@ -300,7 +309,7 @@ class SetFile:
             elif dataset.shape[1:] != field.shape or not _fits(dataset.dtype, field):
                 self.faults.append(
                     f"{field.name} is of type {dataset.dtype} and shape {dataset.shape}, not "
-                    f"{field.kind} {('n', *field.shape)}"
+                    f"{field.type_name} {('n', *field.shape)}"
                 )
             else:
                 self.fields[field.name] = field
@@ -321,9 +330,6 @@ class SetFile:
         return lengths[first]
 
 
-_KEY = ("metadata/video_names", "metadata/frame_indices", "metadata/track")
-
-
 def _opened(path: Path) -> h5py.File:
     """The file, with memory for one chunk of each data set: else a large one that is compressed, as
     pyfaceau's are, would be unpacked again for every few rows.
@@ -341,6 +347,10 @@ def _opened(path: Path) -> h5py.File:
     except PermissionError:
         raise FacemakeError(f"{path} may not be read: look at its permissions") from None
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise FacemakeError(
+                f"{path} cannot be opened: too many files are open already (`ulimit -n`)"
+            ) from None
         raise TableError(
             f"{path} cannot be read as HDF5: it is damaged, cut short, still being written, or "
             f"another kind of file ({error})"

@@ -57,6 +57,11 @@ class Field:
         """What h5py is told."""
         return _TEXT if self.kind == "text" else np.dtype(self.kind)
 
+    @property
+    def type_name(self) -> str:
+        """In words."""
+        return "text" if self.kind == "text" else np.dtype(self.kind).name
+
 
 _FRAME = "frame pixels, x right, y down, centre of the top-left pixel at (0, 0)"
 _CROP = "crop pixels, x right, y down, centre of the top-left pixel at (0, 0)"
@@ -168,7 +173,7 @@ def length(file: h5py.File, fields: Sequence[Field] = FIELDS) -> int:
         if dataset.shape[1:] != field.shape or dataset.dtype != field.dtype:
             raise TableError(
                 f"{file.filename} has {field.name} of type {dataset.dtype} and shape "
-                f"{dataset.shape}, not {field.kind} {('n', *field.shape)}: {_CURE}"
+                f"{dataset.shape}, not {field.type_name} {('n', *field.shape)}: {_CURE}"
             )
         if count is None:
             count = len(dataset)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from facemake.dataset.files import SetFile
 
 
-def in_two_splits(files: Sequence[SetFile]) -> list[str]:
+def in_two_splits(files: Iterable[SetFile]) -> list[str]:
     """The people who are in two splits, in words.
 
     Where nobody said who it is, the recording counts; an example without a split is in none.
 
     Args:
-        files: open ones, which count as one.
+        files: open ones, which count as one; each is read while it is the next.
     """
     found: dict[tuple[str, str], set[str]] = {}
     for file in files:

@@ -48,8 +48,8 @@ def contact_sheet(file: SetFile, checked: Checked, most: int = MOST) -> bytes | 
     for number, row in enumerate(rows):
         x = _GAP + number % columns * (size + _GAP)
         y = _TOP + number // columns * (size + _TEXT + _GAP)
-        reasons = checked.reasons.get(row, [])
-        wrong = bool(checked.errors[row])
+        reasons = checked.reasons(row)
+        wrong = bool(reasons)
         sheet.paste(_cell(file, row, wrong), (x, y))
         quality = checked.quality[row]
         score = "" if np.isnan(quality) else f"quality {quality:.3f}  "

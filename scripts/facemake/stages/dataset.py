@@ -284,7 +284,7 @@ def _write_examples(
         return
     made = layout.create(file, total, NUMBERS)
     store = _Crops(crops[sample], sample, crops.filename)
-    scores = np.frombuffer(census.scores, np.float32)
+    scores_kept = np.frombuffer(census.scores, np.float32)[kept]
     frames_kept = np.frombuffer(census.frames, np.int32)[kept]
     tracks_kept = np.frombuffer(census.tracks, np.int16)[kept]
     key_kept = _key(frames_kept, tracks_kept)
@@ -300,7 +300,7 @@ def _write_examples(
         content = _content(table, rows, affine)
         content["metadata/frame_indices"] = frames_kept[start:end]
         content["metadata/track"] = tracks_kept[start:end]
-        content["metadata/quality_scores"] = scores[kept][start:end]
+        content["metadata/quality_scores"] = scores_kept[start:end]
         for name, values in content.items():
             made[name][start:end] = values
         for piece in range(0, len(rows), _CROPS_AT_ONCE):
