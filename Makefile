@@ -185,6 +185,13 @@ lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (
 	$(LOCK) requirements/stacks/retinaface-gpu.in --excludes requirements/not-needed.txt \
 	    --excludes requirements/not-needed-gpu.txt \
 	    -c requirements/default.txt -c requirements/dev.txt -o requirements/stacks/retinaface-gpu.txt
+	for stack in facenet train; do \
+	    $(LOCK) requirements/stacks/$$stack.in --overrides requirements/stacks/overrides.txt \
+	        --excludes requirements/not-needed.txt --excludes requirements/not-needed-torch.txt \
+	        --no-emit-package torch -c requirements/facenet.txt -c requirements/default.txt \
+	        -c requirements/dev.txt -o requirements/stacks/$$stack.txt || exit 1; done
+	$(LOCK) requirements/stacks/torch-gpu.in -c requirements/stacks/facenet.txt \
+	    -c requirements/stacks/train.txt -o requirements/stacks/torch-gpu.txt
 	for stack in core mediapipe onnx onnx-gpu opencv dlib retinaface threedi cuda; do \
 	    $(LOCK) requirements/stacks/$$stack.in --excludes requirements/not-needed.txt \
 	        -c requirements/default.txt -c requirements/dev.txt -o requirements/stacks/$$stack.txt \

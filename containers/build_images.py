@@ -23,10 +23,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 STACKS = (
-    *("core", "mediapipe", "onnx", "onnx-gpu", "opencv", "dlib"),
-    *("retinaface", "retinaface-gpu", "threedi"),
+    *("core", "mediapipe", "onnx", "onnx-gpu", "opencv", "dlib", "facenet"),
+    *("retinaface", "retinaface-gpu", "train", "threedi"),
 )
 """Of the workflow's jobs: keys of `containers` in the config."""
+GPU = {"facenet-gpu": "facenet", "train-gpu": "train"}
+"""Images with PyTorch's build for NVIDIA GPUs -> the stack in whose place the config names them."""
+DEFAULT = ("core", "mediapipe", "dlib")
+"""Of the default config."""
 SERVICES = ("serve", "serve-cuda")
 """Images of `facemake serve --embed`."""
 WHOLE = ("workflow", "cuda", *SERVICES)
@@ -35,6 +39,8 @@ SOURCES = (
     *("Snakefile", "rules", "scripts", "envs", "config", "profiles"),
     *("pyproject.toml", "README.md", "LICENSE"),
 )
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+"""Where PyTorch's builds without CUDA are: PyPI has those with CUDA for Linux."""
 SUITE = "bookworm"
 """Debian's release of `--base debian`: its Python is 3.11."""
 HOW = """\
@@ -83,6 +89,10 @@ def run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | Non
 def locks(stack: str) -> list[str]:
     """The lock files of what `steps/install.sh` installs, and of the pip that does it."""
     own = {
+        "facenet": ["stacks/facenet", "stacks/torch-cpu"],
+        "facenet-gpu": ["stacks/facenet", "stacks/torch-gpu"],
+        "train": ["stacks/train", "stacks/torch-cpu"],
+        "train-gpu": ["stacks/train", "stacks/torch-gpu"],
         "workflow": ["default"],
         "cuda": ["default", "stacks/cuda"],
         "serve": ["serve", "stacks/onnx"],
@@ -91,10 +101,18 @@ def locks(stack: str) -> list[str]:
     return ["stacks/pip", "build", *own.get(stack, [f"stacks/{stack}"])]
 
 
-def fetch_wheels(stack: str, folder: Path, python: str) -> list[Path]:
+def fetch_wheels(
+    stack: str, folder: Path, python: str, torch_index: str = TORCH_INDEX
+) -> list[Path]:
     """Download what the stack's locks name, unless it is there; the files.
 
-    They are for this machine and the version of Python that runs this; `python` is one with pip.
+    They are for this machine and the version of Python that runs this.
+
+    Args:
+        stack: its name.
+        folder: where they go.
+        python: one with pip.
+        torch_index: an index that has PyTorch's build without CUDA; "" where pip's own have it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = [(ROOT / "requirements" / f"{name}.txt").read_text() for name in locks(stack)]
@@ -103,14 +121,18 @@ def fetch_wheels(stack: str, folder: Path, python: str) -> list[Path]:
     names = listed.read_text().splitlines() if listed.is_file() else []
     if not names or not all((folder / name).is_file() for name in names):
         with tempfile.TemporaryDirectory(dir=folder) as new:
-            files = [ROOT / "requirements" / f"{name}.txt" for name in locks(stack)]
-            run(
-                *(python, "-m", "pip", "--python", sys.executable, "download", "--quiet"),
-                "--no-deps",
-                *("--disable-pip-version-check", "--require-hashes", "--no-build-isolation"),
-                *("--find-links", folder, "--dest", new),
-                *(word for file in files for word in ("--requirement", file)),
-            )
+            download = [python, "-m", "pip", "--python", sys.executable, "download", "--quiet"]
+            download += ["--no-deps", "--disable-pip-version-check", "--require-hashes"]
+            download += ["--no-build-isolation", "--find-links", str(folder), "--dest", new]
+            apart = {"stacks/torch-cpu"}  # nothing else is asked of that index
+            for several, index in ((set(locks(stack)) - apart, ""), (apart, torch_index)):
+                files = [f"{ROOT}/requirements/{n}.txt" for n in locks(stack) if n in several]
+                if files:
+                    run(
+                        *download,
+                        *(["--extra-index-url", index] if index else []),
+                        *(word for file in files for word in ("--requirement", file)),
+                    )
             names = sorted(path.name for path in Path(new).iterdir())
             for name in names:
                 (Path(new) / name).replace(folder / name)
@@ -227,7 +249,7 @@ def with_docker(stack: str, base: Base, context: Path) -> str:
 
 def usage(engine: str, built: dict[str, str]) -> str:
     """What to write or type to use the images."""
-    stacks = {stack: image for stack, image in built.items() if stack in STACKS}
+    stacks = {GPU.get(k, k): image for k, image in built.items() if k in (*STACKS, *GPU)}
     lines = []
     if stacks and engine == "apptainer":
         lines += ["", "In config/config.yaml, for snakemake --sdm apptainer:", "containers:"]
@@ -275,7 +297,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=HOW
     )
-    parser.add_argument("stacks", nargs="*", metavar="STACK", help=", ".join((*STACKS, *WHOLE)))
+    known = (*STACKS, *GPU, *WHOLE)
+    parser.add_argument("stacks", nargs="*", metavar="STACK", help=", ".join(known))
     parser.add_argument("--with", dest="engine", choices=("apptainer", "docker"))
     parser.add_argument("--base", help="what the images are made upon: see below")
     parser.add_argument("--only-base", action="store_true", help="make the base and stop")
@@ -283,6 +306,11 @@ def main() -> int:
     parser.add_argument("--mirror", help="Debian's archive for --base debian")
     parser.add_argument("--python", default="python3", help="a Python that has pip")
     parser.add_argument("--wheels", type=Path, default=HERE / "wheels", help="kept downloads")
+    parser.add_argument(
+        "--torch-index",
+        default=TORCH_INDEX,
+        help="where PyTorch without CUDA is; '' where pip is set up to find it (%(default)s)",
+    )
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the image files")
     parser.add_argument("--fast", action="store_true", help="larger image files, sooner")
     options = parser.parse_args()
@@ -290,14 +318,14 @@ def main() -> int:
     try:
         if engine is None and not (options.only_base or options.only_wheels):
             raise BuildError("neither apptainer nor docker is on PATH: install one of them")
-        stacks = options.stacks or (STACKS if engine == "apptainer" else ("workflow",))
+        stacks = options.stacks or (DEFAULT if engine == "apptainer" else ("workflow",))
         for stack in stacks:
-            if stack not in (*STACKS, *WHOLE):
-                raise BuildError(f"no such stack: {stack}; {', '.join((*STACKS, *WHOLE))}")
+            if stack not in known:
+                raise BuildError(f"no such stack: {stack}; {', '.join(known)}")
         options.wheels.mkdir(parents=True, exist_ok=True)
         if options.only_wheels:
             for stack in stacks:
-                fetch_wheels(stack, options.wheels, options.python)
+                fetch_wheels(stack, options.wheels, options.python, options.torch_index)
             return 0
         base = base_of(options.base, options.wheels / f"base-{SUITE}", options.mirror)
         if options.only_base:
@@ -306,7 +334,7 @@ def main() -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         built = {}
         for stack in stacks:
-            wheels = fetch_wheels(stack, options.wheels, options.python)
+            wheels = fetch_wheels(stack, options.wheels, options.python, options.torch_index)
             with tempfile.TemporaryDirectory(dir=options.wheels) as folder:
                 context = Path(folder)
                 fill_context(stack, wheels, context)

@@ -121,9 +121,22 @@ def test_the_documentation_is_built_beside_what_is_locked():
     assert all(known.get(name, version) == version for name, version in needed.items())
 
 
+def image_locks(stack: str) -> dict[str, str]:
+    """What is in the image of a stack: of several locks, without the name of a build."""
+    sys.path.insert(0, str(ROOT / "containers"))
+    import build_images
+
+    found: dict[str, str] = {}
+    for name in build_images.locks(stack)[2:]:
+        for package, version in locked(name).items():
+            public = version.partition("+")[0]
+            assert found.setdefault(package, public) == public, (stack, package)
+    return found
+
+
 def pinned_anywhere() -> dict[str, str]:
     """What is pinned anywhere: an extra is in the development lock, torch stands by its name."""
-    apart = locked("stacks/cuda") | locked("facenet") | locked("torch")
+    apart = locked("stacks/cuda") | locked("stacks/facenet") | locked("torch")
     return apart | locked("dev") | locked()
 
 
@@ -160,14 +173,10 @@ def test_conda_environments_pin_what_the_lock_pins(path: Path):
         assert known[canonical(name)] == version, name
 
 
-# which build of PyTorch there is hangs on the index: no lock by hashes, so no image
-WITH_IMAGE = [path for path in ENVIRONMENTS if path.stem not in ("facenet", "train")]
-
-
-@pytest.mark.parametrize("path", WITH_IMAGE, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda p: p.stem)
 def test_images_have_what_conda_environments_have(path: Path):
     """A stack's lock, which its image is made of, is the same packages at the same versions."""
-    image = locked(f"stacks/{path.stem}")
+    image = image_locks(path.stem)
     pinned = {canonical(name): version for name, version in conda_pins(path).items()}
     del pinned["python"]
     assert pinned.items() <= image.items()
@@ -178,6 +187,18 @@ def test_images_have_what_conda_environments_have(path: Path):
     # what conda itself adds is what these declare, and no more of ours
     known = pinned_anywhere()
     assert image.items() <= known.items()
+
+
+@pytest.mark.parametrize("stack", ["facenet", "train"])
+def test_with_another_build_of_pytorch_an_image_is_the_same(stack: str):
+    """But for CUDA: so a stack's results hang on which of the two it is by the image alone."""
+    cpu, gpu = image_locks(stack), image_locks(f"{stack}-gpu")
+    assert cpu.items() <= gpu.items() and cpu["torch"] == locked("torch")["torch"]
+    cuda = {name for name in gpu if name.startswith(("cuda-", "nvidia-"))} | {"triton"}
+    assert gpu.keys() - cpu.keys() == cuda
+    assert locked("stacks/torch-cpu") == {"torch": f"{cpu['torch']}+cpu"}
+    declared = (ROOT / "requirements" / "not-needed-torch.txt").read_text().split()
+    assert cuda & set(declared) and "torchvision" in declared
 
 
 def test_the_stack_of_the_gpu_fits_the_lock():

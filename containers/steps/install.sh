@@ -9,6 +9,8 @@ case $stack in
     core | mediapipe | onnx | onnx-gpu | opencv | dlib | retinaface | retinaface-gpu | threedi)
         locks=stacks/$stack.txt
         ;;
+    facenet | train) locks="stacks/$stack.txt stacks/torch-cpu.txt" ;;
+    facenet-gpu | train-gpu) locks="stacks/${stack%-gpu}.txt stacks/torch-gpu.txt" ;;
     workflow) locks=default.txt ;;
     cuda) locks="default.txt stacks/cuda.txt" ;;
     serve) locks="serve.txt stacks/onnx.txt" ;;
@@ -40,8 +42,12 @@ DIST_EXTRA_CONFIG=$(mktemp)
 export DIST_EXTRA_CONFIG
 printf '[bdist_wheel]\ncompression = stored\n' >"$DIST_EXTRA_CONFIG"
 for lock in build.txt $locks; do
+    # PyPI has no build of PyTorch without CUDA; with wheels no index is asked
+    index=
+    [ "$lock" != stacks/torch-cpu.txt ] || index=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
     install --quiet --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
-        --no-build-isolation --no-compile --root-user-action ignore -r "$recipe/requirements/$lock"
+        --no-build-isolation --no-compile --root-user-action ignore \
+        ${index:+--extra-index-url "$index"} -r "$recipe/requirements/$lock"
 done
 rm "$DIST_EXTRA_CONFIG"
 # All but the packages' own tests, which are half of it. A file that is no Python of this version is
