@@ -7,8 +7,12 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from runworkflow import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVEL = logging.getLogger("facemake").level
@@ -43,6 +47,22 @@ def bundled() -> Path:
     if not (folder / "moving_portrait.mp4").is_file():
         pytest.fail("the bundled sample is missing: `make test` makes it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A whole run on the bundled sample with two cores and the artifact cache.
+
+    Who asks for it belongs into the group "run", so that it is made once.
+    """
+    from runworkflow import bundled_samples, run, study
+
+    folder = tmp_path_factory.mktemp("two cores")  # a space in the path, as people have them
+    cache = tmp_path_factory.mktemp("cache") / "store"
+    study(folder, bundled_samples(bundled), cache_dir=str(cache))
+    done = run(folder)
+    assert done.code == 0, done.output
+    return done
 
 
 @pytest.fixture(autouse=True)

@@ -41,6 +41,14 @@ def study(folder: Path, samples: Sequence[tuple[str, Path]], **config: object) -
     return folder
 
 
+def bundled_samples(bundled: Path) -> list[tuple[str, Path]]:
+    """The samples of the sheet that `make demo` uses."""
+    return [
+        ("portraits", bundled / "portraits"),
+        ("moving portrait", bundled / "moving_portrait.mp4"),
+    ]
+
+
 def command(folder: Path, *arguments: str, cores: int = 2, root: Path = ROOT) -> list[str]:
     """The command line of a run; `root` is the project's folder, or that of a copy."""
     return [

@@ -1,4 +1,4 @@
-"""facemake fetch: what a run needs of the network, before it runs."""
+"""facemake fetch (docs/cluster.md): what a run needs of the network, before it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every code block of the page of 3DI's wrapper runs, with only package names changed."""
+"""Every code block of the page of 3DI's wrapper runs, with only package names changed.
+
+So do those of docs/3di.md.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import documentation
 import makemedia
 from serving import Served
 
@@ -77,3 +81,13 @@ def test_remote(shared: Path, desk: Path, server: Served, monkeypatch: pytest.Mo
     ]
     assert results[0]["frame count"] == FRAMES
     assert (desk / "output" / "remote" / "video_rects.3DI").is_file()
+
+
+def test_the_documentation(desk: Path, server: Served):
+    local, remote = re.findall(r"```python\n(.*?)```", documentation.text("3di"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(local, names)
+    assert names["localized"]["schema"] == "3DI-L32"
+    exec(remote.replace("8000", str(server.port)), names)
+    names["processor"].io("data/video.mp4", output_dir="remote")
+    assert names["processor"].detect_faces()["frame count"] == FRAMES

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import documentation
 import facemake
 import makeclone
 from facemake import clones
@@ -284,6 +285,18 @@ def test_its_comparing(shared: Path, embedder: Any, bundled: Path):
     exec(blocks(shared)[3], names)
     assert -1 <= names["score"] <= 1 and names["best_idx"] == 1
     assert names["similarities"].shape == (2,)
+
+
+def test_the_block_of_the_documentation(folder: Path, embedder: Any, bundled: Path, tmp_path: Path):
+    """That of docs/embeddings.md."""
+    code = documentation.block("embeddings", "python", "import cv2")
+    code = re.sub(r"FaceEmbedder\(repo_dir=.*\)", "given", code)
+    Image.open(bundled / "portraits" / "eileen_collins.png").convert("RGB").save(
+        tmp_path / "anna.jpg"
+    )
+    names: dict[str, Any] = {"given": embedder}
+    exec(code.replace("anna.jpg", str(tmp_path / "anna.jpg")), names)
+    assert names["vectors"].shape == (2, *names["vector"].shape)
 
 
 def test_its_instance_device_and_paths(shared: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""facemake as a part of another workflow."""
+"""facemake as a part of another workflow, as docs/your-own-data.md has it."""
 
 from __future__ import annotations
 

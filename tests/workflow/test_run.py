@@ -1,4 +1,4 @@
-"""The workflow, run for real on the bundled sample."""
+"""The workflow, run for real on the bundled sample: README.md and docs/your-own-data.md."""
 
 from __future__ import annotations
 
@@ -18,29 +18,11 @@ import pytest
 
 from facemake.bundled import N_FRAMES, PORTRAITS
 from facemake.schemes import IBUG68, MEDIAPIPE478, convert
-from runworkflow import Run, bytes_of, command, environment, run, study
+from runworkflow import Run, bundled_samples, bytes_of, command, environment, run, study
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("run")]
 
 FRAME_TABLES = ("detections", "landmarks", "fit", "expressions", "aus")
-
-
-def bundled_samples(bundled: Path) -> list[tuple[str, Path]]:
-    return [
-        ("portraits", bundled / "portraits"),
-        ("moving portrait", bundled / "moving_portrait.mp4"),
-    ]
-
-
-@pytest.fixture(scope="module")
-def finished(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A whole run with two cores and the artifact cache."""
-    folder = tmp_path_factory.mktemp("two cores")  # a space in the path, as people have them
-    cache = tmp_path_factory.mktemp("cache") / "store"
-    study(folder, bundled_samples(bundled), cache_dir=str(cache))
-    done = run(folder)
-    assert done.code == 0, done.output
-    return done
 
 
 def test_every_frame_has_its_row_in_every_table(finished: Run):

@@ -1,4 +1,4 @@
-"""The targets `train` and `evaluate`, from a recording to the report's page."""
+"""The targets `train` and `evaluate` (docs/training.md), from a recording to the report's page."""
 
 from __future__ import annotations
 
