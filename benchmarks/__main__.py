@@ -15,8 +15,10 @@ from benchmarks import (
     detectors,
     embedders,
     embedserver,
+    hiding,
     identities,
     memory,
+    overlay,
     planning,
     predictors,
     speed,
@@ -27,10 +29,10 @@ from benchmarks.measure import ROOT
 
 BENCH = (
     *("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders"),
-    *("embedserver", "writing", "training", "predictors"),
+    *("embedserver", "writing", "training", "predictors", "overlay"),
 )
-BY_NAME = ("cluster", "accuracy", "identities")
-NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors", "embedserver"}
+BY_NAME = ("cluster", "accuracy", "identities", "hiding")
+NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors", "embedserver", "overlay"}
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
 parser.add_argument(
@@ -69,6 +71,7 @@ parser.add_argument(
     "--width-mult", type=float, default=1.0, help="training: of the networks' channels (1)"
 )
 parser.add_argument("--people", type=int, default=40, help="accuracy: synthetic people (40)")
+parser.add_argument("--study", type=Path, help="hiding: the folder of a finished run")
 options = parser.parse_args()
 if unknown := set(options.what) - {*BENCH, *BY_NAME}:
     parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
@@ -81,6 +84,11 @@ if "accuracy" in options.what:
     if options.ict is None:
         parser.error("accuracy draws its people from ICT-FaceKit: name it with --ict")
     accuracy.run(options.ict, options.people)
+
+if "hiding" in options.what:
+    if options.study is None:
+        parser.error("hiding takes its faces from a finished run: name its folder with --study")
+    hiding.run(options.study)
 
 if "detectors" in options.what:
     detectors.run(options.clip, options.runs)
@@ -103,6 +111,8 @@ with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
         speed.run(folder, options.clip, options.runs, options.copies)
     if "clips" in options.what:
         clips.run(folder, options.clip, options.clips, 8, options.runs)
+    if "overlay" in options.what:
+        overlay.run(folder, options.clip, options.runs)
     if "memory" in options.what:
         memory.run(folder, options.clip, options.times)
     if "added" in options.what:

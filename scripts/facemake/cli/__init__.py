@@ -20,6 +20,7 @@ from facemake.cli import (
     materialize,
     mesh,
     models,
+    overlay,
     profile,
     provenance,
     run,
@@ -31,6 +32,7 @@ from facemake.version import __version__
 
 _COMMANDS = (
     *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh),
+    overlay,
     *(compare_faces, dataset, evaluate, export, extract, identities, cache, materialize, serve),
 )
 

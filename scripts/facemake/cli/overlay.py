@@ -1,0 +1,221 @@
+"""facemake overlay: what was measured, drawn on the recording; faces hidden for publication."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facemake.errors import FacemakeError
+from facemake.models import use_models_dir
+from facemake.overlay.options import HIDINGS, LAYERS, POSES, USUAL, Options
+
+if TYPE_CHECKING:
+    from facemake.overlay.run import Made
+
+_NOTHING = "none"
+_SECONDS_BETWEEN_LINES = 10.0
+_MOST_RUNS = 10
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "overlay",
+        help="draw what was measured on the recording, or hide faces for publication",
+        description="Writes each sample's recording again with what the run measured drawn on it: "
+        "an MP4 (H.264) with the same frames at the same times, a picture, or a folder of "
+        "pictures. Frames that cannot be decoded are grey. Sound is left out.",
+        epilog="layers: "
+        + "; ".join(f"{name}: {words}" for name, words in LAYERS.items())
+        + ". hidden: "
+        + "; ".join(f"{name}: {words}" for name, words in HIDINGS.items())
+        + ". examples: facemake overlay anna_01; facemake overlay anna_01 --draw axes,gaze,frame; "
+        "facemake overlay anna_01 --hide fill --output published",
+    )
+    parser.add_argument("samples", nargs="+", metavar="SAMPLE")
+    parser.add_argument(
+        "-d", "--directory", type=Path, default=Path(), help="the folder of the run (this one)"
+    )
+    parser.add_argument(
+        "--draw",
+        type=_layers,
+        metavar="LAYERS",
+        help=f"of {', '.join(LAYERS)}, commas between them; all or {_NOTHING} "
+        f"({','.join(USUAL)}; with --hide {_NOTHING})",
+    )
+    parser.add_argument(
+        "--tracks", type=_tracks, metavar="N,N", help="draw these tracks alone (all)"
+    )
+    parser.add_argument(
+        "--hide",
+        choices=list(HIDINGS),
+        help="hide every face that has a track, in every frame of it, half a second around it, and "
+        "where it was lost in between. A face that was not detected, or too seldom for a track "
+        "(track.min_frames), is not hidden: look at the result",
+    )
+    parser.add_argument(
+        "--spare",
+        type=_tracks,
+        default=frozenset(),
+        metavar="N,N",
+        help="with --hide: leave these tracks as they are",
+    )
+    parser.add_argument(
+        "--pose", choices=POSES, default="fit", help="the table of axes and mesh (fit)"
+    )
+    parser.add_argument(
+        "--audio",
+        action="store_true",
+        help="take the sound along as it is; voices tell who somebody is, too",
+    )
+    parser.add_argument(
+        "--from-zero",
+        action="store_true",
+        help="begin at 0 s where the recording's own stamps, or its range, do not",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("overlay"), metavar="DIR", help="where to (overlay)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace what is there")
+    parser.add_argument(
+        "--threads",
+        type=_threads,
+        default=1,
+        metavar="N",
+        help="of the encoder (1); the bytes are the same each time for one number of threads",
+    )
+    parser.add_argument(
+        "--models-dir", type=Path, metavar="DIR", help="the run's models_dir, where it has one"
+    )
+    parser.set_defaults(function=_overlay)
+
+
+def _layers(text: str) -> frozenset[str]:
+    if text in ("all", _NOTHING):
+        return frozenset(LAYERS if text == "all" else ())
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in LAYERS]
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(
+            f"{', '.join(unknown) or repr(text)} is no layer: there are {', '.join(LAYERS)}, all "
+            f"or {_NOTHING}"
+        )
+    return frozenset(names)
+
+
+def _tracks(text: str) -> frozenset[int]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or not all(name.isascii() and name.isdigit() for name in names):
+        raise argparse.ArgumentTypeError(f"{text!r} names no tracks: numbers from 0, as 0,2")
+    return frozenset(map(int, names))
+
+
+def _threads(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 64):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads from 1 to 64")
+    return int(text)
+
+
+def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.overlay.run import overlay, target
+    from facemake.overlay.study import find
+
+    if options.spare and options.hide is None:
+        raise FacemakeError("--spare says whom --hide leaves alone, and --hide is missing")
+    use_models_dir(options.models_dir)
+    draw = options.draw
+    if draw is None:
+        draw = frozenset(USUAL if options.hide is None else ())
+    wanted = Options(
+        draw=draw,
+        tracks=options.tracks,
+        hide=options.hide,
+        spare=options.spare,
+        pose=options.pose,
+        audio=options.audio,
+        from_zero=options.from_zero,
+        threads=options.threads,
+    )
+    found = [find(options.directory, name) for name in dict.fromkeys(options.samples)]
+    for recorded in found:  # before any of them is begun
+        path = target(recorded, options.output)
+        if path.resolve() == recorded.sample.path.resolve():
+            raise FacemakeError(f"{path} is the recording itself: name another --output")
+        if path.exists() and not options.force:
+            raise FacemakeError(f"{path} is there already: --force replaces it")
+    for recorded in found:
+        with _Line(recorded.sample.sample, recorded.probe["n_frames"] or 0) as line:
+            try:
+                made = overlay(recorded, wanted, options.output, line.told)
+            except OSError as error:
+                raise FacemakeError(
+                    f"{target(recorded, options.output)} cannot be written: "
+                    f"{error.strerror or error}"
+                ) from None
+        print(made.path)
+        for words in _said(made):
+            print(words, file=sys.stderr)
+    return 0
+
+
+def _said(made: Made) -> list[str]:
+    lines = []
+    if made.undecoded:
+        lines.append(f"  {made.undecoded} of {made.frames} frames cannot be decoded: grey")
+    if made.bare:
+        lines.append(
+            f"  in {len(made.bare)} of {made.frames} frames no face was found, so that nothing is "
+            f"hidden there; look at them: {_runs(made.bare)}"
+        )
+    if made.without_mesh:
+        lines.append(
+            f"  {made.without_mesh} faces have no mesh: pictures that stand alone are fitted each "
+            "with an identity that no table has"
+        )
+    return lines
+
+
+def _runs(frames: Sequence[int]) -> str:
+    """`3-5, 9`: runs of frames by their ends."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][-1] + 1:
+            runs[-1][1:] = [frame]
+        else:
+            runs.append([frame])
+    words = ", ".join("-".join(map(str, run)) for run in runs[:_MOST_RUNS])
+    return words + (f" and {len(runs) - _MOST_RUNS} more" if len(runs) > _MOST_RUNS else "")
+
+
+class _Line:
+    """One line that says how far it is; in a log a line now and then."""
+
+    def __init__(self, sample: str, frames: int) -> None:
+        self._sample = sample
+        self._frames = frames
+        self._live = sys.stderr.isatty()
+        self._began = self._said = time.monotonic()
+
+    def told(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._said < (0.2 if self._live else _SECONDS_BETWEEN_LINES):
+            return
+        self._said = now
+        rate = done / (now - self._began)
+        left = f", {max(0, self._frames - done) / rate:.0f} s left" if rate else ""
+        text = f"{self._sample}: {done} of {self._frames} frames, {rate:.0f}/s{left}"
+        if self._live:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def __enter__(self) -> _Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

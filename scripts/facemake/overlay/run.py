@@ -1,0 +1,272 @@
+"""A sample's overlay, from its tables and its recording to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facemake.errors import FacemakeError, TableError
+from facemake.media import Frame, Kind, Media, MediaError, VideoMedia, open_media
+from facemake.media.images import ImageMedia
+from facemake.overlay.drawing import Pen, View
+from facemake.overlay.hiding import BEFORE_AND_AFTER, Course, hide
+from facemake.overlay.options import Options
+from facemake.overlay.rows import FrameRows, au_columns, frames_of
+from facemake.overlay.sinks import (
+    PictureSink,
+    Pixels,
+    Sink,
+    Sound,
+    Stream,
+    VideoSink,
+    colours_of,
+    folder_replacing,
+)
+from facemake.overlay.study import Recorded
+from facemake.overlay.surface import Surface
+from facemake.pictures import stand_alone
+from facemake.runtime.atomic import replacing
+from facemake.status import FrameStatus
+from facemake.tables import TableReader
+from facemake.version import __version__
+
+_UNDECODED = 40  # grey of a frame that cannot be decoded
+
+
+@dataclass
+class Made:
+    """What became of a sample.
+
+    Attributes:
+        path: the file, or the folder of pictures.
+        frames: that it has.
+        undecoded: frames that are grey.
+        bare: frames in which nothing is hidden though faces were to be hidden.
+        without_mesh: frames of faces whose identity is in no table, so that they have no mesh.
+    """
+
+    path: Path
+    frames: int = 0
+    undecoded: int = 0
+    bare: list[int] | None = None
+    without_mesh: int = 0
+
+
+def target(recorded: Recorded, folder: Path) -> Path:
+    """Where a sample's overlay goes."""
+    name = recorded.sample.sample
+    kind = recorded.probe["kind"]
+    if kind == Kind.VIDEO:
+        return folder / f"{name}.mp4"
+    if kind == Kind.IMAGE:
+        return PictureSink(folder, name, "").path(0, recorded.sample.path.name)
+    return folder / name
+
+
+def overlay(
+    recorded: Recorded,
+    options: Options,
+    folder: Path,
+    told: Callable[[int], None] = lambda frames: None,
+) -> Made:
+    """Write the overlay of a sample; what is there is replaced when the new one is whole.
+
+    Args:
+        recorded: the sample.
+        options: what is drawn and hidden.
+        folder: where it goes, by `target`.
+        told: is told how many frames are done.
+
+    Raises:
+        FacemakeError: a table is missing, or of another run; the recording was exchanged.
+        OSError: it cannot be written.
+    """
+    with ExitStack() as stack:
+        readers = {
+            stage: stack.enter_context(TableReader(recorded.table(stage)))
+            for stage in options.tables
+        }
+        _check_one_run(readers)
+        try:
+            media = stack.enter_context(open_media(recorded.sample))
+        except MediaError as error:
+            raise FacemakeError(f"{recorded.sample.sample}: {error.reason}") from None
+        except OSError as error:
+            raise FacemakeError(
+                f"{recorded.sample.path} cannot be read ({error.strerror}): put the recording back "
+                "where the sample sheet names it"
+            ) from None
+        made = Made(target(recorded, folder))
+        _Overlay(recorded, options, readers, media, made).write(told)
+    return made
+
+
+def _check_one_run(readers: dict[str, TableReader]) -> None:
+    samples = {name: reader.metadata.get("samples") for name, reader in readers.items()}
+    for name, digest in samples.items():
+        if digest != samples["detections"]:
+            raise TableError(
+                f"{readers[name].path} and {readers['detections'].path} are not of one run: run "
+                "the workflow again"
+            )
+
+
+class _Overlay:
+    """One sample at work."""
+
+    def __init__(
+        self,
+        recorded: Recorded,
+        options: Options,
+        readers: dict[str, TableReader],
+        media: Media,
+        made: Made,
+    ) -> None:
+        self._recorded = recorded
+        self._options = options
+        self._readers = readers
+        self._media = media
+        self._made = made
+        sample = recorded.sample.sample
+        surface = Surface(readers["fit"].metadata["recipe"]) if options.needs_mesh else None
+        if surface is not None and "identity" in readers:
+            surface.know(readers["identity"], sample)
+        self._surface = surface
+        self._settings: dict[str, Any] = (
+            readers["fit"].metadata["recipe"]["settings"] if "fit" in readers else {}
+        )
+        self._pen = Pen(
+            options.draw,
+            au_columns(readers),
+            surface,
+            (0,) if options.tracks is None else options.tracks,
+        )
+        self._zero = self._first_time() if options.from_zero else 0.0
+        self._course: Course | None = None
+        if options.hide is not None:
+            made.bare = []
+            alone = stand_alone(recorded.probe, readers["detections"].metadata)
+            around = round(BEFORE_AND_AFTER * (recorded.probe["fps"] or 0))
+            self._course = Course(
+                readers["detections"],
+                sample,
+                in_time=not alone,
+                around=max(1, around),
+                spare=options.spare,
+            )
+
+    def write(self, told: Callable[[int], None]) -> None:
+        with self._sink() as sink:
+            for frame, rows in self._frames():
+                sink.write(*self._drawn(frame, rows), self._name(frame))
+                self._made.frames += 1
+                told(self._made.frames)
+
+    def _frames(self) -> Iterator[tuple[Frame, FrameRows]]:
+        """Each frame with its rows, which must be about the same recording."""
+        surface = self._surface
+        rows = frames_of(
+            self._readers,
+            self._recorded.sample.sample,
+            self._options.pose,
+            surface.coefficients if surface is not None else None,
+        )
+        for frame, row in zip_longest(self._media, rows):
+            if frame is None or row is None or frame.index != row.frame or frame.time != row.time:
+                raise FacemakeError(
+                    f"{self._recorded.sample.path} does not have the frames that the tables of "
+                    f"{self._recorded.sample.sample} are about (frame {self._made.frames}): it was "
+                    "exchanged since; run the workflow again"
+                )
+            yield frame, row
+
+    def _drawn(
+        self, frame: Frame, rows: FrameRows
+    ) -> tuple[Pixels, int, float | None, float | None]:
+        time = frame.time
+        if time is not None and self._options.from_zero:
+            time -= self._zero
+        if frame.status == FrameStatus.DECODE_ERROR:
+            self._made.undecoded += 1
+            probe = self._recorded.probe
+            size = frame.height or probe["height"] or 2, frame.width or probe["width"] or 2
+            return np.full((*size, 3), _UNDECODED, np.uint8), frame.index, time, frame.duration
+        rgb = frame.rgb
+        if not rgb.flags.writeable:
+            rgb = rgb.copy()
+        options = self._options
+        rotation = self._recorded.probe["rotation"]
+        view = View.of(self._settings, (frame.width, frame.height), rotation)
+        if self._course is not None and options.hide is not None:
+            regions = list(self._course.regions(frame.index, rows.faces))
+            for region in regions:
+                hide(rgb, region, options.hide)
+            if not regions and self._made.bare is not None:
+                self._made.bare.append(frame.index)
+            if options.hide == "mesh" and self._surface is not None:
+                for face in rows.faces:
+                    if face.track not in options.spare:
+                        self._surface.shaded(rgb, face, view.project)
+        faces = [
+            face for face in rows.faces if options.tracks is None or face.track in options.tracks
+        ]
+        if "mesh" in options.draw and self._surface is not None:
+            self._made.without_mesh += sum(
+                face.expression is not None and not self._surface.knows(face.track)
+                for face in faces
+            )
+        self._pen.draw(rgb, faces, view, frame.index, frame.time)
+        return rgb, frame.index, time, frame.duration
+
+    def _name(self, frame: Frame) -> str:
+        if isinstance(self._media, ImageMedia):
+            return self._media.paths[frame.index].name
+        return ""
+
+    @contextmanager
+    def _sink(self) -> Iterator[Sink]:
+        sample, path = self._recorded.sample, self._made.path
+        comment = (
+            f"facemake {__version__} overlay of {sample.sample}; {self._options.words}; tables "
+            f"{self._readers['detections'].metadata['lineage'][:16]}"
+        )
+        if isinstance(self._media, VideoMedia):
+            with ExitStack() as stack:
+                beside = stack.enter_context(replacing(path))
+                sound = None
+                if self._options.audio:
+                    sound = Sound(sample.path, sample.start, sample.end, self._zero)
+                    stack.callback(sound.close)
+                yield stack.enter_context(
+                    VideoSink(beside, self._stream(), comment, sound, self._options.threads)
+                )
+        elif self._recorded.probe["kind"] == Kind.IMAGE:
+            yield PictureSink(path.parent, path.stem, comment)
+        else:
+            with folder_replacing(path) as beside:
+                yield PictureSink(beside, None, comment)
+
+    def _first_time(self) -> float:
+        reader = self._readers["detections"]
+        for table in reader.groups(self._recorded.sample.sample, ["time"]):
+            return float(table["time"][0].as_py() or 0.0)
+        return 0.0
+
+    def _stream(self) -> Stream:
+        assert isinstance(self._media, VideoMedia)
+        aspect = self._media.pixel_aspect
+        turned = (self._recorded.probe["rotation"] or 0) % 180 == 90
+        primaries, transfer = colours_of(self._media.path)
+        return Stream(
+            self._media.tick,
+            self._recorded.probe["fps"],
+            1 / aspect if turned else aspect,
+            primaries,
+            transfer,
+        )

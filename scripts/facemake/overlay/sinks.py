@@ -1,0 +1,373 @@
+"""Where drawn frames go: an H.264 video with the recording's own stamps, or picture files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from facemake.errors import FacemakeError
+from facemake.runtime.atomic import replacing
+
+Pixels = NDArray[np.uint8]
+
+STAMPLESS_RATE = 25
+"""Frames a second of a stream that has no stamps, as libav plays it."""
+
+X264 = {
+    "crf": "20",
+    # mbtree reads memory that nobody has written: other bytes each time
+    "x264-params": "mbtree=0:cpu-independent=1:log-level=none",
+}
+"""What the encoder is told; its preset is x264's own, medium."""
+
+_QUALITY = 95  # of a JPEG
+_FINEST = 10**7
+_BT709 = 1
+_UNSAID = 2  # H.273's word for a colour property that nobody states
+
+
+class Sink(Protocol):
+    """Takes drawn frames in order."""
+
+    def write(
+        self, rgb: Pixels, index: int, time: float | None, duration: float | None, name: str
+    ) -> None:
+        """Take a frame: its index, its time and duration (s), and its file's name of a picture."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What a video takes over from its recording.
+
+    Attributes:
+        tick: s, the step of its clock; None where it has no stamps.
+        fps: its mean frame rate, where known.
+        aspect: width of a pixel over its height, of upright frames.
+        primaries, transfer: of its colours, in H.273's numbers.
+    """
+
+    tick: float | None
+    fps: float | None = None
+    aspect: Fraction = Fraction(1)
+    primaries: int = _UNSAID
+    transfer: int = _UNSAID
+
+    @property
+    def time_base(self) -> Fraction:
+        """Its tick as the fraction that it is."""
+        if not self.tick:
+            return Fraction(1, STAMPLESS_RATE)
+        return Fraction(self.tick).limit_denominator(_FINEST)
+
+
+class VideoSink:
+    """Writes an MP4 with H.264; one frame in, one frame out, each at its own time.
+
+    All frames have the size of the first, made even by a row or a column at the end that repeats
+    the one beside it; a frame of another size is scaled into it. Colours are BT.709, limited range.
+    The same frames give the same bytes on one family of processors, for one number of threads.
+
+    Args:
+        path: of the file.
+        stream: what it takes over.
+        comment: for the file's own word of what made it.
+        sound: of the recording; None: without.
+        threads: of the encoder.
+    """
+
+    def __init__(
+        self, path: Path, stream: Stream, comment: str, sound: Sound | None, threads: int
+    ) -> None:
+        try:
+            av.Codec("libx264", "w")
+        except ValueError:
+            raise FacemakeError(
+                "this build of PyAV has no encoder for H.264 (libx264): install the wheel that "
+                "requirements/default.txt pins"
+            ) from None
+        self._stream = stream
+        self._threads = threads
+        self._sound = sound
+        self._size: tuple[int, int] | None = None
+        self._reformatter = VideoReformatter()
+        self._last = -1
+        self._container: OutputContainer = av.open(
+            str(path),
+            "w",
+            format="mp4",
+            options={
+                # no version of the muxer in the file, and no creation time
+                "fflags": "+bitexact",
+                # where the first stamp is told: in milliseconds otherwise
+                "movie_timescale": str(stream.time_base.denominator),
+            },
+        )
+        self._container.metadata["comment"] = comment
+
+    def _begin(self, width: int, height: int) -> None:
+        base, rate = self._stream.time_base, self._stream.fps or STAMPLESS_RATE
+        out: Any = self._container.add_stream(
+            "libx264",
+            rate=Fraction(rate).limit_denominator(1001),
+            options=dict(X264),
+        )
+        self._size = width, height
+        out.width, out.height, out.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        context = out.codec_context
+        context.thread_count = self._threads
+        context.time_base = out.time_base = base
+        context.sample_aspect_ratio = self._stream.aspect
+        context.colorspace, context.color_range = _BT709, int(ColorRange.MPEG)
+        context.color_primaries = self._stream.primaries
+        context.color_trc = self._stream.transfer
+        self._out = out
+        if self._sound is not None:
+            self._sound.attach(self._container)
+
+    def write(
+        self, rgb: Pixels, index: int, time: float | None, duration: float | None, name: str = ""
+    ) -> None:
+        """See `Sink`.
+
+        Raises:
+            FacemakeError: a stamp is not later than the one before it.
+        """
+        if self._size is None:
+            self._begin(rgb.shape[1], rgb.shape[0])
+        assert self._size is not None
+        frame = VideoFrame.from_ndarray(_fitted(rgb, *self._size), format="rgb24")
+        frame = self._reformatter.reformat(
+            frame,
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
+        )
+        base = self._stream.time_base
+        frame.pts = index if time is None else round(Fraction(time) / base)
+        frame.time_base = base
+        if frame.pts <= self._last:
+            raise FacemakeError(
+                f"frame {index} is at {time} s, not later than the one before it: an MP4 cannot "
+                "hold this. Put the recording in order first (ffmpeg -i ... -c:v libx264 out.mp4), "
+                "and run the workflow on that"
+            )
+        self._last = frame.pts
+        if duration:
+            frame.duration = max(1, round(Fraction(duration) / base))
+        for packet in self._out.encode(frame):
+            self._mux(packet)
+
+    def _mux(self, packet: Packet[Any]) -> None:
+        if self._sound is not None and packet.dts is not None:
+            for sound in self._sound.until(float(packet.dts * (packet.time_base or 0))):
+                self._container.mux(sound)
+        self._container.mux(packet)
+
+    def finish(self) -> None:
+        """Write what the encoder still holds."""
+        if self._size is None:
+            return
+        for packet in self._out.encode(None):
+            self._mux(packet)
+        if self._sound is not None:
+            for sound in self._sound.until(float("inf")):
+                self._container.mux(sound)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.finish()
+        finally:
+            self._container.close()
+
+
+class Sound:
+    """The recording's sound, packet by packet as it is, of a time range.
+
+    Args:
+        path: of the recording.
+        start, end: s of its clock; None: from its beginning, to its end.
+        shift: s that are taken off its stamps.
+
+    Raises:
+        FacemakeError: it has no sound.
+    """
+
+    def __init__(
+        self, path: Path, start: float | None, end: float | None, shift: float = 0.0
+    ) -> None:
+        self._path = path
+        self._start = -float("inf") if start is None else start
+        self._end = float("inf") if end is None else end
+        self._shift = shift
+        self._container: InputContainer = av.open(
+            str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        )
+        stream = self._container.streams.best("audio")
+        if stream is None:
+            self._container.close()
+            raise FacemakeError(f"{path.name} has no sound: leave --audio out")
+        self._in: Any = stream
+        self._packets = self._demuxed()
+        self._ahead: Packet[Any] | None = None
+
+    def attach(self, output: OutputContainer) -> None:
+        """Announce it in a video.
+
+        Raises:
+            FacemakeError: an MP4 cannot hold its coding.
+        """
+        if not set(output.supported_codecs) & {self._in.codec_context.codec.canonical_name}:
+            raise FacemakeError(
+                f"the sound of {self._path.name} is {self._in.codec_context.codec.canonical_name}, "
+                "which an MP4 cannot hold: leave --audio out"
+            )
+        self._out = output.add_stream_from_template(self._in)
+
+    def _demuxed(self) -> Iterator[Packet[Any]]:
+        for packet in self._container.demux(self._in):
+            if packet.dts is None or packet.is_discard:
+                continue
+            time = float((packet.pts if packet.pts is not None else packet.dts) * packet.time_base)
+            if time >= self._end:
+                return
+            if time >= self._start:
+                yield packet
+
+    def until(self, time: float) -> Iterator[Packet[Any]]:
+        """The packets up to a time (s, of the video that is written), for its muxer."""
+        while True:
+            packet: Any = self._ahead if self._ahead is not None else next(self._packets, None)
+            self._ahead = packet
+            if packet is None or float(packet.dts * packet.time_base) - self._shift > time:
+                return
+            self._ahead = None
+            ticks = round(self._shift / packet.time_base)
+            packet.dts -= ticks
+            if packet.pts is not None:
+                packet.pts -= ticks
+            packet.stream = self._out
+            yield packet
+
+    def close(self) -> None:
+        """Let go of the recording."""
+        self._container.close()
+
+
+class PictureSink:
+    """Writes picture files: JPEG where the source is one, else PNG; nothing of its EXIF data.
+
+    Args:
+        folder: where they go.
+        name: of the one file, without its suffix; None: `000012_NAME` by each picture's own.
+        comment: for each file's own word of what made it.
+    """
+
+    def __init__(self, folder: Path, name: str | None, comment: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._comment = comment
+        self.written: list[Path] = []
+
+    def path(self, index: int, name: str) -> Path:
+        """Of a picture."""
+        source = Path(name)
+        suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg") else ".png"
+        stem = f"{index:06d}_{source.stem}" if self._name is None else self._name
+        return self._folder / f"{stem}{suffix}"
+
+    def write(
+        self, rgb: Pixels, index: int, time: float | None, duration: float | None, name: str = ""
+    ) -> None:
+        """See `Sink`."""
+        path = self.path(index, name)
+        image = Image.fromarray(rgb)
+        with replacing(path) as beside:
+            if path.suffix == ".jpg":
+                image.save(beside, "JPEG", quality=_QUALITY, subsampling=0, comment=self._comment)
+            else:
+                word = PngInfo()
+                word.add_text("Comment", self._comment)
+                image.save(beside, "PNG", pnginfo=word)
+        self.written.append(path)
+
+
+@contextmanager
+def folder_replacing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside; it takes the place of `folder` when the block ends well."""
+    beside = folder.with_name(f".{folder.name}.part")
+    old = folder.with_name(f".{folder.name}.old")
+    for left in (beside, old):
+        if left.is_dir():
+            shutil.rmtree(left)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        if folder.exists():
+            folder.rename(old)
+        beside.rename(folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    if old.is_dir():
+        shutil.rmtree(old)
+
+
+def colours_of(path: Path) -> tuple[int, int]:
+    """Primaries and transfer of a video, in H.273's numbers; 2 where it does not say."""
+    try:
+        with av.open(
+            str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        ) as container:
+            stream = container.streams.best("video")
+            if stream is None:
+                return _UNSAID, _UNSAID
+            context: Any = stream.codec_context
+            return int(context.color_primaries), int(context.color_trc)
+    except FFmpegError:
+        return _UNSAID, _UNSAID
+
+
+def _fitted(rgb: Pixels, width: int, height: int) -> Pixels:
+    """A picture of this size, made even; another size is scaled into it, on black."""
+    if rgb.shape[:2] != (height, width):
+        scale = min(width / rgb.shape[1], height / rgb.shape[0])
+        small = cv2.resize(
+            rgb,
+            (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))),
+            interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
+        )
+        canvas = np.zeros((height, width, 3), np.uint8)
+        top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
+        canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
+        rgb = canvas
+    if width % 2 or height % 2:
+        rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+    return rgb
