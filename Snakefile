@@ -40,7 +40,6 @@ if PLAN.config["engine"] == "native":
     include: "rules/landmarks.smk"
     include: "rules/fit.smk"
     include: "rules/smooth.smk"
-    include: "rules/export.smk"
 
 else:
 
@@ -51,6 +50,7 @@ include: "rules/expressions.smk"
 include: "rules/aus.smk"
 include: "rules/embed.smk"
 include: "rules/extract.smk"
+include: "rules/export.smk"
 include: "rules/dataset.smk"
 include: "rules/report.smk"
 include: "rules/train.smk"

@@ -198,11 +198,3 @@ rule threedi_files:
         "3DI's raw files of {wildcards.shard}"
     script:
         "../scripts/threedi_files.py"
-
-
-# 3DI's results in its own formats are its own files.
-rule export:
-    input:
-        raw_files(),
-    message:
-        "3DI's raw files are there"

@@ -131,3 +131,11 @@ def test_people_are_switched_off_by_one_word(word: object):
     config = settings.filled({"dataset": {"people": word}})
     settings.check(config)
     assert config["dataset"]["people"] == "off"
+
+
+def test_tables_that_nothing_makes_are_not_exported():
+    wanted = {"formats": ["csv"], "tables": ["embeddings", "aus"]}
+    settings.check(settings.filled({"export": wanted}))
+    with pytest.raises(ConfigError, match=r"export\.tables has embeddings, which this config"):
+        settings.check(settings.filled({"export": wanted, "embed": "off"}))
+    settings.check(settings.filled({"export": {**wanted, "formats": ["3di"]}, "embed": "off"}))

@@ -165,7 +165,11 @@ def _misfits(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
     from facemake.backends.landmarks import LANDMARKERS
     from facemake.extraction.settings import TEMPLATES
 
-    found = [*_misfits_of_identity(config), *_misfits_of_people(config)]
+    found = [
+        *_misfits_of_identity(config),
+        *_misfits_of_people(config),
+        *_misfits_of_exports(config),
+    ]
     crops = config["extract"]
     if crops["padding"] is not None and TEMPLATES[crops["template"]].padding is None:
         found.append(
@@ -250,6 +254,20 @@ def _misfits_of_people(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...],
         return []
     cure = "choose embed.backend" if config["embed"]["backend"] == "off" else "say it"
     return [(("dataset", "people"), f"is refuse, and {why}: {cure}, or set it to warn")]
+
+
+def _misfits_of_exports(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
+    from facemake.engines import stages
+    from facemake.exports import PACKED, TABLES
+
+    wanted = config["export"]
+    if not any(not PACKED.get(form, form) for form in wanted["formats"]):
+        return []
+    rows = stages(config)
+    absent = [t for t in wanted["tables"] if not rows[TABLES[t]].wanted(config)]
+    if not absent:
+        return []
+    return [(("export", "tables"), f"has {', '.join(absent)}, which this config does not make")]
 
 
 def _misfits_of_identity(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:

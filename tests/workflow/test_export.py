@@ -30,8 +30,16 @@ def test_export(bundled: Path, tmp_path: Path):
         ("clip_pose", people / "eileen_collins.png"),
         ("hopper", people / "grace_hopper.jpg"),
     ]
-    study(tmp_path, samples, shards=1)
-    assert jobs(run(tmp_path, "export"))["export_3di"] == 1  # a pack of three
+    formats = {"formats": ["openface", "3di", "csv"], "tables": ["aus"]}
+    study(tmp_path, samples, shards=1, export=formats)
+    done = jobs(run(tmp_path, "export"))  # a pack of three
+    for name in ("export_3di", "export_openface", "export_openface_files", "export_csv_files"):
+        assert done[name] == 1
+    exported = tmp_path / "results" / "export"
+    for sample, _ in samples:
+        aus = pd.read_csv(exported / "csv" / "aus" / f"{sample}.csv")
+        other = pd.read_csv(exported / "openface" / f"{sample}.csv")
+        assert other["AU12_r"].equals(aus["AU12_r"]) and other["success"].all()
     folder = tmp_path / "results" / "export" / "3di"
     names = {path.name for path in folder.glob("*.3DI")}
     assert names == {f"{sample}_{kind}.3DI" for sample, _ in samples for kind in KINDS}
@@ -45,8 +53,12 @@ def test_export(bundled: Path, tmp_path: Path):
         assert abs(pose.to_numpy() - wanted).max() < 1e-4
     word = json.loads((folder / "clip_pose.3DI.json").read_text())
     assert word["backend"] == "facemake"
-    assert "Nothing to be done" in run(tmp_path, "export").output
+    # a file that somebody deleted is written again, out of its pack
+    (exported / "openface" / "hopper.csv").unlink()
+    done = jobs(run(tmp_path, "export"))
+    assert done == {"export": 1, "export_openface_files": 1, "total": 2}
+    assert (exported / "openface" / "hopper.csv").is_file()
 
-    study(tmp_path, samples, shards=1, fit={"smoothing": 0})
+    study(tmp_path, samples, shards=1, export=formats, fit={"smoothing": 0})
     assert jobs(run(tmp_path, "export"))["export_3di"] == 1
     assert not list(folder.glob("*smooth*")) and (folder / "clip_pose.3DI").is_file()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from facemake.errors import FacemakeError
+from facemake.exports import PACKED, TABLES
 
 
 def add_to(commands: Any) -> None:
@@ -14,12 +16,56 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "export",
         help="write samples of a finished run in the file formats of other systems",
-        description="Writes what facemake's own engine measured in other systems' file formats, "
-        "where the quantity is the same: what is not has no file and no column. `snakemake export` "
-        "does it for all samples, into the run's folder `export`.",
+        description="Writes what was measured in other systems' file formats, where the quantity "
+        "is the same: what is not has no file, no column or an empty one. `snakemake export` does "
+        "it for all samples, into the run's folder `export`, in the formats of export.formats.",
     )
     formats = parser.add_subparsers(required=True, metavar="FORMAT")
+    _add_packed(
+        formats,
+        "openface",
+        "OpenFace's CSV: 714 columns, a row a frame and face",
+        "SAMPLE.csv, and SAMPLE.csv.json, which says what each column is, the sample's status and "
+        "what made it. What was not measured is empty; a failed frame has success 0.",
+        "facemake export openface anna_01 anna_02 --output for_openface",
+    )
+    _add_packed(
+        formats,
+        "pyfeat",
+        "py-feat's Fex CSV, for its read_feat()",
+        "SAMPLE.csv, and SAMPLE.csv.json, which says what each column is. Angles are in radians, "
+        "action units intensities over 5; emotions are empty.",
+        "facemake export pyfeat --all",
+    )
     _add_3di(formats)
+    for form, what in (
+        ("csv", "any tables of the results as CSV, a column a number"),
+        ("parquet", "any tables of the results as Parquet, a file a sample"),
+    ):
+        _add_packed(
+            formats,
+            form,
+            what,
+            f"TABLE/SAMPLE.{form} of each table that --tables names.",
+            f"facemake export {form} anna_01 --tables smooth aus",
+        )
+
+
+def _add_packed(formats: Any, form: str, what: str, description: str, example: str) -> None:
+    parser = formats.add_parser(
+        form, help=what, description=description, epilog=f"example: {example}"
+    )
+    _add_common(parser, form)
+    if not PACKED[form]:
+        parser.add_argument(
+            *("--tables", "-t"),
+            nargs="+",
+            choices=tuple(TABLES),
+            default=["fit", "aus"],
+            metavar="TABLE",
+            help=f"of {', '.join(TABLES)} (fit aus)",
+        )
+    parser.set_defaults(function=_export_packed, form=form)
 
 
 def _add_3di(formats: Any) -> None:
@@ -31,7 +77,13 @@ def _add_3di(formats: Any) -> None:
         "names facemake. Expression coefficients only where the face model is bfm2009.",
         epilog="example: facemake export 3di anna_01 anna_02 --output for_bitbox",
     )
-    parser.add_argument("samples", nargs="+", metavar="SAMPLE")
+    _add_common(parser, "3di")
+    parser.set_defaults(function=_export_3di)
+
+
+def _add_common(parser: argparse.ArgumentParser, form: str) -> None:
+    parser.add_argument("samples", nargs="*", metavar="SAMPLE")
+    parser.add_argument("--all", action="store_true", help="all samples of the run")
     parser.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="a run's (results)"
     )
@@ -39,42 +91,106 @@ def _add_3di(formats: Any) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="where to write (the results' folder export/3di)",
+        help=f"where to write (the results' folder export/{form})",
     )
-    parser.set_defaults(function=_export_3di)
+
+
+def _export_packed(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.stages.exporting import Tables, write_files
+
+    form, results = str(options.form), Path(options.results)
+    names = PACKED[form] or tuple(dict.fromkeys(options.tables))
+    writer_of = _writer_of(form)
+    settings = {"tables": list(names)}
+
+    def write(shard: str, samples: list[str], folder: Path) -> None:
+        paths = _tables(results, shard, ("probe", *(n for n in names if n != "probe")))
+        with Tables.open(paths) as tables:
+            writer = writer_of(tables, settings)
+            for sample in samples:
+                for path in write_files(writer, sample, folder):
+                    print(path)
+
+    return _export(options, form, write)
+
+
+def _writer_of(form: str) -> Callable[[Any, Mapping[str, Any]], Any]:
+    if form == "openface":
+        from facemake.stages.export_openface import OpenFaceWriter
+
+        return OpenFaceWriter
+    if form == "pyfeat":
+        from facemake.stages.export_pyfeat import PyFeatWriter
+
+        return PyFeatWriter
+    from facemake.stages.export_tables import CsvWriter, ParquetWriter
+
+    return CsvWriter if form == "csv" else ParquetWriter
 
 
 def _export_3di(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.stages.export_3di import export_sample
 
-    results: Path = options.results
-    folder = options.output or results / "export" / "3di"
-    shards = _shards(results, options.samples)
-    for sample in shards:
-        if (raw := results / "3di" / sample).is_dir():
-            raise FacemakeError(
-                f"{results} is a run with 3DI, whose own files are in {raw}: they need no export"
-            )
-    for sample, shard in shards.items():
-        tables = {name: results / name / f"{shard}.parquet" for name in _TABLES}
-        if not tables["smooth"].is_file():
-            del tables["smooth"]
-        missing = [path for path in tables.values() if not path.is_file()]
-        if missing:
-            raise FacemakeError(f"{missing[0]} is missing: finish the run first")
-        try:
+    results = Path(options.results)
+
+    def write(shard: str, samples: list[str], folder: Path) -> None:
+        for sample in samples:
+            if (raw := results / "3di" / sample).is_dir():
+                raise FacemakeError(
+                    f"{results} is a run with 3DI, whose own files are in {raw}: they need no "
+                    "export"
+                )
+        smoothed = (results / "smooth" / f"{shard}.parquet").is_file()
+        tables = _tables(results, shard, _OF_3DI if smoothed else _OF_3DI[:-1])
+        for sample in samples:
             for path in export_sample(sample, tables, folder):
                 print(path)
+
+    return _export(options, "3di", write)
+
+
+_OF_3DI = ("probe", "detections", "landmarks", "fit", "smooth")
+
+
+def _export(
+    options: argparse.Namespace, form: str, write: Callable[[str, list[str], Path], None]
+) -> int:
+    """Find the samples' shards, and write each shard's."""
+    results = Path(options.results)
+    folder = options.output or results / "export" / form
+    if bool(options.samples) == options.all:
+        raise FacemakeError("name the samples, or say --all")
+    for shard, samples in shards_of(results, None if options.all else options.samples).items():
+        try:
+            write(shard, samples, folder)
         except OSError as error:
             raise FacemakeError(f"{folder} cannot be written to: {error.strerror}") from None
     return 0
 
 
-_TABLES = ("probe", "detections", "landmarks", "fit", "smooth")
+def _tables(results: Path, shard: str, names: tuple[str, ...]) -> dict[str, Path]:
+    """The tables of a shard.
+
+    Raises:
+        FacemakeError: a stage did not run.
+    """
+    paths = {name: results / name / f"{shard}.parquet" for name in names}
+    for name, path in paths.items():
+        if not path.is_file():
+            cure = (
+                "finish the run first"
+                if any((results / name).glob("[!.]*.parquet")) or name in _ALWAYS
+                else f"this run's config does not make {name}"
+            )
+            raise FacemakeError(f"{path} is missing: {cure}")
+    return paths
 
 
-def _shards(results: Path, samples: list[str]) -> dict[str, str]:
-    """Sample -> shard, of the samples that are asked for.
+_ALWAYS = ("probe", "detections", "landmarks", "fit", "identity", "expressions", "aus")
+
+
+def shards_of(results: Path, samples: list[str] | None) -> dict[str, list[str]]:
+    """Shard -> its samples, of those that are asked for, or of all.
 
     Raises:
         FacemakeError: there is no such run, or no such sample in it.
@@ -87,13 +203,17 @@ def _shards(results: Path, samples: list[str]) -> dict[str, str]:
             f"there is no table in {results / 'probe'}: --results names the results folder of a "
             "finished run"
         )
-    found: dict[str, str] = {}
-    for path in sorted(tables, key=lambda p: p.stem not in samples):
-        if all(sample in found for sample in samples):
+    found: dict[str, list[str]] = {}
+    left = None if samples is None else dict.fromkeys(samples)
+    for path in sorted(tables, key=lambda p: p.stem not in (left or ())):
+        if left is not None and not left:
             break
         with TableReader(path) as reader:
-            found |= {name: path.stem for name in reader.samples if name in samples}
-    missing = [sample for sample in samples if sample not in found]
-    if missing:
-        raise FacemakeError(f"{results} has no sample {missing[0]}")
-    return {sample: found[sample] for sample in dict.fromkeys(samples)}
+            for name in reader.samples:
+                if left is None or name in left:
+                    found.setdefault(path.stem, []).append(name)
+                    if left is not None:
+                        del left[name]
+    if left:
+        raise FacemakeError(f"{results} has no sample {next(iter(left))}")
+    return found

@@ -302,6 +302,27 @@ TRAINING: dict[str, Stage] = {
 }
 """What is made of the training set, by name; of every engine."""
 
+
+def _exports(form: str) -> Callable[[Config], bool]:
+    return lambda config: form in config["export"]["formats"]
+
+
+def _exported_tables(config: Config) -> dict[str, Any]:
+    return {"tables": config["export"]["tables"]}
+
+
+EXPORTS: dict[str, Stage] = {
+    "export_openface": Stage(wanted=_exports("openface")),
+    "export_pyfeat": Stage(wanted=_exports("pyfeat")),
+    **{
+        f"export_{form}": Stage(
+            module="export_tables", settings=_exported_tables, wanted=_exports(form)
+        )
+        for form in ("csv", "parquet")
+    },
+}
+"""Packed formats of other systems, by name; of every engine."""
+
 NATIVE: dict[str, Stage] = {
     "probe": Stage(),
     "detect": Stage(settings=_detect_settings, backend=_chosen("detect", DETECTORS)),
@@ -331,7 +352,9 @@ NATIVE: dict[str, Stage] = {
     "merge_dataset": Stage(),
     "manifest": Stage(),
     "report": Stage(),
-    "export_3di": Stage(models=_face_model),
+    "export_3di": Stage(models=_face_model, wanted=_exports("3di")),
+    **EXPORTS,
+    "export_openface": Stage(models=_face_model, wanted=_exports("openface")),
     "extract_crops": Stage(settings=crop_settings, backend=_eye_finder),
     **TRAINING,
 }

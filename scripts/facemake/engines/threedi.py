@@ -26,6 +26,7 @@ from facemake.backends.threedi.programs import PROGRAMS, Program
 from facemake.backends.threedi.runtimes import runtime
 from facemake.calibration.files import load_calibration, load_undistorted
 from facemake.engines.native import (
+    EXPORTS,
     EXPRESSION_NOISE,
     FACE_MODEL,
     NATIVE,
@@ -179,6 +180,7 @@ def stages_of(engine: str) -> Mapping[str, Stage]:
         **{n: NATIVE[n] for n in ("aus", "embed", "dataset", "people", "merge_dataset")},
         **{n: NATIVE[n] for n in ("manifest", "report")},
         "extract_crops": Stage(settings=crop_settings),
+        **EXPORTS,
         **TRAINING,
     }
     return rows

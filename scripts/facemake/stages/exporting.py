@@ -1,0 +1,243 @@
+"""A shard's tables in other systems' formats: files a sample, packed into one archive a shard.
+
+A format is a function that writes one sample's rows to one or more files; here is what all formats
+share: the open tables, the archive that the cache keeps, the word beside each file, and the files
+themselves out of the archive. A sample that has no frames has its files too, with a header alone;
+the word beside them says its status and why.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol, Self
+
+from facemake.archives import Archive
+from facemake.errors import FacemakeError
+from facemake.provenance import Recipe, file_sha256
+from facemake.runtime.atomic import replacing, write_text
+from facemake.samples import read_shard
+from facemake.shards import ShardRun
+from facemake.status import DECODABLE
+from facemake.tables import TableReader, units
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a shard, open.
+
+    Attributes:
+        readers: by the name of their folder, without `probe`.
+        probe: sample -> its row, of every sample.
+    """
+
+    readers: Mapping[str, TableReader]
+    probe: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, paths: Mapping[str, Path]) -> Self:
+        """Open tables; `probe` is one of them.
+
+        Raises:
+            TableError: one is damaged or not facemake's.
+        """
+        readers: dict[str, TableReader] = {}
+        try:
+            for name, path in paths.items():
+                readers[name] = TableReader(path)
+            probe = readers["probe"]
+            rows = [row for name in probe.samples for row in probe.read(name).to_pylist()]
+        except BaseException:
+            for reader in readers.values():
+                reader.close()
+            raise
+        return cls(readers, {row["sample"]: row for row in rows})
+
+    def has_frames(self, sample: str) -> bool:
+        """Whether the sample could be decoded."""
+        return self.probe[sample]["status"] in DECODABLE
+
+    def recipes(self, table: str) -> dict[str, Any]:
+        """Stage -> recipe, of all that made a table."""
+        document = self.readers[table].metadata
+        recipe = document["recipe"]
+        return {**document["upstream"], recipe["stage"]: recipe}
+
+    def unit(self, table: str, column: str) -> str:
+        """The unit of a column, in words."""
+        return units(self.readers[table].schema).get(column, "")
+
+    def close(self) -> None:
+        """Close them."""
+        for reader in self.readers.values():
+            reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Writer(Protocol):
+    """A format: writes the files of a sample."""
+
+    def write(self, sample: str, folder: Path) -> list[Path]:
+        """Write a sample's files and the word beside each, into an existing folder."""
+        ...
+
+
+Format = Callable[[Tables, Mapping[str, Any]], Writer]
+"""Makes the writer for a shard: of its tables, and of the settings of the stage."""
+
+
+def export_shard(
+    plan: Path, tables: Mapping[str, Path], output: Path, recipe: Recipe, form: Format
+) -> None:
+    """Write the archive of a shard's files.
+
+    Args:
+        plan: the shard's plan file.
+        tables: by the name of their folder.
+        output: the archive; its members are the files of all samples.
+        recipe: of the stage.
+        form: the format.
+    """
+    with (
+        ShardRun(recipe, plan, list(tables.values()), {"export": output}) as run,
+        Tables.open(tables) as opened,
+    ):
+        writer = form(opened, recipe.settings)
+        run.progress.expect(sum(row["n_frames"] or 0 for row in opened.probe.values()))
+        for sample, part in run.pending():
+            scratch = run.part_path(sample, "export").with_suffix(".files")
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            made = writer.write(sample.sample, scratch)
+            part.archive("export", {path.name: path for path in made})
+            shutil.rmtree(scratch)
+            run.progress.frame(opened.probe[sample.sample]["n_frames"] or 0)
+
+
+def unpack(plan: Path, pack: Path, output: Path) -> None:
+    """Put the files of a shard's archive where people look for them.
+
+    A file that is there with the same content is left alone.
+
+    Args:
+        plan: the shard's plan file.
+        pack: its archive.
+        output: the list of the files with their SHA-256, by sample (`facemake.exports`); the files
+            go to the folder above its own.
+    """
+    folder = output.parents[1]
+    listed: dict[str, dict[str, str]] = {}
+    with Archive(pack) as archive:
+        samples = {sample.sample for sample in read_shard(plan)}
+        for name in archive.names:
+            sample = owner(name)
+            if sample not in samples:
+                raise FacemakeError(
+                    f"{pack} has {name}, and the plan has no such sample: start the run again"
+                )
+            target = folder / place(name)
+            sha256 = archive.sha256(name)
+            if not target.is_file() or file_sha256(target) != sha256:
+                with replacing(target) as beside:
+                    archive.copy(name, beside)
+            mine = listed.setdefault(sample, {})
+            mine[target.relative_to(folder).as_posix()] = sha256
+    listed = {sample: listed.get(sample, {}) for sample in sorted(samples)}
+    write_text(output, json.dumps({"files": listed}, indent=1, sort_keys=True) + "\n")
+
+
+SEPARATOR = "~"
+"""Between sample and table in a member's name: a character that no sample's name has."""
+
+
+def owner(member: str) -> str:
+    """Whose file a member is: `SAMPLE~TABLE.csv`, `SAMPLE.csv`, each also with `.json` behind."""
+    base = member.removesuffix(".json")
+    return base.partition(SEPARATOR)[0] if SEPARATOR in base else base.rpartition(".")[0]
+
+
+def place(member: str) -> str:
+    """Where a member lies below the folder of its format: `TABLE/SAMPLE.csv`, or `SAMPLE.csv`."""
+    sample, table, rest = member.partition(SEPARATOR)
+    if not table:
+        return member
+    name, _, suffix = rest.partition(".")
+    return f"{name}/{sample}.{suffix}"
+
+
+def write_files(writer: Writer, sample: str, folder: Path) -> list[Path]:
+    """Write a sample's files to where they belong below a folder, each whole or not at all.
+
+    Raises:
+        OSError: it cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".export-") as scratch:
+        made = writer.write(sample, Path(scratch))
+        targets = [folder / place(path.name) for path in made]
+        for path, target in zip(made, targets, strict=True):
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
+    return targets
+
+
+def word(
+    tables: Tables,
+    sample: str,
+    *,
+    form: str,
+    sources: Sequence[str],
+    columns: Mapping[str, Any],
+    rows: Mapping[str, int],
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What the JSON beside a file says; no path, host or time.
+
+    Args:
+        tables: of the shard.
+        sample: whose file it is.
+        form: name of the format.
+        sources: tables that it was made from.
+        columns: column, or group of columns -> what it is here and in which unit.
+        rows: status -> how many rows of the file have it.
+        notes: what a reader must know.
+    """
+    row = tables.probe[sample]
+    recipes: dict[str, Any] = {}
+    for name in sources:
+        recipes |= tables.recipes(name)
+    last = tables.readers[sources[-1]].metadata["recipe"]
+    return {
+        "format": form,
+        "made_by": f"facemake {last['version']}",
+        "sample": sample,
+        "status": row["status"],
+        "reason": row["reason"],
+        "input_sha256": row["sha256"],
+        "frames": row["n_frames"],
+        "rows": dict(sorted(rows.items())),
+        "columns": dict(columns),
+        "notes": list(notes),
+        "stages": {
+            stage: {
+                key: recipe[key] for key in ("backend", "settings", "models", "version", "code")
+            }
+            for stage, recipe in sorted(recipes.items())
+        },
+    }
+
+
+def write_word(path: Path, content: Mapping[str, Any]) -> Path:
+    """Write what is said of a file beside it, as `FILE.json`."""
+    beside = path.with_name(f"{path.name}.json")
+    write_text(beside, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return beside
