@@ -47,8 +47,11 @@ rule report:
         manifest=f"{OUT}/dataset/manifest.parquet",
         probe=stage_tables("probe"),
         pages=expand(f"{OUT}/report/samples/{{shard}}", shard=PLAN.shards),
-        # its recipe is in no other file that is read here
+        # their recipes are in no other file that is read here
+        smooth=stage_tables("smooth")[:1],
+        expressions=stage_tables("expressions")[:1],
         embeddings=stage_tables("embed", "embeddings")[:1],
+        people=people_table("warn", "refuse"),
     output:
         index=f"{OUT}/report/index.html",
     log:

@@ -178,10 +178,19 @@ class Histogram:
     @property
     def path(self) -> str:
         """Its bars; the largest is as high as the box."""
+        return self._bars(1.0)
+
+    @property
+    def root_path(self) -> str:
+        """Bars by the square root of the counts: rare values are seen beside a frequent one."""
+        return self._bars(0.5)
+
+    def _bars(self, power: float) -> str:
         largest = max(self.counts, default=0) or 1
         width = WIDTH / len(self.counts)
+        tops = [HEIGHT * (1 - (n / largest) ** power) for n in self.counts]
         return "".join(
-            f"M{_n(i * width + 4)} 100V{_n(HEIGHT * (1 - n / largest))}h{_n(width - 8)}V100Z"
+            f"M{_n(i * width + 4)} 100V{_n(tops[i])}h{_n(width - 8)}V100Z"
             for i, n in enumerate(self.counts)
             if n
         )

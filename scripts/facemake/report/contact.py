@@ -103,7 +103,7 @@ def tiles(
             scaled-orthographic parameters.
         size: width and height of every frame; None where they differ.
     """
-    pictures = _pictures(faces, sample)
+    pictures = small_frames(faces, sample)
     rows: dict[tuple[int, int], dict[str, Any]] = {}
     for stage, path in tables.items():
         for row in _rows(path, sample, sorted(pictures), _COLUMNS[stage]):
@@ -126,7 +126,8 @@ def tiles(
     return result
 
 
-def _pictures(faces: Path, sample: str) -> dict[int, tuple[bytes, float]]:
+def small_frames(faces: Path, sample: str) -> dict[int, tuple[bytes, float]]:
+    """Frame -> its JPEG and scale (pixels of it a frame pixel); none without a contact sheet."""
     with h5py.File(faces, "r") as file:
         contact = file.get(f"{sample}/contact")
         if contact is None:

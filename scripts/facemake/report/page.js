@@ -7,17 +7,25 @@
   const source = document.getElementById("cursor-data");
   if (!source) return;
   const data = JSON.parse(source.textContent);
-  const course = document.getElementById("course");
-  const slider = document.getElementById("cursor");
-  const says = document.getElementById("cursor-says");
+  const at = (id) => document.getElementById(id);
+  const course = at("course"), slider = at("cursor"), says = at("cursor-says"), nearSays = at("near-says"), ticks = at("ticks");
   const cells = [...course.querySelectorAll(".value[data-key]")].map((cell) => [cell, cell.dataset.key, cell.innerHTML]);
+  const plots = [...course.querySelectorAll(".plot")], drawings = plots.map((plot) => plot.querySelector("svg"));
+  const whole = ticks.innerHTML, bins = data.edges.length - 1;
+  const buttons = [...document.querySelectorAll("button[data-at]")];
+  const frames = buttons.map((button) => [Number(button.dataset.frame), Number(button.dataset.at), button]);
+  const near = document.createElement("img");
+  near.hidden = true;
+  at("near").prepend(near);
   slider.closest("[hidden]").hidden = false;
 
   const minus = (text) => text.replace("-", "−");
-  const clock = (t) => {
-    if (data.times[data.times.length - 1] < 60) return t.toFixed(2) + " s";
-    const s = Math.floor(t), two = (n) => String(n).padStart(2, "0");
-    return (s >= 3600 ? Math.floor(s / 3600) + ":" + two(Math.floor(s / 60) % 60) : Math.floor(s / 60)) + ":" + two(s % 60);
+  const two = (n) => String(n).padStart(2, "0");
+  const length = data.times ? data.span : 0;
+  const clock = (t, step = 0.01) => {
+    if (t < 60 && length < 60) return t.toFixed(step < 0.1 ? 2 : step < 1 ? 1 : 0) + " s";
+    const s = Math.floor(t), part = step < 1 ? (t - s).toFixed(step < 0.1 ? 2 : 1).slice(1) : "";
+    return (s >= 3600 ? Math.floor(s / 3600) + ":" + two(Math.floor(s / 60) % 60) : Math.floor(s / 60)) + ":" + two(s % 60) + part;
   };
   const write = (key, value) => {
     if (value === null || value === undefined) return "no value";
@@ -25,10 +33,66 @@
     const text = (Array.isArray(value) ? value : [value]).map((v) => minus(v.toFixed(decimals))).join(" … ");
     return text + (unit === "°" || !unit ? unit : " " + unit);
   };
+
+  // what is seen of the axis, 0-100
+  let left = 0, right = 100, pinned = false, current = -1;
+  const middleOf = (bin) => (data.edges[bin] + data.edges[bin + 1]) / 2;
+  const place = (share) => (100 * (share - left)) / (right - left);
+  const binAt = (share) => {
+    let low = 0, high = bins - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (data.edges[middle] <= share) low = middle; else high = middle - 1;
+    }
+    return low;
+  };
+  const drawTicks = () => {
+    at("shown").textContent = "";
+    if (left === 0 && right === 100) { ticks.innerHTML = whole; return; }
+    const from = data.start + (left / 100) * data.span, to = data.start + (right / 100) * data.span;
+    const rough = (to - from) / 6, power = 10 ** Math.floor(Math.log10(rough));
+    let step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= rough * 0.99);
+    if (data.times && length >= 60 && step > 10) step = [15, 30, 60, 120, 300, 600, 1200, 1800, 3600].find((s) => s >= rough) || step;
+    if (!data.times) step = Math.max(1, Math.round(step));
+    ticks.replaceChildren();
+    at("shown").textContent = data.times ? `${clock(from, step)} to ${clock(to, step)}` : `${Math.ceil(from)} to ${Math.floor(to)}`;
+    for (let n = Math.ceil(from / step - 1e-9); n * step < to; n++) {
+      const mark = document.createElement("span");
+      mark.textContent = data.times ? clock(n * step, step) : String(n * step);
+      const share = (100 * (n * step + (data.times || !data.exact ? 0 : 0.5) - data.start)) / data.span;
+      mark.style.left = place(share).toFixed(2) + "%";
+      if (place(share) < 2) mark.className = "edge";
+      if (place(share) <= 100) ticks.append(mark);
+    }
+  };
+  const mark = () => {
+    for (const plot of plots) {
+      if (current < 0) plot.style.removeProperty("--at");
+      else plot.style.setProperty("--at", place(middleOf(current)) + "%");
+    }
+  };
+  const view = (from, to) => {
+    // never closer than four bins, never beyond the ends
+    const least = Math.min(100, (4 * 100) / bins), width = Math.min(100, Math.max(least, to - from));
+    left = Math.min(Math.max(0, from), 100 - width);
+    right = left + width;
+    if (width >= 99.99) { left = 0; right = 100; }
+    for (const drawing of drawings) drawing.setAttribute("viewBox", `${10 * left} 0 ${10 * (right - left)} 100`);
+    at("zoom-in").disabled = width <= least * 1.01;
+    at("zoom-out").disabled = at("zoom-all").disabled = left === 0 && right === 100;
+    drawTicks();
+    mark();
+  };
+  const zoom = (factor) => {
+    const center = current < 0 ? (left + right) / 2 : middleOf(current), width = (right - left) / factor;
+    const share = Math.min(1, Math.max(0, (center - left) / (right - left)));
+    view(center - share * width, center + (1 - share) * width);
+  };
   const show = (bin) => {
-    const middle = (data.edges[bin] + data.edges[bin + 1]) / 2;
-    for (const plot of course.querySelectorAll(".plot")) plot.style.setProperty("--at", middle + "%");
-    const frame = data.frames[bin];
+    current = bin;
+    const middle = middleOf(bin), frame = data.frames[bin];
+    if (middle < left || middle > right) view(middle - (right - left) / 2, middle + (right - left) / 2);
+    else mark();
     const what = frame < 0 ? "no frame" : (data.picture ? "picture " : "frame ") + frame;
     says.textContent = (data.times ? clock(data.times[bin]) + ", " : "") + what;
     for (const [cell, key] of cells) {
@@ -36,40 +100,95 @@
       bold.textContent = key === "status" ? (data.words[data.status[bin]] || "no frame") : write(key, data.values[key][bin]);
       cell.replaceChildren(bold);
     }
+    if (frames.length) {
+      const [number, , button] = frames.reduce((a, b) => (Math.abs(b[1] - middle) < Math.abs(a[1] - middle) ? b : a));
+      const picture = button.closest("figure").querySelector("img");
+      if (near.dataset.frame !== String(number)) {
+        near.dataset.frame = number;
+        near.src = picture.src;
+        near.alt = `the nearest small frame, ${number}`;
+      }
+      near.hidden = false;
+      nearSays.textContent = `nearest: ${number}`;
+      for (const [n, , one] of frames) one.closest("figure").classList.toggle("here", n === number);
+    }
     slider.value = bin;
     slider.setAttribute("aria-valuetext", says.textContent);
   };
   const reset = () => {
-    for (const plot of course.querySelectorAll(".plot")) plot.style.removeProperty("--at");
+    current = -1;
+    mark();
     for (const [cell, , html] of cells) cell.innerHTML = html;
     says.textContent = "move over a curve";
+    near.hidden = true;
+    nearSays.textContent = "";
+    for (const [, , one] of frames) one.closest("figure").classList.remove("here");
   };
-  const binAt = (share) => {
-    let low = 0, high = data.edges.length - 2;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (data.edges[middle] <= share) low = middle; else high = middle - 1;
-    }
-    return low;
-  };
-  let pinned = false;
-  const follow = (event) => {
-    const plot = event.target.closest(".plot");
-    if (!plot) return;
+  const shareAt = (plot, event) => {
     const box = plot.getBoundingClientRect();
-    show(binAt((100 * (event.clientX - box.left)) / box.width));
+    return left + ((right - left) * Math.min(Math.max(event.clientX - box.left, 0), box.width)) / box.width;
   };
-  course.addEventListener("pointermove", (event) => { if (!pinned) follow(event); });
-  course.addEventListener("pointerdown", (event) => {
-    if (!event.target.closest(".plot")) return;
-    pinned = false; follow(event); pinned = event.pointerType !== "mouse" || event.detail === 0;
+
+  let drag = null;
+  const paint = (to) => {
+    for (const plot of plots) {
+      if (to === null) plot.classList.remove("chosen");
+      else {
+        plot.classList.add("chosen");
+        plot.style.setProperty("--from", place(Math.min(drag.share, to)) + "%");
+        plot.style.setProperty("--to", place(Math.max(drag.share, to)) + "%");
+      }
+    }
+  };
+  course.addEventListener("pointermove", (event) => {
+    if (drag) {
+      const share = shareAt(drag.plot, event);
+      drag.moved = drag.moved || Math.abs(event.clientX - drag.x) > 6;
+      if (drag.moved) paint(share);
+      show(binAt(share));
+      return;
+    }
+    const plot = event.target.closest(".plot");
+    if (plot && !pinned) show(binAt(shareAt(plot, event)));
   });
-  course.addEventListener("pointerleave", () => { if (!pinned) reset(); });
+  course.addEventListener("pointerdown", (event) => {
+    const plot = event.target.closest(".plot");
+    if (!plot || event.button) return;
+    const share = shareAt(plot, event);
+    show(binAt(share));
+    pinned = event.pointerType !== "mouse";
+    // a finger that moves scrolls the page: zoom is by the buttons there
+    if (event.pointerType === "mouse") {
+      drag = { plot, share, x: event.clientX, moved: false };
+      plot.setPointerCapture(event.pointerId);
+      event.preventDefault();
+    }
+  });
+  const drop = (event) => {
+    if (!drag) return;
+    const { share, moved, plot } = drag, to = shareAt(plot, event);
+    paint(null);
+    drag = null;
+    if (moved && event.type === "pointerup") view(Math.min(share, to), Math.max(share, to));
+    else pinned = event.type === "pointerup" && !moved && !pinned;
+  };
+  course.addEventListener("pointerup", drop);
+  course.addEventListener("pointercancel", drop);
+  course.addEventListener("pointerleave", () => { if (!pinned && !drag) reset(); });
+  course.addEventListener("dblclick", (event) => { if (event.target.closest(".plot")) view(0, 100); });
   slider.addEventListener("input", () => { pinned = true; show(Number(slider.value)); });
-  course.addEventListener("keydown", (event) => { if (event.key === "Escape") { pinned = false; reset(); } });
-  for (const button of document.querySelectorAll("button[data-at]")) {
+  at("zoom-in").addEventListener("click", () => zoom(2));
+  at("zoom-out").addEventListener("click", () => zoom(0.5));
+  at("zoom-all").addEventListener("click", () => view(0, 100));
+  course.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const does = { "+": () => zoom(2), "=": () => zoom(2), "-": () => zoom(0.5), 0: () => view(0, 100), Escape: () => { pinned = false; reset(); view(0, 100); } }[event.key];
+    if (does) { event.preventDefault(); does(); }
+  });
+  for (const [, share, button] of frames) {
     button.addEventListener("click", () => {
-      pinned = true; show(binAt(Number(button.dataset.at)));
+      pinned = true;
+      show(binAt(share));
       course.scrollIntoView({ block: "start" });
     });
   }

@@ -179,6 +179,27 @@ class Series:
         return [slice(int(begin), int(end) + 1) for begin, end in pairs]
 
 
+class Spread:
+    """How often the values of one quantity fall where: bins of equal width.
+
+    Args:
+        low, high: the ends; a value beyond them counts in the bin at that end.
+        counts: (n_bins,) to begin with.
+    """
+
+    def __init__(self, low: float, high: float, counts: Ints) -> None:
+        self.low, self.high, self.counts = low, high, counts
+
+    def add(self, values: Floats) -> None:
+        """Take values; one that is not finite is none."""
+        values = values[np.isfinite(values)]
+        n = len(self.counts)
+        bins = np.floor((values - self.low) / (self.high - self.low) * n)
+        self.counts = self.counts + np.bincount(
+            np.clip(bins, 0, n - 1).astype(np.int64), minlength=n
+        )
+
+
 class States:
     """How many frames of each bin have which status, of one track."""
 

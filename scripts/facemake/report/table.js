@@ -1,16 +1,11 @@
 "use strict";
 (() => {
-  const { rows, folders, pages } = JSON.parse(document.getElementById("rows").textContent);
-  // columns of a row: name, status, reason, subject, split, frames, faces, kept, seconds, folder
-  const [NAME, STATUS, REASON, SUBJECT, SPLIT, FRAMES, FACES, KEPT, SECONDS, FOLDER] = rows.length ? rows[0].keys() : [];
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const { rows, folders, pages } = read("rows");
   const PAGE = 100;
-  const at = (id) => document.getElementById(id);
-  const body = at("table").tBodies[0];
-  const texts = rows.map((r) => [r[NAME], r[SUBJECT], r[REASON], r[STATUS]].join("\n").toLowerCase());
+  // columns of a row of samples
+  const [NAME, STATUS, REASON, SUBJECT, SPLIT, FRAMES, FACES, MEASURED, KEPT, SECONDS, FOLDER] = Array(11).keys();
   const collator = new Intl.Collator(undefined, { numeric: true });
-  const share = (r) => (r[FRAMES] ? r[FACES] / r[FRAMES] : null);
-  const keys = [(r) => r[NAME], (r) => r[STATUS], (r) => r[SUBJECT], (r) => r[SPLIT], (r) => r[FRAMES], share, (r) => r[KEPT], (r) => r[SECONDS]];
-  let order = rows.map((_, i) => i), shown = order, page = 0, sorted = -1, down = false;
 
   const thousands = (n) => (n === null ? "–" : String(n).replace(/\B(?=(\d{3})+$)/g, "\u202f"));
   const percent = (s) => {
@@ -32,70 +27,160 @@
     if (kind) node.className = kind;
     return node;
   };
-  const line = (r) => {
-    const tr = make("tr"), head = make("th");
-    head.scope = "row";
-    if (r[FOLDER] >= 0) {
-      const link = make("a", r[NAME]);
-      link.href = [pages, folders[r[FOLDER]], r[NAME] + ".html"].map(encodeURIComponent).join("/");
-      head.append(link);
-    } else head.textContent = r[NAME];
-    const status = make("td");
-    status.append(make("span", r[STATUS], "key s-" + r[STATUS]));
-    if (r[REASON]) status.append(make("span", r[REASON], "reason"));
-    tr.append(head, status, make("td", r[SUBJECT]), make("td", r[SPLIT]), make("td", thousands(r[FRAMES]), "n"), make("td", percent(share(r)), "n"), make("td", thousands(r[KEPT]), "n"), make("td", seconds(r[SECONDS]), "n"));
-    return tr;
+  const linked = (row, text) => {
+    if (row[FOLDER] < 0) return document.createTextNode(text);
+    const link = make("a", text);
+    link.href = [pages, folders[row[FOLDER]], row[NAME] + ".html"].map(encodeURIComponent).join("/");
+    return link;
   };
-  const draw = () => {
-    const pagesOf = Math.max(1, Math.ceil(shown.length / PAGE));
-    page = Math.min(page, pagesOf - 1);
-    const here = shown.slice(page * PAGE, (page + 1) * PAGE);
-    body.replaceChildren(...here.map((i) => line(rows[i])));
-    if (!here.length) {
-      const tr = make("tr"), td = make("td", "No sample fits.", "muted");
-      td.colSpan = keys.length; tr.append(td); body.append(tr);
-    }
-    at("found").textContent = shown.length === rows.length ? `${thousands(rows.length)} samples` : `${thousands(shown.length)} of ${thousands(rows.length)} samples`;
-    at("pager").hidden = pagesOf < 2;
-    at("where").textContent = `${thousands(page * PAGE + 1)}–${thousands(page * PAGE + here.length)} of ${thousands(shown.length)}`;
-    at("back").disabled = page === 0;
-    at("on").disabled = page === pagesOf - 1;
+  const cell = (content, kind) => {
+    const td = make("td", undefined, kind);
+    td.append(content);
+    return td;
   };
-  const filter = () => {
-    const wanted = at("words").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const status = at("status").value, split = at("split") ? at("split").value : "";
-    shown = order.filter((i) => (!status || rows[i][STATUS] === status) && (!split || rows[i][SPLIT] === split) && wanted.every((w) => texts[i].includes(w)));
-    page = 0;
-    draw();
+  const head = (content, kind) => {
+    const th = make("th", undefined, kind);
+    th.scope = "row";
+    th.append(content);
+    return th;
   };
-  const sort = (column) => {
-    down = sorted === column ? !down : false;
-    sorted = column;
-    const key = keys[column], sign = down ? -1 : 1, values = rows.map(key);
-    order = rows.map((_, i) => i).sort((a, b) => {
-      const x = values[a], y = values[b];
-      // what is not known stands last either way
-      if (x === null || y === null || x === "" || y === "") {
-        const none = (v) => v === null || v === "";
-        return none(x) - none(y) || a - b;
+  const number = (value, write) => cell(write(value), "n");
+
+  /* A table that draws one page of rows. `keys`: what each column is sorted by; `text`: what is
+     searched; `draw`: the cells of a row; `fits`: whether a row is shown under the selections. */
+  const table = (id, { rows, keys, text, draw, what, fits = () => true }) => {
+    const section = document.getElementById(id), form = section && section.querySelector("form");
+    if (!form) return;
+    const view = section.querySelector("table.data"), body = view.tBodies[0];
+    const pager = section.querySelector(".pager"), [back, on] = pager.querySelectorAll("button"), where = pager.querySelector("span");
+    const found = form.querySelector("output"), words = form.elements.words;
+    const texts = rows.map((row) => text(row).toLowerCase());
+    // the rank of each row by a column: made when it is asked for, so that a click sorts integers
+    const ranks = [];
+    const rankOf = (column) => {
+      if (ranks[column]) return ranks[column];
+      const values = rows.map(keys[column]), none = (v) => v === null || v === "";
+      const order = [...new Set(values.filter((v) => !none(v)))].sort((a, b) => (typeof a === "number" ? a - b : collator.compare(a, b)));
+      const place = new Map(order.map((v, i) => [v, i]));
+      return (ranks[column] = values.map((v) => (none(v) ? -1 : place.get(v))));
+    };
+    const all = rows.map((_, i) => i);
+    let order = all, shown = all, page = 0, sorted = -1, down = false;
+    const show = () => {
+      const last = Math.max(1, Math.ceil(shown.length / PAGE));
+      page = Math.min(page, last - 1);
+      const here = shown.slice(page * PAGE, (page + 1) * PAGE);
+      body.replaceChildren(...here.map((i) => {
+        const tr = make("tr");
+        tr.append(...draw(rows[i]));
+        return tr;
+      }));
+      if (!here.length) {
+        const td = make("td", `No ${what} fits.`, "muted");
+        td.colSpan = keys.length;
+        body.append(make("tr"));
+        body.lastChild.append(td);
       }
-      return sign * (typeof x === "number" ? x - y : collator.compare(x, y)) || a - b;
+      const many = rows.length === 1 ? what : what === "person" ? "people" : what + "s";
+      found.textContent = shown.length === rows.length ? `${thousands(rows.length)} ${many}` : `${thousands(shown.length)} of ${thousands(rows.length)} ${many}`;
+      pager.hidden = last < 2;
+      where.textContent = `${thousands(page * PAGE + 1)}–${thousands(page * PAGE + here.length)} of ${thousands(shown.length)}`;
+      back.disabled = page === 0;
+      on.disabled = page === last - 1;
+    };
+    const filter = () => {
+      const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+      shown = order.filter((i) => fits(rows[i], form.elements) && wanted.every((w) => texts[i].includes(w)));
+      page = 0;
+      show();
+    };
+    const heads = [...view.tHead.rows[0].cells];
+    const sort = (column) => {
+      down = sorted === column ? !down : false;
+      sorted = column;
+      const rank = rankOf(column), sign = down ? -1 : 1;
+      // what is not known stands last either way
+      order = [...all].sort((a, b) => (rank[a] < 0) - (rank[b] < 0) || sign * (rank[a] - rank[b]) || a - b);
+      heads.forEach((th, i) => (i === column ? th.setAttribute("aria-sort", down ? "descending" : "ascending") : th.removeAttribute("aria-sort")));
+      filter();
+    };
+    heads.forEach((th, column) => {
+      const button = make("button", th.textContent);
+      button.type = "button";
+      button.addEventListener("click", () => sort(column));
+      th.replaceChildren(button);
     });
-    heads.forEach((th, i) => (i === column ? th.setAttribute("aria-sort", down ? "descending" : "ascending") : th.removeAttribute("aria-sort")));
-    filter();
+    form.hidden = false;
+    for (const region of section.querySelectorAll(".scroll")) region.hidden = false;
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("input", filter);
+    const turn = (step) => { page += step; show(); view.scrollIntoView({ block: "nearest" }); };
+    back.addEventListener("click", () => turn(-1));
+    on.addEventListener("click", () => turn(1));
+    show();
   };
-  const heads = [...at("table").tHead.rows[0].cells];
-  heads.forEach((th, column) => {
-    const button = make("button", th.textContent);
-    button.type = "button";
-    button.addEventListener("click", () => sort(column));
-    th.replaceChildren(button);
+
+  const share = (part, whole) => (whole && part !== null ? part / whole : null);
+  table("table-samples", {
+    rows,
+    what: "sample",
+    keys: [(r) => r[NAME], (r) => r[STATUS], (r) => r[SUBJECT], (r) => r[SPLIT], (r) => r[FRAMES], (r) => share(r[FACES], r[FRAMES]), (r) => share(r[MEASURED], r[FRAMES]), (r) => r[KEPT], (r) => r[SECONDS]],
+    text: (r) => [r[NAME], r[SUBJECT], r[REASON], r[STATUS]].join("\n"),
+    fits: (r, { status, split }) => (!status.value || r[STATUS] === status.value) && (!split || !split.value || r[SPLIT] === split.value),
+    draw: (r) => {
+      const status = cell(make("span", r[STATUS], "key s-" + r[STATUS]));
+      if (r[REASON]) status.append(make("span", r[REASON], "reason"));
+      return [head(linked(r, r[NAME])), status, cell(r[SUBJECT]), cell(r[SPLIT]), number(r[FRAMES], thousands), number(share(r[FACES], r[FRAMES]), percent), number(share(r[MEASURED], r[FRAMES]), percent), number(r[KEPT], thousands), number(r[SECONDS], seconds)];
+    },
   });
-  at("find").hidden = false;
-  at("find").addEventListener("submit", (event) => event.preventDefault());
-  for (const id of ["words", "status", "split"]) if (at(id)) at(id).addEventListener("input", filter);
-  const turn = (step) => { page += step; draw(); at("table").scrollIntoView({ block: "nearest" }); };
-  at("back").addEventListener("click", () => turn(-1));
-  at("on").addEventListener("click", () => turn(1));
-  draw();
+
+  const people = read("people-rows");
+  const MOST = 12;
+  const tracksOf = ([, faces, tracks]) => {
+    const nodes = [], listed = Math.min(MOST, tracks.length / 2);
+    for (let i = 0; i < 2 * listed; i += 2) {
+      const row = rows[tracks[i]];
+      if (i) nodes.push(", ");
+      nodes.push(row ? linked(row, `${row[NAME]} #${tracks[i + 1]}`) : "?");
+    }
+    if (faces > listed) nodes.push(` and ${thousands(faces - listed)} more`);
+    const td = make("td");
+    td.append(...nodes);
+    return td;
+  };
+  table("table-people", {
+    rows: people,
+    what: "person",
+    keys: [(p) => p[0], (p) => p[4].join(", "), (p) => p[3].join(", "), (p) => p[1], (p) => p[5], (p) => p[1]],
+    text: (p) => [...p[3], ...p[4], ...p[2].filter((_, i) => !(i % 2)).map((i) => (rows[i] ? rows[i][NAME] : ""))].join("\n"),
+    draw: (p) => [
+      head(String(p[0]), "n"),
+      p[4].length > 1 ? cell(make("span", p[4].join(", "), "key s-decode_error")) : cell(p[4].join(", ")),
+      cell(p[3].join(", ")),
+      number(p[1], thousands),
+      number(p[5], (s) => s.toFixed(2).replace("-", "−")),
+      tracksOf(p),
+    ],
+  });
+
+  const bySubject = new Map();
+  for (const r of rows) {
+    if (!r[SUBJECT]) continue;
+    let one = bySubject.get(r[SUBJECT]);
+    if (!one) bySubject.set(r[SUBJECT], (one = { name: r[SUBJECT], splits: new Set(), samples: 0, frames: 0, faces: 0, kept: 0 }));
+    if (r[SPLIT]) one.splits.add(r[SPLIT]);
+    one.samples += 1;
+    one.frames += r[FRAMES];
+    one.faces += r[FACES];
+    one.kept += r[KEPT];
+  }
+  const kept = rows.reduce((sum, r) => sum + r[KEPT], 0);
+  const splitsOf = (s) => [...s.splits].sort().join(", ");
+  table("table-subjects", {
+    rows: [...bySubject.values()].sort((a, b) => b.kept - a.kept),
+    what: "subject",
+    keys: [(s) => s.name, splitsOf, (s) => s.samples, (s) => s.frames, (s) => share(s.faces, s.frames), (s) => s.kept, (s) => share(s.kept, kept)],
+    text: (s) => s.name + "\n" + splitsOf(s),
+    draw: (s) => [head(s.name), cell(splitsOf(s)), number(s.samples, thousands), number(s.frames, thousands), number(share(s.faces, s.frames), percent), number(s.kept, thousands), number(share(s.kept, kept), percent)],
+  });
 })();

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from facemake.report.series import Floats, Ints, Series, States, Timeline, timeline
+from facemake.report.series import Floats, Ints, Series, Spread, States, Timeline, timeline
 from facemake.status import FrameStatus
 from facemake.tables import TableReader
 
@@ -30,6 +30,15 @@ _FIT_FACTORS = {
     "gaze_angle_x": _DEGREES,
     "gaze_angle_y": _DEGREES,
 }
+_AU = (0.0, 5.0, 20)
+SPREADS = {
+    **dict.fromkeys(("rx", "ry", "rz"), (-90.0, 90.0, 36)),
+    **dict.fromkeys(("gaze_angle_x", "gaze_angle_y"), (-60.0, 60.0, 24)),
+    **dict.fromkeys(("score", "confidence"), (0.0, 1.0, 25)),
+    "error_px": (0.0, 20.0, 40),
+}
+"""Column -> lowest and highest value (in the units of the series) and bins of its distribution."""
+
 _SMOOTHED = ("rx", "ry", "rz", "tx", "ty", "tz")
 
 
@@ -73,6 +82,8 @@ class TimeCourse:
             `tz` (mm), `error_px`, `gaze_angle_x` `gaze_angle_y` (degrees), `AU12_r` ....
         smoothed: of track 0, the pose through time, by column; empty where nothing was smoothed.
         occurrence: of track 0, `AU12_c` ...: share of frames (0-1) where the unit is present.
+        spreads: of track 0, how the values of `SPREADS` and of the action units are distributed,
+            frame by frame as they were fitted.
         missing: tables that are not there.
     """
 
@@ -81,6 +92,7 @@ class TimeCourse:
     series: dict[str, Series]
     smoothed: dict[str, Series]
     occurrence: dict[str, Series]
+    spreads: dict[str, Spread]
     missing: tuple[str, ...]
 
     @property
@@ -113,6 +125,7 @@ def time_course(sample: str, tables: Mapping[str, TableReader], *, alone: bool) 
     deepest = next(name for name in ("fit", "landmarks", "detections") if name in tables)
     _read_tracks(tables[deepest], sample, axis, tracks)
     smoothed: dict[str, Series] = {}
+    spreads: dict[str, Spread] = {}
     plain = {
         "detections": (series, ("score",)),
         "landmarks": (series, ("confidence",)),
@@ -125,12 +138,16 @@ def time_course(sample: str, tables: Mapping[str, TableReader], *, alone: bool) 
                 for name, column in values.items():
                     factor = _FIT_FACTORS.get(name, 1.0)
                     taken.setdefault(name, Series(axis)).add(frames, column * factor)
+                    if taken is series:
+                        _spread(spreads, name, column * factor)
     if "aus" in tables:
         names = [n for n in tables["aus"].schema.names if n.startswith("AU") and n[-2:-1] == "_"]
         for frames, values in _main_rows(tables["aus"], sample, names):
             for name, column in values.items():
                 kind = occurrence if name.endswith("_c") else series
                 kind.setdefault(name, Series(axis)).add(frames, column)
+                if kind is series:
+                    _spread(spreads, name, column)
     expected = ("landmarks", "fit", "aus")
     return TimeCourse(
         axis=axis,
@@ -138,8 +155,24 @@ def time_course(sample: str, tables: Mapping[str, TableReader], *, alone: bool) 
         series=series,
         smoothed=smoothed,
         occurrence=occurrence,
+        spreads=spreads,
         missing=tuple(name for name in expected if name not in tables),
     )
+
+
+def spread_of(name: str) -> tuple[float, float, int] | None:
+    """Ends and bins of a column's distribution; None where it has none."""
+    return _AU if name.startswith("AU") and name.endswith("_r") else SPREADS.get(name)
+
+
+def _spread(spreads: dict[str, Spread], name: str, values: Floats) -> None:
+    wanted = spread_of(name)
+    if wanted is None:
+        return
+    low, high, bins = wanted
+    if name not in spreads:
+        spreads[name] = Spread(low, high, np.zeros(bins, np.int64))
+    spreads[name].add(values)
 
 
 def _read_tracks(

@@ -81,9 +81,23 @@ STAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "aus": ("Action units", "estimates intensity and occurrence of action units"),
         "embed": ("Embed", "identity vectors of the best frames of each track"),
         "dataset": ("Dataset", "writes the examples of the training set, filtered by quality"),
+        "people": ("People", "compares all tracks: who looks like whom, and in which split"),
     }
 )
 """Stage -> its title and what it does, in the order in which they run."""
+
+LOGS: Mapping[str, str] = MappingProxyType(
+    {
+        **{stage: title for stage, (title, _) in STAGES.items()},
+        "detect_segment": "Detect, in segments",
+        "landmarks_segment": "Landmarks, in segments",
+        "identify": "Find the person of track 0",
+        "merge_dataset": "Merge the training set",
+        "manifest": "Manifest",
+        "report_pages": "Pages of this report",
+    }
+)
+"""Folder or name of the logs of a rule -> what it is called."""
 
 OF_3DI: Mapping[str, str] = MappingProxyType(
     {
@@ -108,6 +122,15 @@ _SETTINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 """Key of the config -> its words and unit, where the key alone does not say."""
+
+ALIKE: Mapping[str, str] = MappingProxyType(
+    {
+        "bytes": "same file, same part",
+        "overlap": "parts of one file that share frames",
+        "looks": "other file, same pictures",
+    }
+)
+"""How samples are one recording (`facemake.report.alike`)."""
 
 MEDIA_KIND: Mapping[str, str] = MappingProxyType(
     {"video": "video", "image": "picture", "images": "folder of pictures"}

@@ -12,16 +12,24 @@ import pyarrow.parquet as pq
 
 from facemake.facemodels import SOURCES
 from facemake.models import registry
+from facemake.people.splits import Found, found_in
 from facemake.provenance import Recipe
-from facemake.report import render, words
+from facemake.report import alike, overall, pipeline, render, summaries, usage, words
 from facemake.report.counts import Counts, read_counts
+from facemake.report.people import Person, read_people
 from facemake.runtime.atomic import write_text
 from facemake.shards import read_metadata
 from facemake.stages.report_pages import PAGES, page_folders
-from facemake.status import DECODABLE, SampleStatus
+from facemake.status import DECODABLE, FrameStatus, SampleStatus
 
 FIRST_ROWS = 100
 """Rows of the table that stand in the page itself; its script draws them all, page by page."""
+
+MOST_COPIES = 200
+"""Groups of copies that are listed; their number is said."""
+
+MOST_NAMED = 12
+"""Samples or tracks that a line names."""
 
 _BUILT = "linear face model, built by the user from its maker's files"
 
@@ -32,6 +40,7 @@ _COLUMNS = (
     ("Split", False),
     ("Frames", True),
     ("With face", True),
+    ("Measured", True),
     ("Examples", True),
     ("Duration", True),
 )
@@ -48,6 +57,7 @@ class Row:
     split: str
     frames: int | None
     with_face: int | None
+    measured: int | None
     kept: int | None
     duration: float | None
     folder: str | None
@@ -66,8 +76,13 @@ def report(
     output: Path,
     recipe: Recipe,
     networks: bool = False,
+    people: Path | None = None,
+    logs: Path | None = None,
 ) -> None:
     """Write the index page.
+
+    Besides the manifest it reads what the pages of each shard left (`report.summaries`), one at a
+    time, so that its memory hangs on the number of samples alone: some kilobytes each.
 
     Args:
         manifest: `dataset/manifest.parquet`, a row a sample.
@@ -77,13 +92,35 @@ def report(
         output: `report/index.html`; the folders lie in `report/samples/`.
         recipe: of the stage `report`.
         networks: whether there is a page of trained networks beside it.
+        people: `dataset/people.parquet`; None where people were not compared.
+        logs: folder of the logs, for time and memory; None: nothing is said of them.
     """
     counts = read_counts(manifest)
     durations = _durations(probe)
-    folders = page_folders(pages)
-    rows = [_row(c, durations.get(c.sample), folders.get(c.sample)) for c in counts.values()]
+    shards = list(pages)
+    folders = page_folders(shards)
+    together = overall.Overall()
+    for one in summaries.read(shards):
+        if one.sample in counts:
+            together.add(one)
+    rows = [
+        _row(c, durations.get(c.sample), folders.get(c.sample), together.well.get(c.sample))
+        for c in counts.values()
+    ]
     recipes = _recipes(made)
-    write_text(output, _index(rows, counts.values(), recipes, recipe.version, networks))
+    known = {*counts, *(path.name for path in shards)}
+    write_text(
+        output,
+        render.page(
+            "index.html",
+            version=recipe.version,
+            networks=networks,
+            **_samples(rows, counts.values()),
+            **_dataset(together, counts, folders),
+            **_people(people, rows),
+            **_made(recipes, usage.usage(logs, words.LOGS, known) if logs else []),
+        ),
+    )
 
 
 def _durations(tables: Iterable[Path]) -> dict[str, float]:
@@ -95,7 +132,7 @@ def _durations(tables: Iterable[Path]) -> dict[str, float]:
     return found
 
 
-def _row(counts: Counts, duration: float | None, folder: str | None) -> Row:
+def _row(counts: Counts, duration: float | None, folder: str | None, measured: int | None) -> Row:
     return Row(
         sample=counts.sample,
         status=counts.status,
@@ -104,6 +141,7 @@ def _row(counts: Counts, duration: float | None, folder: str | None) -> Row:
         split=counts.split,
         frames=counts.frames,
         with_face=counts.with_face,
+        measured=measured,
         kept=counts.kept,
         duration=duration,
         folder=folder,
@@ -120,13 +158,8 @@ def _recipes(made: Sequence[Path]) -> list[Recipe]:
     return [found[stage] for stage in words.STAGES if stage in found]
 
 
-def _index(
-    rows: Sequence[Row],
-    counts: Iterable[Counts],
-    recipes: Sequence[Recipe],
-    version: str,
-    networks: bool,
-) -> str:
+def _samples(rows: Sequence[Row], counts: Iterable[Counts]) -> dict[str, Any]:
+    """Totals, the table of samples, and what became of the frames."""
     totals = {
         name: sum(getattr(c, name) for c in counts)
         for name in ("frames", "with_face", "fitted", "considered", "kept")
@@ -137,36 +170,133 @@ def _index(
     tally = Counter(row.status for row in rows)
     statuses = {str(s): tally[s] for s in SampleStatus if tally[s]}
     splits = Counter(row.split for row in rows if row.split)
-    return render.page(
-        "index.html",
-        version=version,
-        networks=networks,
-        lead=_lead(rows, statuses, totals),
-        rows=rows,
-        first_rows=FIRST_ROWS,
-        columns=_COLUMNS,
-        usable=sum(n for s, n in statuses.items() if s in DECODABLE),
-        totals=totals,
-        duration=sum(row.duration or 0.0 for row in rows),
-        subjects=len({row.subject for row in rows if row.subject}),
-        splits=dict(sorted(splits.items())),
-        statuses=statuses,
-        sample_words={str(s): words.plain(s) for s in SampleStatus},
-        left_out=totals["considered"] - totals["kept"],
-        frame_bars=[
-            ("decoded", totals["frames"], ""),
-            ("with the main face", totals["with_face"], ""),
-        ],
-        face_bars=[
+    return {
+        "lead": _lead(rows, statuses, totals),
+        "rows": rows,
+        "first_rows": FIRST_ROWS,
+        "columns": _COLUMNS,
+        "usable": sum(n for s, n in statuses.items() if s in DECODABLE),
+        "totals": totals,
+        "duration": sum(row.duration or 0.0 for row in rows),
+        "subjects": len({row.subject for row in rows if row.subject}),
+        "splits": dict(sorted(splits.items())),
+        "statuses": statuses,
+        "sample_words": {str(s): words.plain(s) for s in SampleStatus},
+        "left_out": totals["considered"] - totals["kept"],
+        "face_bars": [
             ("kept as examples", totals["kept"], "s-ok"),
             *((words.rejection(k), n, "s-lost") for k, n in rejected.most_common()),
         ],
-        stages=[_stage(r) for r in recipes],
-        models=_models(recipes),
-        embeddings=any(r.stage == "embed" for r in recipes),
-        pages=PAGES,
-        data=_data(rows),
-    )
+        "pages": PAGES,
+        "data": _data(rows),
+    }
+
+
+def _dataset(
+    together: overall.Overall, counts: Mapping[str, Counts], folders: Mapping[str, str]
+) -> dict[str, Any]:
+    """The data set as a whole."""
+    tally = together.statuses
+    found = alike.find(together.looks)
+    return {
+        "summed": together.frames,
+        "frame_statuses": {str(s): tally[s] for s in FrameStatus if tally[s]},
+        "frame_words": words.FRAME_STATUS,
+        "missing": together.missing(),
+        "pose": together.pose(),
+        "action_units": together.action_units(),
+        "quality": together.quality(),
+        "copies": [_copies(one, counts, folders) for one in found[:MOST_COPIES]],
+        "n_copies": len(found),
+        "likeness": {
+            "scene": alike.SAME_SCENE,
+            "movement": alike.SAME_MOVEMENT,
+            "picture": alike.SAME_PICTURE,
+            "side": alike.SIDE,
+        },
+        "balance": overall.balance(counts.values()),
+    }
+
+
+def _copies(
+    one: alike.Alike, counts: Mapping[str, Counts], folders: Mapping[str, str]
+) -> dict[str, Any]:
+    splits, subjects = overall.across(one.samples, counts)
+    shown = one.samples[:MOST_NAMED]
+    return {
+        "how": words.ALIKE[one.how],
+        "likeness": one.likeness,
+        "samples": [(name, _page_of(name, folders)) for name in shown],
+        "more": len(one.samples) - len(shown),
+        "splits": splits,
+        "subjects": subjects,
+    }
+
+
+def _page_of(sample: str, folders: Mapping[str, str]) -> str | None:
+    folder = folders.get(sample)
+    return render.link(PAGES, folder, f"{sample}.html") if folder else None
+
+
+def _people(table: Path | None, rows: Sequence[Row]) -> dict[str, Any]:
+    """Who is who, and who is in two splits."""
+    if table is None:
+        return {"people": None, "people_found": None, "people_data": [], "same_person": None}
+    found: Found = found_in(table)
+    people: list[Person] = read_people(table)
+    index = {row.sample: i for i, row in enumerate(rows)}
+    href = {row.sample: row.href for row in rows}
+    return {
+        "people": [
+            {
+                "person": one.person,
+                "faces": one.faces,
+                "tracks": [(f"{s} #{t}", href.get(s)) for s, t in one.tracks[:MOST_NAMED]],
+                "more": one.faces - len(one.tracks[:MOST_NAMED]),
+                "subjects": one.subjects,
+                "splits": one.splits,
+                "similarity": one.similarity,
+            }
+            for one in people[:FIRST_ROWS]
+        ],
+        "people_found": found,
+        "people_data": [
+            [
+                one.person,
+                one.faces,
+                [x for s, t in one.tracks for x in (index.get(s, -1), t)],
+                one.subjects,
+                one.splits,
+                round(one.similarity, 3),
+            ]
+            for one in people
+        ],
+        "same_person": read_metadata(table)["recipe"]["settings"].get("same_person"),
+    }
+
+
+def _made(recipes: Sequence[Recipe], used: Sequence[usage.Use]) -> dict[str, Any]:
+    """What made it: stages as a picture and in words, models, time and memory."""
+    stages = [_stage(r) for r in recipes]
+    took = {one.stage: render.seconds(one.cpu) + " CPU" for one in used}
+    drawings = [
+        pipeline.drawing(
+            [r.stage for r in recipes],
+            {r.stage: words.STAGES[r.stage][0] for r in recipes},
+            {r.stage: r.backend or "" for r in recipes},
+            took,
+            down=down,
+        )
+        for down in (False, True)
+    ]
+    return {
+        "stages": stages,
+        "drawings": drawings,
+        "models": _models(recipes),
+        "embeddings": any(r.stage == "embed" for r in recipes),
+        "used": [(words.LOGS[one.stage], one) for one in used],
+        "cpu": sum(one.cpu for one in used),
+    }
 
 
 def _lead(rows: Sequence[Row], statuses: Mapping[str, int], totals: Mapping[str, int]) -> str:
@@ -206,6 +336,7 @@ def _stage(recipe: Recipe) -> dict[str, Any]:
     if recipe.backend in ("3di", "3dilite"):
         does = words.OF_3DI.get(recipe.stage, does)
     return {
+        "stage": recipe.stage,
         "title": title,
         "does": does,
         "backend": recipe.backend,
@@ -268,6 +399,7 @@ def _data(rows: Sequence[Row]) -> dict[str, Any]:
                 r.split,
                 r.frames,
                 r.with_face,
+                r.measured,
                 r.kept,
                 None if r.duration is None else round(r.duration, 2),
                 folders[r.folder] if r.folder else -1,

@@ -1,4 +1,7 @@
-"""A page a sample: what it is, what was found in it, what became of it."""
+"""A page a sample: what it is, what was found in it, what became of it.
+
+Beside the pages of a shard lies what the index needs of them (`facemake.report.summaries`).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from facemake.calibration.lens import Calibration, Lens, MisfitError
 from facemake.geometry import Camera
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
-from facemake.report import charts, contact, render, strips, words
+from facemake.report import charts, contact, render, strips, summaries, words
 from facemake.report.charts import Histogram
 from facemake.report.counts import Counts, read_counts
 from facemake.report.timecourse import TimeCourse, time_course
@@ -102,12 +105,18 @@ def report_pages(plan: Path, sources: Sources, output: Path, recipe: Recipe) -> 
         }
         counts = read_counts(sources.counts) if sources.counts else {}
         quality = _quality(sources.examples) if sources.examples else None
+        about = []
         for sample in samples:
             row = probe.read(sample.sample).to_pylist()[0]
-            text = _page(sample, row, sources, tables, counts.get(sample.sample), quality, recipe)
+            course = _course(sample, row, tables)
+            text = _page(
+                sample, row, sources, tables, course, counts.get(sample.sample), quality, recipe
+            )
             (beside / f"{sample.sample}.html").write_text(text, encoding="utf-8")
+            about.append(_summary(sample, row, sources, course, quality))
             progress.frame(row["n_frames"] or 0)
             progress.sample()
+        summaries.write(beside, about)
     beside.rename(output)
     progress.end()
 
@@ -117,20 +126,44 @@ def page_folders(folders: Iterable[Path]) -> dict[str, str]:
     return {path.stem: folder.name for folder in folders for path in folder.glob("*.html")}
 
 
+def _course(
+    sample: Sample, probe: Mapping[str, Any], tables: Mapping[str, TableReader]
+) -> TimeCourse | None:
+    """The curves of a sample; None where it was not decoded."""
+    if probe["status"] not in DECODABLE or "detections" not in tables:
+        return None
+    alone = stand_alone(probe, tables["detections"].metadata)
+    course = time_course(sample.sample, tables, alone=alone)
+    return course if course.axis.n_frames else None
+
+
+def _summary(
+    sample: Sample,
+    probe: Mapping[str, Any],
+    sources: Sources,
+    course: TimeCourse | None,
+    quality: Mapping[str, Histogram] | None,
+) -> summaries.Summary:
+    small = contact.small_frames(sources.faces, sample.sample) if sources.faces and course else {}
+    return summaries.summary(
+        sample,
+        probe,
+        course,
+        (quality or {}).get(sample.sample),
+        (jpeg for _, (jpeg, _) in sorted(small.items())),
+    )
+
+
 def _page(
     sample: Sample,
     probe: Mapping[str, Any],
     sources: Sources,
     tables: Mapping[str, TableReader],
+    course: TimeCourse | None,
     counts: Counts | None,
     quality: Mapping[str, Histogram] | None,
     recipe: Recipe,
 ) -> str:
-    course = None
-    if probe["status"] in DECODABLE and "detections" in tables:
-        alone = stand_alone(probe, tables["detections"].metadata)
-        course = time_course(sample.sample, tables, alone=alone)
-        course = course if course.axis.n_frames else None
     status, reason = _verdict(probe, counts, course)
     settings = _settings(sources.examples) if sources.examples else {}
     return render.page(
@@ -320,6 +353,8 @@ def _cursor(course: TimeCourse, groups: list[strips.Group]) -> dict[str, Any]:
     )
     return {
         "edges": [round(100 * axis.share(e), 3) for e in axis.edges.tolist()],
+        "start": round(axis.start, 3),
+        "span": round(axis.end - axis.start, 3),
         "times": [round(t, 3) for t in axis.edges[:-1].tolist()] if axis.in_time else None,
         "frames": axis.first.tolist(),
         "status": common,
