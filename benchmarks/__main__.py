@@ -17,6 +17,7 @@ from benchmarks import (
     embedserver,
     hiding,
     identities,
+    learning,
     memory,
     overlay,
     planning,
@@ -31,7 +32,7 @@ BENCH = (
     *("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders"),
     *("embedserver", "writing", "training", "predictors", "overlay"),
 )
-BY_NAME = ("cluster", "accuracy", "identities", "hiding")
+BY_NAME = ("cluster", "accuracy", "identities", "hiding", "learning")
 NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors", "embedserver", "overlay"}
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -68,8 +69,22 @@ parser.add_argument(
     "--examples", type=int, default=8_000, help="writing: examples of a training set (8000)"
 )
 parser.add_argument(
-    "--width-mult", type=float, default=1.0, help="training: of the networks' channels (1)"
+    "--width-mult",
+    type=float,
+    default=1.0,
+    help="training, learning: of the networks' channels (1)",
 )
+parser.add_argument("--data", type=Path, help="learning: a training set (HDF5)")
+parser.add_argument(
+    "--hold-out", choices=("blocks", "frames"), default="blocks", help="learning: of it (blocks)"
+)
+parser.add_argument(
+    "--network",
+    choices=("landmark_pose", "au_prediction", "both"),
+    default="both",
+    help="learning: which one (both)",
+)
+parser.add_argument("--epochs", type=int, default=100, help="learning: of each training (100)")
 parser.add_argument("--people", type=int, default=40, help="accuracy: synthetic people (40)")
 parser.add_argument("--study", type=Path, help="hiding: the folder of a finished run")
 options = parser.parse_args()
@@ -84,6 +99,8 @@ if "accuracy" in options.what:
     if options.ict is None:
         parser.error("accuracy draws its people from ICT-FaceKit: name it with --ict")
     accuracy.run(options.ict, options.people)
+if "learning" in options.what and (options.data is None or not options.data.is_file()):
+    parser.error("learning needs a training set: --data results/dataset/training_data.h5")
 
 if "hiding" in options.what:
     if options.study is None:
@@ -107,6 +124,11 @@ with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
         writing.run(folder, options.examples, options.runs)
     if "training" in options.what:
         training.run(folder, options.runs, options.width_mult)
+    if "learning" in options.what:
+        learning.run(
+            *(folder, options.data, options.hold_out, options.network),
+            *(options.width_mult, options.epochs),
+        )
     if "speed" in options.what:
         speed.run(folder, options.clip, options.runs, options.copies)
     if "clips" in options.what:

@@ -64,7 +64,7 @@ def _write(path: Path) -> None:
 
 
 def _compare(task: Any, options: Any, runs: int) -> None:
-    from facemake.nn.loader import Order, make_loader, usable_workers
+    from facemake.nn.batches import Order, make_loader, usable_workers
     from facemake.nn.training import Training
 
     training = Training(task, options)

@@ -14,13 +14,8 @@ torch = pytest.importorskip("torch")
 from facemake.errors import FacemakeError, TableError  # noqa: E402
 from facemake.nn import TrainingDataset  # noqa: E402
 from facemake.nn.augment import Augmentation  # noqa: E402
-from facemake.nn.loader import (  # noqa: E402
-    LABELS,
-    Order,
-    augmentation_for,
-    make_loader,
-    usable_workers,
-)
+from facemake.nn.batches import Order, make_loader, usable_workers  # noqa: E402
+from facemake.nn.loader import LABELS, augmentation_for  # noqa: E402
 
 SIX = [f"v{i // 4}" for i in range(24)]
 

@@ -165,7 +165,7 @@ def test_going_on_with_something_else_is_refused_with_what_differs(data, trained
     assert train(train_landmark_pose, data, tmp_path, *changed) == 2
     said = capsys.readouterr().err
     assert "--lr is 0.01, and was 0.001" in said and "--lp-weight is 1.0, and was 0.01" in said
-    assert "--augment is False, and was True" in said
+    assert "--no-augmentation is given, and was not given" in said
     another = training_set(tmp_path / "other.h5", [*VIDEOS, "more"])
     assert train(train_landmark_pose, another, tmp_path, "--resume", last) == 2
     assert "other.h5 has SHA-256" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from facemake.evaluation.predicting import Trained, examples, made_by
 from facemake.evaluation.run import json_text
 from facemake.nn.action_units import AU_NAMES
 from facemake.nn.checkpoints import LAST
-from facemake.nn.loader import SPLITS
+from facemake.nn.division import SPLITS
 from facemake.provenance import file_sha256
 from facemake.runtime.atomic import write_text
 from facemake.version import __version__

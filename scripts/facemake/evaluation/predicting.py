@@ -17,7 +17,8 @@ from facemake import h5
 from facemake.backends import torch_model
 from facemake.errors import FacemakeError
 from facemake.nn import checkpoints
-from facemake.nn.loader import SPLITS, TrainingDataset
+from facemake.nn.division import SPLITS
+from facemake.nn.loader import TrainingDataset
 from facemake.nn.options import AUPredictionOptions, LandmarkPoseOptions
 from facemake.nn.tasks import TASKS
 from facemake.provenance import file_sha256

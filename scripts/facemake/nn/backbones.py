@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -170,8 +171,8 @@ def set_bias(layer: nn.Linear, wanted: torch.Tensor) -> None:
         layer.bias.copy_(torch.where(torch.isfinite(wanted), wanted.to(layer.bias), layer.bias))
 
 
-class MobileNetV2Backbone(nn.Module):
-    """MobileNetV2 without its classifier.
+class _Backbone(nn.Module):
+    """A stem, blocks, a last convolution and the mean over the picture.
 
     Args:
         width_mult: of the number of channels.
@@ -180,47 +181,43 @@ class MobileNetV2Backbone(nn.Module):
         last_channel: number of features.
     """
 
+    stages: ClassVar[tuple[Stage, ...]]
+    activation: ClassVar[Activation]
+    ends: ClassVar[tuple[str, str]]
+    """What the stem and the last convolution are called."""
+
     def __init__(self, width_mult: float = 1.0) -> None:
         super().__init__()
+        first, last = self.ends
+        make = type(self).activation
         stem = _wide(STEM_CHANNELS, width_mult)
-        self.first_conv = nn.Sequential(*_convolution(3, stem, 3, 2, _relu6))
-        self.blocks, channels = _blocks(MOBILENET_V2, width_mult, _relu6)
+        self.add_module(first, nn.Sequential(*_convolution(3, stem, 3, 2, make)))
+        self.blocks, channels = _blocks(self.stages, width_mult, make)
         self.last_channel = features_of(width_mult)
-        self.last_conv = nn.Sequential(*_convolution(channels, self.last_channel, 1, 1, _relu6))
+        self.add_module(last, nn.Sequential(*_convolution(channels, self.last_channel, 1, 1, make)))
         _initialise(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, 3, H, W) float in [0, 1] to (n, last_channel)."""
-        x = self.first_conv(x)
+        first, last = self.ends
+        x = self.get_submodule(first)(x)
         for block in self.blocks:
             x = block(x)
-        features: torch.Tensor = self.last_conv(x).mean(dim=(2, 3))
+        features: torch.Tensor = self.get_submodule(last)(x).mean(dim=(2, 3))
         return features
 
 
-class EfficientNetLiteBackbone(nn.Module):
-    """EfficientNet-B0's stages without its classifier.
+class MobileNetV2Backbone(_Backbone):
+    """MobileNetV2 without its classifier; see `_Backbone`."""
 
-    Args:
-        width_mult: of the number of channels.
+    stages = MOBILENET_V2
+    activation = staticmethod(_relu6)
+    ends = ("first_conv", "last_conv")
 
-    Attributes:
-        last_channel: number of features.
-    """
 
-    def __init__(self, width_mult: float = 1.0) -> None:
-        super().__init__()
-        stem = _wide(STEM_CHANNELS, width_mult)
-        self.stem = nn.Sequential(*_convolution(3, stem, 3, 2, _silu))
-        self.blocks, channels = _blocks(EFFICIENTNET_LITE, width_mult, _silu)
-        self.last_channel = features_of(width_mult)
-        self.head = nn.Sequential(*_convolution(channels, self.last_channel, 1, 1, _silu))
-        _initialise(self)
+class EfficientNetLiteBackbone(_Backbone):
+    """EfficientNet-B0's stages without its classifier; see `_Backbone`."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, 3, H, W) float in [0, 1] to (n, last_channel)."""
-        x = self.stem(x)
-        for block in self.blocks:
-            x = block(x)
-        features: torch.Tensor = self.head(x).mean(dim=(2, 3))
-        return features
+    stages = EFFICIENTNET_LITE
+    activation = staticmethod(_silu)
+    ends = ("stem", "head")

@@ -14,7 +14,7 @@ from facemake.errors import FacemakeError
 from facemake.nn.options import Options, parse
 
 if TYPE_CHECKING:
-    from facemake.nn.training import Task
+    from facemake.nn.tasks import Task
 
 logger = logging.getLogger("facemake")
 
@@ -61,7 +61,8 @@ def main_of(
     try:
         from facemake.backends import torch_model  # noqa: F401  (says what installs PyTorch)
         from facemake.evaluation.card import write_card
-        from facemake.nn.training import Training, with_checkpoint
+        from facemake.nn.resuming import with_checkpoint
+        from facemake.nn.training import Training
 
         options = with_checkpoint(kind, network, values, given)
         training = Training(task(), options)

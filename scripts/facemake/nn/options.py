@@ -117,8 +117,26 @@ def check(options: Options) -> None:
 
 
 def flag(name: str) -> str:
-    """How an option is called on the command line."""
+    """How an option is called on the command line, where it takes a value."""
     return "--" + name.replace("_", "-")
+
+
+def switch(name: str, default: bool) -> str:
+    """How one is called that takes none, and says what is not so by default."""
+    if name == "augment":
+        return "--no-augmentation"
+    return f"--no-{name.replace('_', '-')}" if default else flag(name)
+
+
+def said(name: str, value: Any, *, short: bool = False) -> str:
+    """A value in words: `--lr is 0.01`, `--no-augmentation is given`; short: without the name."""
+    kinds: list[type[Options]] = [Options, *Options.__subclasses__()]
+    default = next(one.default for kind in kinds for one in _options(kind) if one.name == name)
+    if not isinstance(default, bool):
+        words = "not there" if value is None else str(value)
+        return words if short else f"{flag(name)} is {words}"
+    words = "not there" if value is None else "given" if value != default else "not given"
+    return words if short else f"{switch(name, default)} is {words}"
 
 
 def parse(
@@ -166,12 +184,8 @@ def parse(
 def _add(parser: argparse.ArgumentParser, one: dataclasses.Field[Any]) -> None:
     default, what = one.default, one.metadata["what"]
     if isinstance(default, bool):
-        # a switch says what is not so by default
-        name = flag(one.name) if not default else f"--no-{one.name.replace('_', '-')}"
-        if one.name == "augment":
-            name = "--no-augmentation"
         parser.add_argument(
-            name,
+            switch(one.name, default),
             dest=one.name,
             action="store_const",
             const=not default,

@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from facemake.nn.options import AUPredictionOptions, LandmarkPoseOptions
 
 if TYPE_CHECKING:
-    from facemake.nn.training import Task
+    import torch
+
+Outputs = dict[str, "torch.Tensor"]
+Arrays = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One of the networks, and what it is trained for.
+
+    Attributes:
+        network: its name, of files and in checkpoints.
+        labels: of the training set.
+        make: from options.
+        loss: from options; a module that takes outputs and labels and gives losses by name.
+        outputs: what the network gives, by the labels' names.
+        losses: name of a loss -> its key in the history.
+        metrics: of all predictions and labels of an epoch.
+        words: metrics as a line says them: key, words with its place.
+        to_onnx: model and path.
+        to_coreml: model and path.
+        au_names: of the history; None: none.
+    """
+
+    network: str
+    labels: tuple[str, ...]
+    make: Callable[[Any], torch.nn.Module]
+    loss: Callable[[Any], torch.nn.Module]
+    outputs: Callable[[Any], Outputs]
+    losses: Mapping[str, str]
+    metrics: Callable[[Arrays, Arrays], dict[str, float]]
+    words: Sequence[tuple[str, str]]
+    to_onnx: Callable[[torch.nn.Module, Path], Path]
+    to_coreml: Callable[[torch.nn.Module, Path], Path]
+    au_names: Sequence[str] | None = None
 
 
 def landmark_pose() -> Task:
@@ -17,7 +56,6 @@ def landmark_pose() -> Task:
     from facemake.nn.landmark_pose_net import OUTPUTS, UnifiedLandmarkPoseNet
     from facemake.nn.losses import LandmarkPoseLoss
     from facemake.nn.metrics import landmark_metrics
-    from facemake.nn.training import Outputs, Task
 
     def outputs(found: Mapping[str, object]) -> Outputs:
         return dict(found)
@@ -56,7 +94,6 @@ def au_prediction() -> Task:
     from facemake.nn.export import export_au_to_coreml, export_au_to_onnx
     from facemake.nn.losses import AUPredictionLoss
     from facemake.nn.metrics import au_metrics
-    from facemake.nn.training import Arrays, Outputs, Task
 
     (label,) = OUTPUTS
 
