@@ -138,6 +138,32 @@ def test_a_training_that_is_done_stays_so_and_more_epochs_go_on(data, trained, t
     assert (elsewhere / "checkpoint_best.pt").exists()
 
 
+def test_the_best_epoch_is_of_the_training_that_goes_on(data, trained, tmp_path, capsys):
+    for path in trained.glob("checkpoint_*.pt"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    best, second = tmp_path / "checkpoint_best.pt", tmp_path / "checkpoint_epoch_002.pt"
+    losses = [epoch["loss"] for epoch in checkpoints.read(best)["val_history"]]
+    assert len(losses) == 3 and losses == sorted(losses, reverse=True)  # the best is the last
+    # which is none of a training that ends with the second one
+    again = ("--resume", second, "--epochs", 2)
+    assert train(train_landmark_pose, data, tmp_path, *again) == 0
+    assert checkpoints.read(best)["epoch"] == 1
+    assert checkpoints.read(best)["best_val_loss"] == losses[1]
+    # another training's is refused, where the own one is nowhere
+    other = checkpoints.read(trained / "checkpoint_best.pt")
+    other["data"]["sha256"] = "0" * 64
+    checkpoints.write(best, other)
+    risen = checkpoints.read(second)
+    risen["val_history"][1]["loss"] = losses[0] + 1
+    checkpoints.write(tmp_path / "elsewhere" / "risen.pt", risen)
+    capsys.readouterr()
+    more = ("--resume", tmp_path / "elsewhere" / "risen.pt")
+    assert train(train_landmark_pose, data, tmp_path, *more) == 2
+    said = capsys.readouterr().err
+    assert "whose best epoch was an earlier one" in said and "give --resume the folder's" in said
+    assert same(checkpoints.read(best), other)
+
+
 def test_a_killed_training_loses_an_epoch_at_most(data, tmp_path):
     command = [sys.executable, "-m", "facemake.nn.train_landmark_pose", "--data", data]
     command += ["--output", tmp_path, *SMALL, "--epochs", "10000", "--patience", "10000"]
