@@ -20,13 +20,14 @@ import torch
 
 from facemake.backends import torch_model
 from facemake.errors import FacemakeError, PassingError
-from facemake.nn import checkpoints, resuming
+from facemake.nn import checkpoints
 from facemake.nn.batches import Order, make_loader, usable_workers
 from facemake.nn.history import CURVES, HISTORY, draw_curves, write_history
 from facemake.nn.loader import TrainingDataset, augmentation_for, summary
 from facemake.nn.optimizing import MovingAverage, Schedule, parameter_groups
 from facemake.nn.options import Options, check
 from facemake.nn.progress import EpochProgress
+from facemake.nn.resuming import Resumable
 from facemake.nn.tasks import Outputs, Task
 from facemake.provenance import file_sha256
 from facemake.runtime.locks import ShardLock
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 _BYTES_TO_MENTION = 2 << 30
 
 
-class Training:
+class Training(Resumable):
     """One training of one network.
 
     Args:
@@ -75,7 +76,7 @@ class Training:
         self.train_history: list[dict[str, float]] = []
         self.val_history: list[dict[str, float]] = []
         if options.resume is not None:
-            resuming.resume(self, options.resume)
+            self._resume(options.resume)
 
     def _datasets(self) -> None:
         options = self.options
@@ -150,7 +151,7 @@ class Training:
         ):
             fresh = self.epoch == 0
             if not fresh:
-                resuming.find_best(self)
+                self._find_best()
             if fresh and (output / checkpoints.LAST).exists():
                 logger.warning(
                     "%s has an earlier training, which is now replaced (--resume %s would have "
@@ -167,7 +168,7 @@ class Training:
         rows = Order(self.val_set.rows, options.batch_size, None)
         val = make_loader(self.val_set, rows, min(workers, 1), self._cuda)
         progress = EpochProgress(self.task.network, options.epochs, len(self.train_set))
-        while self.epoch < options.epochs and self.waited() < options.patience:
+        while self.epoch < options.epochs and self._waited() < options.patience:
             progress.begin(self.epoch)
             self.order.epoch = self.epoch
             self.train_history.append(self._train(train, progress))
@@ -175,7 +176,7 @@ class Training:
             self.val_history.append(self._validate(val))
             self._end_epoch(fresh, board, progress)
             fresh = False
-        if self.waited() >= options.patience:
+        if self._waited() >= options.patience:
             logger.info(
                 "stopped after epoch %d: no lower loss for %d epochs", self.epoch, options.patience
             )
@@ -294,7 +295,7 @@ class Training:
         better = val["loss"] < self.best_val_loss
         if better:
             self.best_val_loss = val["loss"]
-        state = resuming.state(self)
+        state = self._state()
         # the last one is written last: what is redone after a kill between them is the same
         if better:
             checkpoints.write(output / checkpoints.BEST, state)
@@ -335,15 +336,9 @@ class Training:
             self.task.au_names,
         )
 
-    def waited(self) -> int:
-        """Epochs since the one with the lowest loss."""
-        losses = [epoch["loss"] for epoch in self.val_history]
-        numbers = [loss for loss in losses if math.isfinite(loss)]
-        return len(losses) - 1 - losses.index(min(numbers)) if numbers else len(losses)
-
     def _finish(self) -> None:
         output, network = self.options.output, self.task.network
-        checkpoints.write(output / checkpoints.FINAL, resuming.state(self))
+        checkpoints.write(output / checkpoints.FINAL, self._state())
         self._write_history()
         draw_curves(output / CURVES, self.train_history, self.val_history)
         best = output / checkpoints.BEST
