@@ -26,6 +26,7 @@ rule dataset:
         recipe=recipe("dataset"),
         container=container_identity("dataset"),
         people=lambda wildcards: PLAN.people[wildcards.shard],
+        excluded=lambda wildcards: PLAN.excluded.get(wildcards.shard, []),
     message:
         "write the examples of {wildcards.shard}"
     script:
@@ -56,6 +57,7 @@ rule people:
         container=container_identity("people"),
         shards=PLAN.shards,
         people=PLAN.people,
+        left_out=PLAN.left_out,
     message:
         "compare the people of all samples"
     script:

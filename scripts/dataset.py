@@ -5,6 +5,7 @@ from pathlib import Path
 from facemake.runtime.job import job
 
 with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
+    from facemake.exclusions import Exclusions
     from facemake.provenance import Recipe
     from facemake.samples import plan_file
     from facemake.stages.dataset import dataset
@@ -21,4 +22,5 @@ with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
         counts=Path(snakemake.output.counts),
         recipe=Recipe.from_dict(snakemake.params.recipe),
         raw=[Path(path) for path in snakemake.input.get("raw", [])],
+        excluded=Exclusions(snakemake.params.excluded),
     )

@@ -15,5 +15,6 @@ with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
         plans=[plan_file(shard) for shard in snakemake.params.shards],
         shards=[ShardTables(*map(Path, paths)) for paths in zip(*inputs, strict=True)],
         output=Path(snakemake.output[0]),
+        left_out=frozenset(snakemake.params.left_out),
         recipe=Recipe.from_dict(snakemake.params.recipe),
     )

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from facemake import plan as planning
+from facemake.exclusions import Exclusions
 from facemake.plan import Plan
 from facemake.provenance import Recipe
 from facemake.samples import plan_file
@@ -70,7 +71,9 @@ class Study:
         with inside(self.folder):
             embed(self.plan_file(shard), *inputs, output, self.recipe("embed"))
 
-    def dataset(self, shard: str, output: Path, **settings: Any) -> None:
+    def dataset(
+        self, shard: str, output: Path, excluded: Exclusions | None = None, **settings: Any
+    ) -> None:
         """Writes `output` and, beside it with the suffix .parquet, the counts."""
         from facemake.stages.dataset import dataset
 
@@ -88,6 +91,7 @@ class Study:
                 output=output,
                 counts=output.with_suffix(".parquet"),
                 recipe=Recipe.from_dict(recipe),
+                excluded=excluded,
             )
 
 

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facemake.errors import ConfigError, FacemakeError
+from facemake.exclusions import Exclusion
+from facemake.exclusions import read as read_exclusions
 from facemake.exports import drop_broken
 from facemake.exports import set_aside as set_exports_aside
 from facemake.runtime import runs
@@ -88,6 +90,8 @@ class Plan:
         segments: sample -> its shard, and where it is cut (s of its stream's clock): of the long
             recordings that are looked at in segments.
         packs: shard -> its rows, in the main process alone; a job reads its own plan file.
+        excluded: shard -> what of its samples a person leaves out of the training set
+            (`facemake.exclusions`), of the shards that have any.
         mounts: folders that a job in a container must see (`facemake.mounts`).
     """
 
@@ -101,7 +105,14 @@ class Plan:
     samples: int
     segments: dict[str, dict[str, Any]] = field(default_factory=dict)
     packs: dict[str, list[PlanRow]] = field(default_factory=dict)
+    excluded: dict[str, list[list[Any]]] = field(default_factory=dict)
     mounts: list[str] = field(default_factory=list)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Names of the samples of which nothing is in the training set, by `dataset.exclude`."""
+        rows = (Exclusion(*row) for rows in self.excluded.values() for row in rows)
+        return sorted({row.sample for row in rows if row.whole})
 
     def enabled(self, stage: str) -> bool:
         """Whether the config asks for the stage."""
@@ -268,6 +279,7 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
             "that you can write to, or delete the file hashes-1.sqlite there if it is damaged"
         ) from None
     packs = _packs(samples, full["shards"])
+    excluded = _excluded(full, packs)
     return Plan(
         config=full,
         shards=list(packs),
@@ -284,7 +296,22 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
             if row.sample in cuts
         },
         packs=packs,
+        excluded=excluded,
     )
+
+
+def _excluded(
+    config: Mapping[str, Any], packs: Mapping[str, Sequence[PlanRow]]
+) -> dict[str, list[list[Any]]]:
+    """Shard -> the lines of `dataset.exclude` about its samples."""
+    named = config["dataset"]["exclude"]
+    if named is None:
+        return {}
+    shards = {row.sample: shard for shard, rows in packs.items() for row in rows}
+    found: dict[str, list[list[Any]]] = {}
+    for row in sorted(read_exclusions(Path(named).expanduser(), shards.keys())):
+        found.setdefault(shards[row.sample], []).append(row.to_list())
+    return found
 
 
 def write(plan: Plan, work: Path = WORK) -> None:

@@ -95,6 +95,7 @@ class ShardRun:
             that ends in `.zip` an archive (`facemake.archives`).
         merge_h5: how the HDF5 parts become the output: `(parts, samples, output, metadata)`.
         stored: archives whose files are compressed already.
+        also: what else decides the content, beside recipe, inputs and samples.
         segment: of the sample that alone is worked on, cut to its range; None: all samples, whole.
         work: folder of locks and parts.
 
@@ -113,6 +114,7 @@ class ShardRun:
         merge_h5: Callable[[Sequence[Path], Sequence[str], Path, Mapping[str, Any]], None]
         | None = None,
         stored: frozenset[str] = frozenset(),
+        also: str = "",
         segment: Segment | None = None,
         work: Path = WORK,
     ) -> None:
@@ -128,7 +130,9 @@ class ShardRun:
             self.shard = segment.name
             self.samples = [segment.of(self.samples)]
             worked_on = samples_digest(self.samples)
-        self.lineage = recipe.lineage([document["lineage"] for document in upstream], worked_on)
+        self.lineage = recipe.lineage(
+            [*(document["lineage"] for document in upstream), *([also] if also else [])], worked_on
+        )
         self.metadata = metadata(recipe, self.lineage, upstream)
         self.metadata["samples"] = recordings
         for path, document in zip(inputs, upstream, strict=True):

@@ -60,7 +60,7 @@ def _fitted() -> list[pa.Field]:
     ]
 
 
-REJECTIONS = ("landmarks", "fit", "aus", "confidence", "pose", "quality", "surplus")
+REJECTIONS = (*("landmarks", "fit", "aus", "confidence", "pose", "quality", "surplus", "excluded"),)
 """Why a face is no example of the training set (`facemake.dataset.quality.REASONS`, in words)."""
 
 

@@ -110,8 +110,7 @@ def desk(finished: Run, bundled: Path, tmp_path: Path, monkeypatch: pytest.Monke
         frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)][:12]
     makemedia.write_video(desk / "clip.mp4", frames)
     (desk / "people.tsv").write_text(
-        "sample\tframe\tperson\n"
-        "portraits\t0\tanna\nportraits\t1\tbob\nmoving portrait\t\tanna\n"
+        "sample\tframe\tperson\nportraits\t0\tanna\nportraits\t1\tbob\nmoving portrait\t\tanna\n"
     )
     party = Image.new("RGB", (1200, 600))
     for place, picture in enumerate(people):

@@ -18,6 +18,7 @@ from facemake.backends.fit import load
 from facemake.dataset import layout
 from facemake.dataset.fhog import fhog
 from facemake.errors import TableError
+from facemake.exclusions import Exclusions
 from facemake.geometry import apply_affine, rotation_from_euler_xyz
 from facemake.provenance import LIBRARY
 from facemake.samples import read_shard, samples_digest, shard_text
@@ -64,6 +65,37 @@ def test_every_good_face_becomes_an_example(examples):
     assert data["au_intensities"].min() >= 0 and data["au_intensities"].max() <= 5
     for image in data["images"]:
         assert image.std() > 10
+
+
+def test_what_a_person_excludes_is_no_example_and_has_its_reason(
+    portraits: Study, examples: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    rows = [
+        ("clip", 10, 19, "hand"),
+        ("clip", 70, None, "leaves"),
+        ("clip", 900, 901, "typo"),
+        ("hopper", None, None, "wrong person"),
+    ]
+    path = tmp_path / "examples.h5"
+    portraits.dataset(SHARD, path, Exclusions(rows))
+    found = pd.Series(names(path)).value_counts().to_dict()
+    assert found == {"clip": 60, "collins": 1}
+    with h5py.File(path) as file:
+        frames = file["metadata/frame_indices"][:][np.array(names(path)) == "clip"]
+    assert frames.tolist() == [*range(10), *range(20, 70)]
+    counts = pd.read_parquet(path.with_suffix(".parquet")).set_index("sample")
+    assert counts.status.to_dict() == {
+        "clip": "ok",
+        "collins": "ok",
+        "hopper": "excluded",
+        **{s: v for s, v in counts.status.items() if s not in ("clip", "collins", "hopper")},
+    }
+    assert counts.reason["hopper"] == "wrong person" and counts.n_kept["hopper"] == 0
+    assert counts.reason["clip"].startswith("frames 10 to 19 excluded: hand; frames 70 to the end")
+    assert (counts.rejected_excluded[["clip", "hopper"]] == [15, 1]).all()
+    assert "frames 900 to 901" in caplog.text and "75 frames" in caplog.text
+    lineage = [h5.read_metadata(p)["lineage"] for p in (examples, path)]
+    assert lineage[0] != lineage[1]  # a part of a killed job of another table is not taken
 
 
 def test_an_example_is_the_row_of_the_tables_and_its_crop(portraits, examples):

@@ -44,6 +44,21 @@ def row(sample: str, subject: str, split: str | None = None) -> Sample:
     return Sample(sample, Path(sample), subject, split=split, sha256="0" * 64)
 
 
+def test_a_sample_that_is_left_out_is_in_no_split(tmp_path: Path):
+    samples = {"a": of(BERTA), "one": [*of(ANNA), *of(CARL, 1, first=5)], "two": of(ANNA)}
+    rows = [row("one", "anna", "train"), row("two", "anja", "test"), row("a", "b", "test")]
+    path = written(tmp_path, samples, rows, seen={"one": [(0, 0), (0, 1)]})
+    assert found_in(path).lines()
+    people(
+        [tmp_path / "one.tsv"], tables_of(tmp_path / "results"), path, RECIPE, frozenset({"two"})
+    )
+    assert not found_in(path).lines()
+    frame = pd.read_parquet(path)
+    assert frame["sample"].tolist() == ["a", "one", "one"] and frame["person"].nunique() == 3
+    people([tmp_path / "one.tsv"], tables_of(tmp_path / "results"), path, RECIPE, frozenset({"a"}))
+    assert pd.read_parquet(path)["sample"].tolist() == ["one", "one", "two"]
+
+
 def test_somebody_in_two_splits_is_found_said_and_refused(tmp_path: Path, caplog):
     samples = {
         "one": [*of(ANNA), *of(CARL, 1, first=5)],

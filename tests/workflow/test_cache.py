@@ -177,6 +177,10 @@ def names_swapped(p: Prepared) -> None:
     aside.rename(two)
 
 
+def an_exclusion(p: Prepared) -> None:
+    (p.folder / "exclude.tsv").write_text("sample\tfirst\tlast\treason\none\t\t\tblurred\n")
+
+
 def nothing(p: Prepared) -> None:
     pass
 
@@ -196,6 +200,7 @@ def nothing(p: Prepared) -> None:
         (the_hash_of_a_model, {}, (*MEASURES, *MERGES)),
         (nothing, {"landmarks": {"min_confidence": 0.6}}, (*MEASURES, *MERGES)),
         (nothing, {"dataset": {"min_quality": 0.4}}, ("dataset", *MERGES)),
+        (an_exclusion, {"dataset": {"exclude": "exclude.tsv"}}, ("dataset", *MERGES)),
         (nothing, {"max_failed_fraction": 0.9}, ("verdict",)),
         (a_recording, {}, STAGES),
         (names_swapped, {}, STAGES),

@@ -43,9 +43,10 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "pose": f"pitch, yaw or roll beyond {MAX_ANGLE_DEGREES:g} degrees",
         "quality": "quality score below dataset.min_quality",
         "surplus": "its track has more examples than dataset.max_per_track",
+        "excluded": "left out by a person (dataset.exclude)",
     }
 )
-"""Why a face is no example, in words; the first that holds is the one that counts."""
+"""Why a face is no example, in words; the first that holds counts, `excluded` before all."""
 
 CODES: Mapping[str, int] = MappingProxyType(
     {reason: code for code, reason in enumerate(REASONS, start=KEPT + 1)}

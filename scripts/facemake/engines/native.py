@@ -225,7 +225,7 @@ def crop_settings(config: Config) -> dict[str, Any]:
 
 def _dataset_settings(config: Config) -> dict[str, Any]:
     """What decides which examples there are."""
-    apart = ("keep_crops", "people", "same_person")
+    apart = ("keep_crops", "people", "same_person", "exclude")
     return {k: v for k, v in config["dataset"].items() if k not in apart}
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,9 @@ class Maker:
         }
 
 
+_EACH = ("track", "frame", "alone", "count", "quality", "vectors")
+
+
 @dataclass(frozen=True)
 class Looks:
     """n faces, by sample, track and frame.
@@ -122,6 +125,23 @@ class Looks:
 
     def __len__(self) -> int:
         return len(self.sample)
+
+    def without(self, samples: Set[str]) -> Looks:
+        """The faces of all other samples."""
+        out = [index for index, name in enumerate(self.names) if name in samples]
+        if not out:
+            return self
+        kept = ~np.isin(self.sample, out)
+        place = np.cumsum(kept) - 1  # of a kept face among those that are left
+        pairs = self.together[kept[self.together].all(axis=1)]
+        number = np.cumsum([name not in samples for name in self.names]) - 1
+        return replace(
+            self,
+            names=[name for name in self.names if name not in samples],
+            sample=number[self.sample[kept]].astype(np.int32),
+            **{name: getattr(self, name)[kept] for name in _EACH},
+            together=place[pairs],
+        )
 
     def name(self, row: int) -> str:
         """A face in words: sample, and what of it."""

@@ -55,7 +55,7 @@ SAMPLE_STATUS: Mapping[str, str] = MappingProxyType(
         "no_video_stream": "the file holds no video stream",
         "no_images": "the folder holds no image",
         "no_permission": "the file may not be read by this user",
-        "excluded": "left out by the sample sheet",
+        "excluded": "left out by the sample sheet or by dataset.exclude",
     }
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ from facemake.dataset.layout import AU_NAMES, NUMBERS
 from facemake.dataset.motion import Motion
 from facemake.dataset.splits import split_of, subject_of
 from facemake.errors import TableError
+from facemake.exclusions import Exclusion, Exclusions, excludes
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe, digest
 from facemake.rows import Source, equals, lists, numbers, side_by_side
@@ -31,6 +33,8 @@ from facemake.schemes import IBUG51, IBUG68, N_POINTS, as_ibug68, ibug, subset
 from facemake.shards import Part, ShardRun
 from facemake.status import DECODABLE, ENGINE_FAILED, FAILED, FrameStatus, SampleStatus
 from facemake.tables import REJECTIONS, TableReader
+
+logger = logging.getLogger(__name__)
 
 _CROPS_AT_ONCE = 64
 _EVIDENCE = {
@@ -69,6 +73,7 @@ def dataset(
     counts: Path,
     recipe: Recipe,
     raw: Sequence[Path] = (),
+    excluded: Exclusions | None = None,
 ) -> None:
     """Write the examples of a shard, and what became of each of its samples.
 
@@ -84,6 +89,7 @@ def dataset(
         counts: `counts/{shard}.parquet`, a row a sample, those that gave nothing included.
         recipe: of the stage `dataset`.
         raw: archives of 3DI's steps, which say what failed.
+        excluded: samples, or frames of them, that a person leaves out.
 
     Raises:
         TableError: the inputs do not belong together.
@@ -91,6 +97,7 @@ def dataset(
     settings = Settings(**recipe.settings)
     outputs = {"examples": output, "counts": counts}
     inputs = [probe, detections, landmarks, faces, fit, aus, *raw]
+    left_out = excluded or Exclusions()
 
     def assemble(
         parts: Sequence[Path], names: Sequence[str], beside: Path, metadata: Mapping[str, Any]
@@ -99,7 +106,16 @@ def dataset(
         _assemble(parts, [members[name] for name in names], beside, metadata, settings)
 
     with ExitStack() as stack:
-        run = stack.enter_context(ShardRun(recipe, plan, inputs, outputs, merge_h5=assemble))
+        run = stack.enter_context(
+            ShardRun(
+                recipe,
+                plan,
+                inputs,
+                outputs,
+                merge_h5=assemble,
+                also=left_out.digest if left_out else "",
+            )
+        )
         tables = {
             name: stack.enter_context(TableReader(path))
             for name, path in zip(_EVIDENCE, (detections, landmarks, fit, aus), strict=True)
@@ -109,7 +125,7 @@ def dataset(
         run.progress.expect(sum(row["n_frames"] or 0 for row in probes.values()))
         for sample, part in run.pending():
             row = {**probes[sample.sample], "failed": failed.get(sample.sample, "")}
-            _do_sample(sample, part, row, tables, crops, settings, run)
+            _do_sample(sample, part, row, tables, crops, settings, run, left_out.of(sample.sample))
 
 
 def _probe_rows(probe: Path) -> dict[str, dict[str, Any]]:
@@ -139,8 +155,9 @@ def _do_sample(
     crops: h5py.File,
     settings: Settings,
     run: ShardRun,
+    excluded: Sequence[Exclusion],
 ) -> None:
-    census = Census()
+    census = Census(excluded)
     file = part.h5("examples")
     if probe["status"] in DECODABLE:
         alone = stand_alone(probe, run.metadata)
@@ -154,8 +171,13 @@ def _do_sample(
 
 @dataclass
 class Census:
-    """The faces of a sample that were considered: 11 bytes each, whatever the video's length."""
+    """The faces of a sample that were considered: 11 bytes each, whatever the video's length.
 
+    Attributes:
+        excluded: what of the sample a person leaves out.
+    """
+
+    excluded: Sequence[Exclusion] = ()
     frames: array[int] = field(default_factory=lambda: array("i"))
     tracks: array[int] = field(default_factory=lambda: array("h"))
     scores: array[float] = field(default_factory=lambda: array("f"))
@@ -175,7 +197,10 @@ class Census:
         """Take the next faces, in the order of the tables."""
         self.frames.frombytes(frames.astype(np.int32).tobytes())
         self.tracks.frombytes(tracks.astype(np.int16).tobytes())
-        self.judged.frombytes(verdicts.tobytes())
+        out = excludes(self.excluded, frames)
+        self.judged.frombytes(
+            np.where(out, np.uint8(quality.CODES["excluded"]), verdicts).astype(np.uint8).tobytes()
+        )
         self.scores.frombytes(scores.astype(np.float32).tobytes())
 
     def close(self, most: int | None) -> None:
@@ -205,6 +230,13 @@ class Census:
             status = SampleStatus.NO_FACE if status == SampleStatus.OK else status
             seen = f"nobody looks like track.reference; others were seen: {len(self.all_tracks)}"
             reason = f"{reason}; {seen}" if reason else seen
+        if any(row.whole for row in self.excluded):
+            status = SampleStatus.EXCLUDED
+            reason = "; ".join(row.words for row in self.excluded if row.whole)
+        elif self.excluded:
+            said = "; ".join(row.words for row in self.excluded)
+            reason = f"{reason}; {said}" if reason else said
+            _warn_of_frames_beyond(self.excluded, n_frames)
         rejected = np.bincount(self.verdicts, minlength=len(quality.CODES) + 1)
         return {
             "sample": probe["sample"],
@@ -219,6 +251,12 @@ class Census:
             "status": status,
             "reason": reason,
         }
+
+
+def _warn_of_frames_beyond(excluded: Sequence[Exclusion], n_frames: int) -> None:
+    for row in excluded:
+        if (row.first or 0) >= n_frames or (row.last or 0) >= n_frames:
+            logger.warning("%s: %s, and the sample has %d frames", row.sample, row.words, n_frames)
 
 
 def _judge_sample(

@@ -30,7 +30,11 @@ _MOST_NAMED = 10
 
 
 def people(
-    plans: Sequence[Path], shards: Sequence[ShardTables], output: Path, recipe: Recipe
+    plans: Sequence[Path],
+    shards: Sequence[ShardTables],
+    output: Path,
+    recipe: Recipe,
+    left_out: frozenset[str] = frozenset(),
 ) -> None:
     """Write the table of people: a row a track with embeddings, or a face of a single picture.
 
@@ -41,6 +45,7 @@ def people(
         shards: their tables, in the same order.
         output: `dataset/people.parquet`.
         recipe: of the stage `people`.
+        left_out: samples that are not in the training set, and so in no split.
 
     Raises:
         TableError: a table is damaged or of another run, or two were made by different embedders.
@@ -58,6 +63,7 @@ def people(
                 f"an embeddings table has the sample {name}, which the plan does not have: it is "
                 "of another run; delete it and run again"
             )
+    looks = looks.without(left_out)
     logger.info("comparing %d faces of %d samples", len(looks), len(looks.names))
     person = group(looks.vectors, settings["same_person"], looks.together)
     whose = [known[looks.names[index]] for index in looks.sample.tolist()]
@@ -78,6 +84,7 @@ def people(
     made = [read_metadata(shard.embeddings) for shard in shards]
     seen = [read_metadata(shard.detections) for shard in shards if shard.detections]
     rows = sorted((s.sample, s.subject, split) for s, split in known.values())
+    rows += [(name, "", "left out") for name in sorted(left_out)]
     lineage = recipe.lineage([one["lineage"] for one in (*made, *seen)], digest(rows))
     schema = tables.SCHEMAS["people"]
     text = json.dumps(
