@@ -351,6 +351,14 @@ def _containers(config: Mapping[str, Any], memo: HashMemo) -> dict[str, str]:
     return identities
 
 
+def suggested_shards(samples: int) -> int | None:
+    """How many packs so many samples want; None where each may have a job of its own.
+
+    A pack of about a hundred samples keeps both jobs and reruns reasonable.
+    """
+    return max(8, samples // 100) if samples > LARGEST_UNPACKED else None
+
+
 def _packs(samples: Sequence[PlanRow], shards: int | None) -> dict[str, list[PlanRow]]:
     """Shard name -> its samples by name.
 
@@ -358,11 +366,9 @@ def _packs(samples: Sequence[PlanRow], shards: int | None) -> dict[str, list[Pla
     """
     if shards is None:
         if len(samples) > LARGEST_UNPACKED:
-            # a pack of about a hundred samples keeps both jobs and reruns reasonable
-            suggestion = max(8, len(samples) // 100)
             raise ConfigError(
                 f"{len(samples)} samples would be {len(samples)} jobs a stage: set `shards:` in "
-                f"the config; {suggestion} gives about 100 samples a job"
+                f"the config; {suggested_shards(len(samples))} gives about 100 samples a job"
             )
         return {s.sample: [s] for s in sorted(samples, key=_NAME)}
     digits = len(str(shards - 1))

@@ -30,6 +30,27 @@ def schema() -> dict[str, Any]:
     return document
 
 
+def read(path: Path) -> dict[str, Any]:
+    """What a config file says, without defaults and unchecked.
+
+    Raises:
+        ConfigError: it cannot be read, is no YAML, or has no keys.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"{where}: is no YAML: {error.problem or error.context}") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    if not isinstance(found or {}, dict):
+        raise ConfigError(
+            f"{path} has no keys: a line of it is `key: value`, such as `outdir: results`"
+        )
+    return found or {}
+
+
 def filled(config: Mapping[str, Any]) -> dict[str, Any]:
     """`config` with the default of every key that it leaves out, and each `off` spelled out."""
     config = dict(config)

@@ -133,8 +133,9 @@ def _from_sheet(path: Path, problems: _Problems) -> _Table:
             header, *rows = [*csv.reader(handle, "excel-tab", quoting=csv.QUOTE_NONE)] or [[]]
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: there is no such sample sheet; write one (columns sample and path, tabs "
-            "between them) or set `input_dir`"
+            f"{path}: there is no such sample sheet; `facemake init FOLDER_OF_VIDEOS -d my_study` "
+            "makes one in a new folder. Or write it (columns sample and path, tabs between them), "
+            "or set `input_dir`"
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(
@@ -211,15 +212,20 @@ def _from_folder(folder: Path) -> _Table:
         )
     if not paths:
         raise ConfigError(f"config: input_dir {folder} has no video, image or folder in it")
-    return _Table(range(1, len(paths) + 1), {"sample": _safe_names(stems), "path": paths})
+    return _Table(range(1, len(paths) + 1), {"sample": safe_names(stems), "path": paths})
 
 
 def _is_media(suffix: str) -> bool:
+    return suffix in PICTURE_SUFFIXES or is_video_name(suffix)
+
+
+def is_video_name(suffix: str) -> bool:
+    """Whether a suffix, in lower case, is one of videos."""
     kind, _ = mimetypes.guess_type(f"x{suffix}", strict=False)
-    return suffix in PICTURE_SUFFIXES | _VIDEO_SUFFIXES or (kind or "").startswith("video/")
+    return suffix in _VIDEO_SUFFIXES or (kind or "").startswith("video/")
 
 
-def _safe_names(stems: list[str]) -> list[str]:
+def safe_names(stems: list[str]) -> list[str]:
     """Sample names from file names: unsafe characters become `_`, equal ones get a number."""
     if _are_plain(stems):
         return stems

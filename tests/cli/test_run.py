@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -53,16 +54,19 @@ def test_two_that_start_do_not_clear_each_others_lock(
     unlocking, go_on = threading.Event(), threading.Event()
     cleared: list[str] = []
 
-    def unlock(command: list[str], **how: object) -> None:
+    def unlock(command: list[str], **how: object) -> subprocess.CompletedProcess[str]:
         if "--unlock" not in command:
             raise FileNotFoundError(command[0])
         cleared.append(threading.current_thread().name)
         unlocking.set()
         go_on.wait(120)
         locked.unlink()
+        return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr("facemake.cli.run.subprocess.run", unlock)
     monkeypatch.setattr(os, "execv", lambda program, command: sys.exit(0))
+
+    sheet(tmp_path)
 
     def start() -> None:
         with contextlib.suppress(SystemExit):
@@ -121,6 +125,7 @@ def test_the_lock_of_a_live_run_is_refused_in_words(
     (tmp_path / ".snakemake" / "locks").mkdir(parents=True)
     (tmp_path / ".snakemake" / "locks" / "0.output.lock").write_text("x")
     plan.write_owner(tmp_path / ".facemake")
+    sheet(tmp_path)
     assert main(["run", "-d", str(tmp_path)]) == 2
     assert f"process {os.getpid()} runs the workflow" in capsys.readouterr().err
     assert list((tmp_path / ".snakemake" / "locks").iterdir())
@@ -169,3 +174,46 @@ def test_as_many_jobs_use_gpus_as_there_are_unless_somebody_says_how_many(
     (command,) = called
     assert (command[-2:] == ["--resources", f"gpu={jobs}"]) == limited
     assert [word for word in command if word in words] == words
+
+
+def sheet(folder: Path) -> None:
+    (folder / "config").mkdir()
+    (folder / "config" / "samples.tsv").write_text("sample\tpath\n")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (None, r"no .*config\.yaml and no .*samples\.tsv: `facemake init FOLDER_OF_VIDEOS -d"),
+        ("a: [\n", r"config\.yaml:2: is no YAML"),
+        ("- a\n", r"config\.yaml has no keys"),
+        ("a\n", r"config\.yaml has no keys"),
+    ],
+)
+def test_a_folder_that_does_not_say_what_to_do_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str | None, said: str
+):
+    if config is not None:
+        sheet(tmp_path)
+        (tmp_path / "config" / "config.yaml").write_text(config)
+    assert main(["run", "-d", str(tmp_path)]) == 2
+    assert re.search(said, capsys.readouterr().err)
+    assert not (tmp_path / ".snakemake").exists()
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["run", "-d", str(tmp_path / "a")]) == 2
+    assert "is not there: `facemake init" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_lock_that_cannot_be_cleared_ends_the_run_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / ".snakemake" / "locks").mkdir(parents=True)
+    (tmp_path / ".snakemake" / "locks" / "0.output.lock").write_text("x")
+    sheet(tmp_path)
+    refused = [sys.executable, "-c", "import sys; sys.exit('the configuration is refused')"]
+    run = subprocess.run
+    monkeypatch.setattr("facemake.cli.run.subprocess.run", lambda command: run(refused))
+    assert main(["run", "-d", str(tmp_path)]) == 1

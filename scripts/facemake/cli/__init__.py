@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +20,7 @@ from facemake.cli import (
     extract,
     fetch,
     identities,
+    init,
     materialize,
     mesh,
     models,
@@ -31,30 +35,78 @@ from facemake.errors import FacemakeError
 from facemake.version import __version__
 
 _COMMANDS = (
+    init,
     *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh),
     overlay,
     *(compare_faces, dataset, evaluate, export, extract, identities, cache, materialize, serve),
 )
 
 
+_INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line, every command in it."""
+    made = argparse.ArgumentParser(
+        prog="facemake",
+        description="From videos and pictures of faces to tables of facial behaviour and a "
+        "training set. `facemake COMMAND --help` says what a command takes.",
+        epilog="example: facemake init ~/videos -d my_study; facemake run -d my_study",
+    )
+    made.add_argument("--version", action="version", version=__version__)
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add_to(commands)
+    return made
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit code; 2 for a user's mistake, which is shown as its message alone.
+        The exit code; 2 for a user's mistake, which is shown as its message alone; 130 where it was
+        interrupted.
     """
-    parser = argparse.ArgumentParser(prog="facemake", description=__doc__)
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add_to(commands)
-    options, rest = parser.parse_known_args(arguments)
+    _print_any_name()
+    line = parser()
+    options, rest = line.parse_known_args(arguments)
     if rest and not getattr(options, "passes_on", False):
-        parser.error(f"no such argument: {' '.join(rest)}")
+        line.error(f"no such argument: {' '.join(rest)}")
     try:
-        return int(options.function(options, rest))
+        code = int(options.function(options, rest))
+        sys.stdout.flush()
+        return code
     except FacemakeError as error:
         print(f"facemake: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
+        _close_standard_output()
         return 0
+    except KeyboardInterrupt:
+        print("facemake: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except (OSError, MemoryError) as error:  # a folder that may not be read, a full disk
+        print(f"facemake: {_in_words(error)}", file=sys.stderr)
+        return 2
+
+
+def _in_words(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if error.filename is None or error.strerror is None:
+        return error.strerror or str(error) or type(error).__name__
+    return f"{os.fsdecode(error.filename)}: {error.strerror}"
+
+
+def _print_any_name() -> None:
+    """Names of files may be none that standard output can encode: they are printed escaped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _close_standard_output() -> None:
+    """Nobody reads any more: what is left to write goes nowhere, also at the interpreter's end."""
+    with contextlib.suppress(OSError, ValueError):
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, sys.stdout.fileno())
+        os.close(sink)

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from facemake.cli.run import SNAKEFILE
-from facemake.errors import ConfigError, FacemakeError
+from facemake.errors import FacemakeError
 from facemake.models import model, use_models_dir
 
 CONFIG = Path("config") / "config.yaml"
@@ -65,12 +63,8 @@ def _fetch(options: argparse.Namespace, rest: list[str]) -> int:
 def _config() -> dict[str, Any]:
     from facemake import settings
 
-    try:
-        found = yaml.safe_load(CONFIG.read_text(encoding="utf-8")) if CONFIG.is_file() else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{CONFIG} cannot be read: {error}") from None
-    config = settings.filled(found or {})
-    settings.check(config, [CONFIG])
+    config = settings.filled(settings.read(CONFIG) if CONFIG.is_file() else {})
+    settings.check(config, [CONFIG] if CONFIG.is_file() else [])
     return config
 
 

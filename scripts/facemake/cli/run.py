@@ -9,18 +9,17 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
 from facemake.errors import FacemakeError
 from facemake.provenance import LIBRARY
 from facemake.runtime import gpu, modules
 from facemake.samples import WORK
-from facemake.settings import filled
+from facemake.settings import filled, read
 
 _SAYS_HOW_MANY = (
     *("--resources", "--res", "--profile", "--workflow-profile", "--executor", "-e", "--slurm"),
@@ -33,6 +32,18 @@ _SAY_WHAT_IS_SHOWN = (
     *("--dag", "--rulegraph", "--filegraph", "--touch", "-t", "--unlock", "--help", "-h"),
 )
 """Options of snakemake after which its own words are wanted."""
+
+_SAY_WHAT_TO_DO = (
+    "--config",
+    "-C",
+    "--configfile",
+    "--configfiles",
+    "--help",
+    "-h",
+    "--version",
+    "-v",
+)
+"""Options of snakemake with which a folder needs no config of its own."""
 
 SNAKEFILE = LIBRARY.parent.parent / "Snakefile"
 
@@ -58,6 +69,12 @@ def add_to(commands: Any) -> None:
 
 def _run(options: argparse.Namespace, rest: list[str]) -> int:
     folder: Path = options.directory
+    if not folder.is_dir():
+        raise FacemakeError(
+            f"{folder} is {'no folder' if folder.exists() else 'not there'}: `facemake init "
+            f"FOLDER_OF_VIDEOS -d {folder}` makes a new analysis folder"
+        )
+    config = _config(folder, rest)
     modules.keep_out_of_folder()
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
     snakemake += ["--directory", str(folder)]
@@ -69,11 +86,13 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
                     f"{owner} runs the workflow in this folder; wait for it, or end it. If it is "
                     "dead, snakemake --unlock"
                 )
-            subprocess.run([*snakemake, "--unlock", "--quiet", "all"], check=True)  # noqa: S603
+            unlock = [*snakemake, "--unlock", "--quiet", "all"]
+            if code := subprocess.run(unlock).returncode:  # noqa: S603
+                return code  # it said why: the config is refused, say
     # programs that share a GPU run out of its memory together; a cluster gives each job its own
     limits = []
     if not any(word.split("=")[0] in _SAYS_HOW_MANY for word in rest):
-        gpu.use_settings(_jobs_per_gpu(folder))
+        gpu.use_settings(_jobs_per_gpu(config))
         limits = ["--resources", f"gpu={gpu.capacity()}"]
     asked = any(word.split("=")[0] in _SAY_WHAT_IS_SHOWN for word in rest)
     quiet = [] if asked else ["--quiet", "rules", "progress", "host"]
@@ -83,12 +102,31 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     os.execv(sys.executable, command)  # noqa: S606
 
 
-def _jobs_per_gpu(folder: Path) -> int:
-    """As the config of the folder has it; what is wrong with it Snakemake's own process says."""
+def _config(folder: Path, rest: Sequence[str]) -> dict[str, Any]:
+    """What the folder's config file says; what a key of it may be Snakemake's own process checks.
+
+    Raises:
+        ConfigError: it is no YAML.
+        FacemakeError: nothing says what is to be done.
+    """
+    path = folder / "config" / "config.yaml"
+    if path.is_file():
+        return read(path)
+    sheet = folder / "config" / "samples.tsv"
+    if not sheet.exists() and not any(word.split("=")[0] in _SAY_WHAT_TO_DO for word in rest):
+        there = "" if folder.resolve() == Path.cwd() else f" -d {folder}"
+        raise FacemakeError(
+            f"there is no {path} and no {sheet}: `facemake init FOLDER_OF_VIDEOS{there}` makes "
+            "them, and -d names another folder"
+        )
+    return {}
+
+
+def _jobs_per_gpu(config: Mapping[str, Any]) -> int:
+    """As the config has it; what is wrong with it Snakemake's own process says."""
     try:
-        config = yaml.safe_load((folder / "config" / "config.yaml").read_text(encoding="utf-8"))
-        return max(1, int(filled(config or {})["jobs_per_gpu"]))
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+        return max(1, int(filled(config)["jobs_per_gpu"]))
+    except (ValueError, TypeError, AttributeError):
         return 1
 
 

@@ -1,0 +1,75 @@
+"""What every command has: how it ends when its user or its surroundings end it."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from facemake import cli
+from facemake.provenance import LIBRARY
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY.parent)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "facemake", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_reader_that_goes_is_no_fault():
+    """As `| head -1`; the list is shorter than what a pipe holds, so nobody reads at all."""
+    process = start("models", "list")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (PermissionError(13, "Permission denied", "/data/clip.mp4"), 2, "/data/clip.mp4: Permiss"),
+        (OSError(28, "No space left on device"), 2, "No space left on device"),
+        (MemoryError(), 2, "out of memory"),
+    ],
+)
+def test_an_end_from_outside_is_a_line(
+    error: BaseException,
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    def ended(options: object, rest: object) -> int:
+        raise error
+
+    monkeypatch.setattr("facemake.cli.models._list", ended)
+    assert cli.main(["models", "list"]) == code
+    assert capsys.readouterr().err.startswith(f"facemake: {said}")
+
+
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("facemake.cli.models._list", lambda options, rest: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["models", "list"])
+
+
+def test_names_that_cannot_be_encoded_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / os.fsdecode(b"\xff.txt")).touch()
+    (tmp_path / "in" / "a.mp4").touch()
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii"))
+    assert cli.main(["init", str(tmp_path / "in"), "-d", str(tmp_path / "s")]) == 0
+    sys.stdout.flush()
+    assert rb"\udcff.txt: no video and no picture" in raw.getvalue()
