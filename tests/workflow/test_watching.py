@@ -1,4 +1,7 @@
-"""A run that is watched: what it says itself, and what `facemake status` says of it."""
+"""A run that is watched: what it says itself, and what `facemake status` says of it.
+
+The first one is begun as README.md and docs/your-own-data.md say it.
+"""
 
 from __future__ import annotations
 
@@ -58,16 +61,23 @@ def at_work(folder: Path, stage: str) -> psutil.Process:
 
 
 def test_a_killed_job_is_seen_and_named_and_the_next_run_clears_it(bundled: Path, tmp_path: Path):
-    samples = [("clip", bundled / "moving_portrait.mp4"), ("none", tmp_path / "none.mp4")]
-    (tmp_path / "none.mp4").write_text("no video")
-    study(tmp_path, samples)
-    command = [*FACEMAKE, "run", "-d", str(tmp_path), "--cores", "2", "-k"]
+    folder = tmp_path / "my_study"
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "clip.mp4").symlink_to(bundled / "moving_portrait.mp4")
+    (tmp_path / "videos" / "none.mp4").write_text("no video")
+    subprocess.run(
+        [*FACEMAKE, "init", "videos", "-d", "my_study"],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        check=True,
+    )
+    command = [*FACEMAKE, "run", "-d", "my_study", "--cores", "2", "-k"]
     with (tmp_path / "output.txt").open("wb") as output:
         started = subprocess.Popen(
             command, env=environment(tmp_path), cwd=tmp_path, stdout=output, stderr=output
         )
-    landmarks = at_work(tmp_path, "landmarks")
-    seen = status(tmp_path)
+    landmarks = at_work(folder, "landmarks")
+    seen = status(folder)
     assert seen["running"] is True
     states = {s["sample"]: s["state"] for s in seen["samples"]}
     assert states["clip"] == "running"
@@ -77,26 +87,26 @@ def test_a_killed_job_is_seen_and_named_and_the_next_run_clears_it(bundled: Path
     assert started.wait(300) != 0
     output_text = (tmp_path / "output.txt").read_text()
 
-    for text in (output_text, (tmp_path / "results" / "run.log").read_text()):
+    for text in (output_text, (folder / "results" / "run.log").read_text()):
         assert "failed: landmarks of clip: ended without a word" in text
         assert "log: results/logs/landmarks/clip.log" in text
         assert "1 jobs failed" in text
         assert "none: unreadable" in text
     # the blocks and steps of Snakemake are not there
     assert "jobid" not in output_text and "Select jobs" not in output_text
-    after = status(tmp_path)
+    after = status(folder)
     assert after["running"] is False and after["ended"]["well"] is False
     (failure,) = after["failures"]
     assert (failure["stage"], failure["shard"]) == ("landmarks", "clip")
     states = {s["sample"]: s["state"] for s in after["samples"]}
     assert states == {"clip": "failed", "none": "nothing"}
 
-    again = run(tmp_path)
+    again = run(folder)
     assert again.code == 0, again.output
-    last = status(tmp_path)
+    last = status(folder)
     assert last["failures"] == [] and last["ended"]["well"] is True
     assert last["counts"] == {"done": 1, "nothing": 1}
-    assert not list((tmp_path / ".facemake" / "progress").iterdir())
+    assert not list((folder / ".facemake" / "progress").iterdir())
 
 
 def test_a_killed_run_is_not_shown_as_running(bundled: Path, tmp_path: Path):
