@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,13 @@ from facemake.errors import ConfigError, FacemakeError, ModelError  # noqa: E402
 from facemake.nn import checkpoints, train_au_prediction, train_landmark_pose  # noqa: E402
 from facemake.nn import training as loop  # noqa: E402
 from facemake.nn.action_units import AU_NAMES  # noqa: E402
-from facemake.nn.options import LandmarkPoseOptions  # noqa: E402
+from facemake.nn.options import (  # noqa: E402
+    LEAST_WIDTH,
+    AUPredictionOptions,
+    LandmarkPoseOptions,
+    Options,
+)
+from facemake.nn.tasks import TASKS  # noqa: E402
 
 VIDEOS = [f"v{i // 4}" for i in range(16)]
 SMALL = ("--width-mult", "0.125", "--batch-size", "8", "--num-workers", "0")
@@ -45,6 +52,11 @@ def one_thread():
 def train(module, data: Path, output: Path, *more: object) -> int:
     given = ("--data", data, "--output", output, *SMALL, *more)
     return module.main([str(word) for word in given])
+
+
+def options_of(network: str) -> Options:
+    kinds = {"landmark_pose": LandmarkPoseOptions, "au_prediction": AUPredictionOptions}
+    return kinds[network](Path("data.h5"), Path("out"))
 
 
 def same(one: object, other: object) -> bool:
@@ -241,9 +253,23 @@ def test_data_from_which_nothing_can_be_learned(tmp_path, capsys):
     endless[3] = np.inf  # training or validation, as the seed has it
     path = training_set(tmp_path / "inf.h5", VIDEOS, landmarks=endless)
     assert train(train_landmark_pose, path, tmp_path / "b", "--epochs", 1) == 2
-    assert "in epoch 1 is no number" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "has landmarks of example 3 that are infinite" in said and "dataset validate" in said
+    unseen = faces(16)["landmarks"]
+    unseen[12:] = np.nan
+    splits = ["train"] * 12 + ["val"] * 4
+    path = training_set(tmp_path / "val.h5", VIDEOS, splits=splits, landmarks=unseen)
+    assert train(train_landmark_pose, path, tmp_path / "b", "--epochs", 1) == 2
+    assert "no landmarks that are numbers among the examples to val" in capsys.readouterr().err
     assert train(train_landmark_pose, tmp_path / "no.h5", tmp_path / "c") == 2
     assert "facemake: there is no training set" in capsys.readouterr().err
+    assert train(train_landmark_pose, tmp_path, tmp_path / "c") == 2
+    assert "is a folder, and no training set" in capsys.readouterr().err
+
+
+def test_a_rate_that_is_too_high_is_named(data, tmp_path, capsys):
+    assert train(train_landmark_pose, data, tmp_path, "--epochs", 1, "--lr", 1e9) == 2
+    assert "in epoch 1 is no number: try a lower --lr than 1e+09" in capsys.readouterr().err
 
 
 def test_options_that_mean_nothing_are_told_at_once(data, tmp_path, capsys):
@@ -253,6 +279,16 @@ def test_options_that_mean_nothing_are_told_at_once(data, tmp_path, capsys):
     assert all(name in said for name in wrong[::2]) and not (tmp_path / "out").exists()
     assert train(train_landmark_pose, data, tmp_path / "out", "--device", "cuda:7") == 2
     assert "cuda:7" in capsys.readouterr().err
+    assert train(train_landmark_pose, data, tmp_path / "out", "--device", "tpu") == 2
+    assert "device is 'tpu': it is one of cpu, cuda, mps" in capsys.readouterr().err
+    narrow = ("--width-mult", LEAST_WIDTH / 2)
+    assert train(train_landmark_pose, data, data, *narrow) == 2
+    said = capsys.readouterr().err
+    assert "has no channel" in said and f"--output is {data}, which is a file" in said
+    for task in TASKS.values():
+        task().make(replace(options_of(task().network), width_mult=LEAST_WIDTH))
+        with pytest.raises(ValueError, match="no channel"):
+            task().make(replace(options_of(task().network), width_mult=LEAST_WIDTH * 0.99))
 
 
 def test_a_full_memory_names_the_batch_size(data, tmp_path, monkeypatch, capsys):
@@ -296,7 +332,61 @@ def test_it_stops_where_nothing_improves_and_a_later_training_replaces_all(
     try:
         import tensorboard  # noqa: F401
     except ImportError:
-        assert "no curves for TensorBoard" in caplog.text
+        assert "pip install 'facemake[tensorboard]'" in caplog.text
+
+
+def test_the_curves_of_tensorboard(data, tmp_path):
+    pytest.importorskip("tensorboard", reason="pip install 'facemake[tensorboard]'")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert train(train_landmark_pose, data, tmp_path, "--epochs", 1, "--tensorboard") == 0
+    more = ("--resume", tmp_path, "--epochs", 2, "--tensorboard")
+    assert train(train_landmark_pose, data, tmp_path, *more) == 0
+    found = EventAccumulator(str(tmp_path / "tensorboard"))
+    found.Reload()
+    history = json.loads((tmp_path / "training_history.json").read_text())
+    for which in ("train", "val"):
+        assert {f"{key}/{which}" for key in history[which][0]} <= set(found.Tags()["scalars"])
+        points = [(one.step, one.value) for one in found.Scalars(f"loss/{which}")]
+        wanted = [epoch["loss"] for epoch in history[which]]
+        assert points == [(1, pytest.approx(wanted[0])), (2, pytest.approx(wanted[1]))]
+
+
+def test_mixed_precision_goes_on_exactly_and_leaves_whole_weights(data, tmp_path, monkeypatch):
+    """As on a GPU, with the half precision that a CPU has."""
+    monkeypatch.setitem(loop._HALF, "cpu", torch.bfloat16)
+    seen = set()
+    real = loop.Training._losses
+
+    def watched(self, found, batch):
+        seen.update(value.dtype for value in found.values())
+        return real(self, found, batch)
+
+    monkeypatch.setattr(loop.Training, "_losses", watched)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(train_landmark_pose, data, whole, "--epochs", 2) == 0
+    assert torch.bfloat16 in seen
+    found = checkpoints.read(whole / "checkpoint_final.pt")
+    assert found["training"]["scaler"]["_growth_tracker"] == 4  # steps that were none too large
+    assert {v.dtype for v in found["model_state_dict"].values()} == {torch.float32, torch.int64}
+    stop = ("--epochs", 1)
+    seen.clear()
+    assert train(train_landmark_pose, data, parts, *stop, "--no-mixed-precision") == 0
+    assert seen == {torch.float32}
+    single = checkpoints.read(parts / "checkpoint_final.pt")
+    assert single["training"]["scaler"] == {}
+    assert single["train_history"][0]["loss"] == pytest.approx(
+        found["train_history"][0]["loss"], rel=0.05
+    )
+
+    def stopped(self, *_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.EpochProgress, "end", stopped)  # after the first checkpoint
+        assert train(train_landmark_pose, data, parts, "--epochs", 2) == 130
+    assert train(train_landmark_pose, data, parts, "--resume", parts) == 0
+    assert same(checkpoints.read(parts / "checkpoint_final.pt"), found)
 
 
 def pyfaceaus_checkpoint(path: Path, weights: dict) -> Path:

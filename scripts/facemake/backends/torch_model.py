@@ -34,6 +34,9 @@ BATCH_ON_GPU = 32
 """Pictures at once on a GPU: 13 MB of 256 x 256 px as numbers of 4 bytes."""
 
 
+_DEVICES = ("cpu", "cuda", "mps")
+
+
 def best_device() -> str:
     """`mps`, `cuda` or `cpu`: the first that this machine has."""
     if torch.backends.mps.is_available():
@@ -47,11 +50,24 @@ def require(device: str) -> None:
     Raises:
         DeviceError: with the cure.
     """
-    kind = torch.device(device).type
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        wanted = None
+    if wanted is None or wanted.type not in _DEVICES:
+        raise DeviceError(
+            f"device is {device!r}: it is one of {', '.join(_DEVICES)}, or cuda:1 ..."
+        )
+    kind = wanted.type
     if kind == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
             f"device is {device}, and PyTorch {torch.__version__} finds no GPU that it can use: is "
             "it a build with CUDA, is there a driver (nvidia-smi)? Or set device: cpu"
+        )
+    if kind == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"device is {device}, and PyTorch finds {torch.cuda.device_count()} GPUs here, which are "
+            "counted from 0"
         )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError(

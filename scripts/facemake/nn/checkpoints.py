@@ -89,7 +89,13 @@ def read(path: Path, network: str | None = None) -> dict[str, Any]:
             found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"there is no checkpoint {path}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except pickle.UnpicklingError:
+        # PyTorch's own words advise to run what is in it
+        raise ModelError(
+            f"{path} is no checkpoint of facemake.nn or pyfaceau.nn, or is cut short: it holds "
+            "something else than tensors, numbers and words, and nothing of it was run"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         said = str(error).strip().split("\n")[0]
         raise ModelError(
             f"{path} is no checkpoint of facemake.nn or pyfaceau.nn, or is cut short: {said[:300]}"

@@ -27,6 +27,8 @@ def open_file(path: Path) -> h5py.File:
     Raises:
         TableError: it is not there, or cannot be read as HDF5.
     """
+    if path.is_dir():
+        raise TableError(f"{path} is a folder, and no training set: its file is an HDF5 file")
     try:
         return h5py.File(path, "r")
     except FileNotFoundError:

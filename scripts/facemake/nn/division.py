@@ -81,7 +81,8 @@ def divide(file: h5py.File, total: int, val_split: float, seed: int) -> Division
     train, val = order[: max(0, len(order) - wanted - gap)], order[len(order) - wanted :]
     if not len(train):
         raise FacemakeError(
-            f"{file.filename} has {len(rest)} examples of one video: too few to hold some back"
+            f"{file.filename} has {len(rest)} examples of one video, which is too few to hold some "
+            "back: take more recordings or frames, or say who is who in `metadata/split`"
         )
     return Division(np.sort(train), np.sort(val), test, "time, since there is one video", True)
 

@@ -147,7 +147,11 @@ class TrainingDataset(torch.utils.data.Dataset[dict[str, Any]]):
         return {"image": images, **labels}
 
     def means(self) -> dict[str, torch.Tensor]:
-        """The mean of each label over these examples, in float32; NaN where there is none."""
+        """The mean of each label over these examples, in float32; NaN where there is none.
+
+        Raises:
+            TableError: a label is infinite.
+        """
         handle = self._open()
         found = {}
         for name in self.labels:
@@ -156,6 +160,12 @@ class TrainingDataset(torch.utils.data.Dataset[dict[str, Any]]):
             count: Any = 0
             for start in range(0, len(self), _ROWS_AT_ONCE):
                 values = column.read(self.rows[start : start + _ROWS_AT_ONCE])
+                if (endless := np.isinf(values)).any():
+                    row = self.rows[start + int(np.argwhere(endless)[0][0])]
+                    raise TableError(
+                        f"{self.path} has {name} of example {row} that are infinite: NaN is what a "
+                        f"missing label is; `facemake dataset validate {self.path}` names them all"
+                    )
                 total = total + np.nansum(values, axis=0, dtype=np.float64)
                 count = count + np.isfinite(values).sum(axis=0)
             mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)

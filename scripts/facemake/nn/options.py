@@ -13,6 +13,9 @@ from facemake.errors import ConfigError
 
 SCHEDULES = ("cosine", "plateau")
 
+LEAST_WIDTH = 1 / 16
+"""Of a network whose narrowest stage has 16 channels (`facemake.nn.backbones`)."""
+
 
 def _option(default: Any, what: str, *, decides: bool, metavar: str | None = None) -> Any:
     return field(default=default, metadata={"what": what, "decides": decides, "metavar": metavar})
@@ -108,6 +111,13 @@ def check(options: Options) -> None:
             wrong.append(f"{flag(one.name)} is {value}: it must not be negative")
         if one.name in _SHARES and not 0 <= value < 1:
             wrong.append(f"{flag(one.name)} is {value}: it must be in [0, 1)")
+    if 0 < options.width_mult < LEAST_WIDTH:
+        wrong.append(
+            f"--width-mult is {options.width_mult}: below {LEAST_WIDTH} the narrowest stage of the "
+            "network has no channel"
+        )
+    if options.output.exists() and not options.output.is_dir():
+        wrong.append(f"--output is {options.output}, which is a file: it must be a folder")
     if not 0 < options.val_split < 1:
         wrong.append(f"--val-split is {options.val_split}: it must be above 0 and below 1")
     if options.schedule not in SCHEDULES:

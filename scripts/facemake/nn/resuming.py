@@ -130,12 +130,6 @@ class Resumable:
         """Refuse to go on with other options or data; say what may make a small difference."""
         config, mine = found["config"], self.options.config
         data, sha256 = self.options.data, self.data["sha256"]
-        if config["epochs"] != mine["epochs"]:
-            logger.warning(
-                "%s was to end after %d epochs and now ends after %d: the learning rate falls by "
-                "the new number from here on, which no uninterrupted training does",
-                *(path, config["epochs"], mine["epochs"]),
-            )
         lines = [
             f"{said(name, value)}, and was {said(name, config.get(name), short=True)}"
             for name, value in mine.items()
@@ -150,6 +144,12 @@ class Resumable:
             raise ConfigError(
                 f"{path} cannot be resumed with something else: train anew, or leave away what "
                 "is different\n" + "\n".join(f"  {line}" for line in lines)
+            )
+        if config["epochs"] != mine["epochs"]:
+            logger.warning(
+                "%s was to end after %d epochs and now ends after %d: the learning rate falls by "
+                "the new number from here on, which no uninterrupted training does",
+                *(path, config["epochs"], mine["epochs"]),
             )
         was = found["training"]
         if was["device"] != torch.device(self.device).type:

@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 _BYTES_TO_MENTION = 2 << 30
 
+_HALF = {"cuda": torch.float16}
+"""Kind of device -> what a network computes in where precision is mixed; others know none."""
+
 
 class Training(Resumable):
     """One training of one network.
@@ -54,7 +57,8 @@ class Training(Resumable):
         self.task, self.options = task, options
         self.device = options.device or torch_model.best_device()
         torch_model.require(self.device)
-        self._cuda = torch.device(self.device).type == "cuda"
+        self._kind = torch.device(self.device).type
+        self._half = _HALF.get(self._kind) if options.mixed_precision else None
         self._datasets()
         self.data = self._describe_data()
         _seed(options.seed)
@@ -70,7 +74,9 @@ class Training(Resumable):
         self.order = Order(self.train_set.rows, options.batch_size, options.seed)
         self.schedule = Schedule(self.optimizer, options, len(self.order))
         self.average = MovingAverage(self.model, options.ema_decay)
-        self.scaler = torch.amp.GradScaler("cuda", enabled=self._cuda and options.mixed_precision)
+        self.scaler = torch.amp.GradScaler(
+            self._kind if self._half else "cuda", enabled=self._half is not None
+        )
         self.epoch = 0
         self.best_val_loss = math.inf
         self.train_history: list[dict[str, float]] = []
@@ -106,18 +112,26 @@ class Training(Resumable):
             self.train_set.augmentation = augmentation_for(self.train_set, options.seed)
 
     def _means(self) -> Outputs:
-        """The mean label of the examples to train with, which there must be."""
+        """The mean label of the examples to train with.
+
+        Raises:
+            FacemakeError: there is none, or none to validate with.
+        """
         means = self.train_set.means()
         path, (first, *_) = self.options.data, self.task.labels
+        for which, found, so in (
+            ("train", means, "there is nothing to learn"),
+            ("validate", self.val_set.means(), "no epoch could be told from another"),
+        ):
+            if not torch.isfinite(found[first]).any():
+                raise FacemakeError(
+                    f"{path} has no {first} that are numbers among the examples to {which} with: "
+                    f"{so}"
+                )
         for name, mean in means.items():
             there = torch.isfinite(mean)
             if there.all():
                 continue
-            if name == first and not there.any():
-                raise FacemakeError(
-                    f"{path} has no {name} that are numbers among the examples to train with: "
-                    "there is nothing to learn"
-                )
             which = "they"
             if self.task.au_names is not None:
                 which = ", ".join(np.array(self.task.au_names)[~there.numpy()])
@@ -163,10 +177,10 @@ class Training(Resumable):
 
     def _epochs(self, fresh: bool, board: Any) -> None:
         options = self.options
-        workers = usable_workers(options.num_workers)
-        train = make_loader(self.train_set, self.order, workers, self._cuda)
+        workers, pin = usable_workers(options.num_workers), self._kind == "cuda"
+        train = make_loader(self.train_set, self.order, workers, pin)
         rows = Order(self.val_set.rows, options.batch_size, None)
-        val = make_loader(self.val_set, rows, min(workers, 1), self._cuda)
+        val = make_loader(self.val_set, rows, min(workers, 1), pin)
         progress = EpochProgress(self.task.network, options.epochs, len(self.train_set))
         while self.epoch < options.epochs and self._waited() < options.patience:
             progress.begin(self.epoch)
@@ -212,7 +226,7 @@ class Training(Resumable):
             The learning rate, and the losses by their names.
         """
         rate = self.schedule.before_step()
-        with torch.autocast("cuda", torch.float16, enabled=self.scaler.is_enabled()):
+        with torch.autocast(self._kind, self._half, enabled=self._half is not None):
             found = self.model(self._pictures(batch))
         losses = self._losses(self.task.outputs(found), batch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -360,11 +374,11 @@ class Training(Resumable):
             return
         try:
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
+        except ImportError as error:
             logger.warning(
-                "no curves for TensorBoard: it is not installed (pip install tensorboard); "
-                "%s and %s have them",
-                *(HISTORY, CURVES),
+                "no curves for TensorBoard: it cannot be imported (%s); pip install "
+                "'facemake[tensorboard]'. %s and %s have them",
+                *(error, HISTORY, CURVES),
             )
             yield None
             return
