@@ -66,8 +66,8 @@ def require(device: str) -> None:
         )
     if kind == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise DeviceError(
-            f"device is {device}, and PyTorch finds {torch.cuda.device_count()} GPUs here, which are "
-            "counted from 0"
+            f"device is {device}, and PyTorch finds {torch.cuda.device_count()} GPUs here, which "
+            "are counted from 0"
         )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError(
