@@ -50,7 +50,7 @@ demo-embed: .venv/default  ## Who looks like whom in the bundled sample, by iden
 	@HF_HUB_OFFLINE=1 $(BIN)/facemake compare-faces resources/bundled/portraits \
 	    resources/bundled/moving_portrait.mp4 --frames 3 --pack || test $$? -eq 2
 	@echo
-	@echo "docs/embeddings.md, \"Packs of lumen-face\", has the folders of a pack and where networks are got."
+	@echo "docs/packs.md has the folders of a pack and where networks are got."
 
 demo-serve: .venv/serve  ## A service for embeddings, asked over loopback with the bundled portraits
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -93,8 +93,8 @@ containers: .venv/default  ## Build the images of the stacks (BASE=, WITH=, STAC
 	    $(if $(WITH),--with $(WITH)) $(STACKS)
 
 lint: .venv/dev resources/bundled/moving_portrait.mp4  ## Style, types, Snakemake's own linter
-	$(BIN)/ruff check scripts tests benchmarks containers
-	$(BIN)/ruff format --check scripts tests benchmarks containers
+	$(BIN)/ruff check scripts tests benchmarks containers docs
+	$(BIN)/ruff format --check scripts tests benchmarks containers docs
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
@@ -102,8 +102,8 @@ lint: .venv/dev resources/bundled/moving_portrait.mp4  ## Style, types, Snakemak
 	$(BIN)/snakemake --lint --config engine=3di 'threedi={"runtime": "$(STANDIN)/3DI"}'
 
 format: .venv/dev  ## Write the code in its one style
-	$(BIN)/ruff check --fix scripts tests benchmarks containers
-	$(BIN)/ruff format scripts tests benchmarks containers
+	$(BIN)/ruff check --fix scripts tests benchmarks containers docs
+	$(BIN)/ruff format scripts tests benchmarks containers docs
 	$(BIN)/snakefmt Snakefile rules
 
 docs: .venv/docs  ## The documentation as pages: site/index.html, which needs no network

@@ -66,6 +66,14 @@ def test_what_another_test_runs_is_known_there(block: Block):
     assert name in test.read_text("utf-8").replace('" / "', "/"), f"{block.by} names no {name}"
 
 
+def test_what_a_page_says_to_import_is_there():
+    written = re.compile(r"`(from facemake[\w.]* import [\w, ]+)`")
+    lines = {line for page in pages() for line in written.findall(page.read_text("utf-8"))}
+    assert len(lines) > 10
+    for line in lines:
+        exec(line, {})
+
+
 def targets() -> set[str]:
     return set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
 

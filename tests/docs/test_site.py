@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import facemake
 from conftest import ROOT
+from facemake import data, nn
 
 LOADED = r'<(?:script|img|iframe|link|source)\b[^>]*?(?:src|href)="?((?:https?:)?//[^"\s>]+)'
 
@@ -40,3 +42,24 @@ def test_every_source_is_a_page_that_loads_nothing_from_elsewhere(site: Path):
     }
     for path in pages:
         assert re.findall(LOADED, path.read_text("utf-8")) == [], path
+
+
+def test_the_interface_is_documented_and_what_is_private_is_not(site: Path):
+    names = set()
+    for path in (site / "api").glob("*.html"):
+        names |= set(re.findall(r'<h[2-6] id="(facemake[\w.]*)"', path.read_text("utf-8")))
+    assert not [name for name in names if "._" in name]
+    shown = {name.rpartition(".")[2] for name in names}
+    offered = {*facemake.__all__, *nn.__all__, *data.__all__} - {"__version__"}
+    assert offered <= shown
+    processor = "facemake.processors.threedi.FaceProcessor3DI"
+    assert {f"{processor}.{method}" for method in ("io", "run_all", "citation")} <= names
+
+
+def test_the_readme_leads_to_every_page():
+    text = (ROOT / "README.md").read_text("utf-8")
+    linked = set(re.findall(r"\]\((docs/[\w/-]+\.md)", text))
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert linked <= there
+    # the page of the interface lists its own
+    assert there - linked == {p for p in there if p.startswith("docs/api/")} - {"docs/api/index.md"}

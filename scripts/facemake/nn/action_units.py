@@ -8,6 +8,7 @@ AU_NAMES = list(INTENSITY_COLUMNS)
 """Columns of `au_intensities`, in order: `AU01_r` to `AU45_r`, 0-5."""
 
 NUM_AUS = len(AU_NAMES)
+"""17."""
 
 AU_DESCRIPTIONS = {
     "AU01_r": "Inner Brow Raiser",

@@ -1,0 +1,165 @@
+"""The pages that say what the code says: columns.md and licences.md.
+
+    python docs/generated.py
+
+writes them again; a test holds them against the code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from facemake.backends.aus import AU_COLUMNS
+from facemake.backends.aus.proxy import UNITS
+from facemake.backends.fit.builtin import load_builtin
+from facemake.backends.fit.localize import units
+from facemake.facemodels import SOURCES
+from facemake.models import registry
+from facemake.nn.action_units import AU_DESCRIPTIONS
+from facemake.status import FrameStatus, SampleStatus
+from facemake.tables import SCHEMAS, coefficient_schema
+
+FRAMES = {
+    FrameStatus.OK: "measured",
+    FrameStatus.NO_FACE: "no face in this frame (track 0 has a row for every frame)",
+    FrameStatus.LOST: "inside a track, but not seen in this frame",
+    FrameStatus.LOW_CONFIDENCE: "a face, whose landmarks the network does not trust",
+    FrameStatus.NOT_CONVERGED: "landmarks, to which the face model could not be fitted",
+    FrameStatus.DECODE_ERROR: "a frame that the decoder gives up on",
+}
+SAMPLES = {
+    SampleStatus.OK: "frames, and faces in them",
+    SampleStatus.NO_FACE: "frames, and no face in any",
+    SampleStatus.UNREADABLE: "no decoder opens it",
+    SampleStatus.TRUNCATED: "it ends before its end; the frames that are there are measured",
+    SampleStatus.NO_VIDEO_STREAM: "a recording without pictures",
+    SampleStatus.NO_IMAGES: "a folder without pictures",
+    SampleStatus.NO_PERMISSION: "you may not read it",
+    SampleStatus.EXCLUDED: "by the sheet, whose reason is kept",
+}
+SHOWN = {
+    "probe": "a sample",
+    "detections": "a frame and track",
+    "landmarks": "a frame and track",
+    "fit": "a frame and track",
+    "smooth": "a frame and track",
+    "identity": "a track",
+    "expressions": "a frame and track",
+    "aus": "a frame and track",
+    "embeddings": "a chosen frame",
+    "people": "a track, or a face of a picture that stands alone",
+    "counts": "a sample",
+    "manifest": "a sample",
+    "extract": "a crop",
+}
+"""Table -> what a row of it is."""
+PLAIN = {
+    "sample": "its name in the sheet",
+    "track": "0 is the main face",
+    "status": "see above",
+    "reason": "why, in words",
+    "kind": "video, image or images",
+}
+"""Columns without a unit that need a word."""
+
+
+def table(*rows: Iterable[str]) -> str:
+    """Markdown of rows, the first of which is the head."""
+    head, *rest = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    lines = [head, ["---"] * len(head), *rest]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def columns() -> str:
+    """Statuses, action units and the columns of each table."""
+    model = load_builtin()
+    schemas = {
+        **SCHEMAS,
+        "expressions": coefficient_schema(model.expression_names, units(model)),
+        "aus": coefficient_schema(AU_COLUMNS, UNITS),
+    }
+    parts = [
+        "# Every column\n",
+        "<!-- Written by docs/generated.py. -->\n",
+        "The tables' own metadata say the same: units are in each Parquet file.\n",
+        "## Statuses\n",
+        "Of a frame:\n",
+        table(("status", "means"), *((f"`{k}`", v) for k, v in FRAMES.items())),
+        "Of a sample, always with a `reason` in words:\n",
+        table(("status", "means"), *((f"`{k}`", v) for k, v in SAMPLES.items())),
+        "## Action units and their names\n",
+        "The words are those of the Facial Action Coding System.\n",
+        table(
+            ("column", "movement", "is"),
+            *(
+                (f"`{au}`", words, UNITS[AU_COLUMNS.index(au)])
+                for au, words in AU_DESCRIPTIONS.items()
+            ),
+        ),
+    ]
+    for name, row in SHOWN.items():
+        parts += [
+            f"## {name}\n",
+            f"A row is {row}.\n",
+            table(
+                ("column", "type", "is"),
+                *(
+                    (
+                        f"`{field.name}`",
+                        str(field.type).replace("list<element: float>", "list of float"),
+                        (field.metadata or {}).get(b"unit", b"").decode()
+                        or PLAIN.get(field.name, ""),
+                    )
+                    for field in schemas[name]
+                ),
+            ),
+        ]
+    return "\n".join(parts)
+
+
+def licences() -> str:
+    """The registry of models, and the face models that a user builds."""
+    rows = [
+        (
+            f"`{row.name}`",
+            row.task,
+            "by you"
+            if row.made
+            else "by its maker, on request"
+            if row.gated
+            else f"package {row.package}"
+            if row.package
+            else "`facemake models fetch`",
+            row.licence,
+            row.citation,
+        )
+        for row in registry().values()
+    ]
+    return "\n".join(
+        [
+            "# Licences of models\n",
+            "<!-- Written by docs/generated.py. -->\n",
+            "MIT is the licence of facemake's own code. Models keep their makers' own, and what a "
+            'licence allows you is between you and its maker: "for non-commercial research" and '
+            '"trained on" are worth reading before you publish or sell. `facemake models list` '
+            "prints this with the SHA-256 that a file must have, `facemake provenance FILE` which "
+            "of them made a file, each with its licence and citation; [how to cite](citing.md).\n",
+            table(("model", "for", "got by", "licence", "citation"), *rows),
+            "## Face models that you build\n",
+            "They are built from their makers' files (`facemake models build NAME FOLDER`) and "
+            "never fetched.\n",
+            table(("name", "from"), *((f"`{name}`", files) for name, files in SOURCES.items())),
+            "3DI and 3DI-lite are programs of their makers, which want the Basel Face Model: "
+            "[3DI](3di.md).\n",
+        ]
+    )
+
+
+PAGES = {"columns.md": columns, "licences.md": licences}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (Path(__file__).parent / name).write_text(page(), encoding="utf-8")
+    sys.exit(0)

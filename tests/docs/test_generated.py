@@ -1,0 +1,42 @@
+"""The pages that docs/generated.py writes are what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import ROOT
+from facemake.status import FrameStatus, SampleStatus
+from facemake.tables import SCHEMAS
+from runworkflow import Run
+
+SPEC = importlib.util.spec_from_file_location("generated", ROOT / "docs" / "generated.py")
+generated = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(generated)
+
+
+@pytest.mark.parametrize("name", generated.PAGES)
+def test_a_page_is_what_the_code_says(name: str):
+    text = (ROOT / "docs" / name).read_text("utf-8")
+    assert text == generated.PAGES[name](), "python docs/generated.py writes it again"
+
+
+def test_nothing_is_left_out():
+    assert set(generated.FRAMES) == set(FrameStatus)
+    assert set(generated.SAMPLES) == set(SampleStatus)
+    assert set(SCHEMAS) - set(generated.SHOWN) == {"detect_segment"}  # of a run's own folder
+
+
+@pytest.mark.workflow
+@pytest.mark.xdist_group("run")
+@pytest.mark.parametrize("stage", ["probe", "fit", "expressions", "aus", "embeddings"])
+def test_a_run_writes_the_columns_that_the_page_lists(finished: Run, stage: str):
+    section = (ROOT / "docs" / "columns.md").read_text("utf-8").split(f"## {stage}\n")[1]
+    rows = [line for line in section.split("\n## ")[0].splitlines() if line.startswith("| `")]
+    for path in Path(finished.results / stage).glob("*.parquet"):
+        assert [f"| `{name}`" for name in pq.read_schema(path).names] == [
+            row.split(" | ")[0] for row in rows
+        ]
