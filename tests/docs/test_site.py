@@ -52,7 +52,7 @@ def test_the_interface_is_documented_and_what_is_private_is_not(site: Path):
     shown = {name.rpartition(".")[2] for name in names}
     offered = {*facemake.__all__, *nn.__all__, *data.__all__} - {"__version__"}
     assert offered <= shown
-    processor = "facemake.processors.threedi.FaceProcessor3DI"
+    processor = "facemake.FaceProcessor3DI"
     assert {f"{processor}.{method}" for method in ("io", "run_all", "citation")} <= names
 
 
