@@ -97,6 +97,7 @@ lint: .venv/dev resources/bundled/moving_portrait.mp4  ## Style, types, Snakemak
 	$(BIN)/ruff format --check scripts tests benchmarks containers docs
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/hadolint containers/Dockerfile containers/*/Dockerfile*
 	$(BIN)/snakemake --lint
 	$(BIN)/python tests/standin3di/build.py $(STANDIN)
 	$(BIN)/snakemake --lint --config engine=3di 'threedi={"runtime": "$(STANDIN)/3DI"}'
