@@ -85,7 +85,25 @@ def test_what_is_missing_counts_for_nothing_and_what_does_not_vary_has_no_correl
         assert math.isnan(measure(x, np.full(200, 2, np.float32)))
         assert math.isnan(measure(x[:1], y[:1]))
     assert math.isnan(agreement.pearson(np.full(200, 2, np.float32), y))
+    assert math.isnan(agreement.pearson(np.full(200, 0.1), y))  # whose mean is not quite itself
     assert math.isnan(agreement.mean_absolute(x, np.full(200, np.nan)))
+
+
+def test_what_one_of_two_does_not_know_counts_for_nothing(pairs):
+    x, y = pairs
+    unknown = x.copy()
+    unknown[:50] = np.nan
+    for measure in ("pearson", "concordance", "icc_3_1", "mean_absolute", "f1", "limits"):
+        found = getattr(agreement, measure)
+        assert found(unknown, y) == pytest.approx(found(x[50:], y[50:])), measure
+
+
+@pytest.mark.parametrize("cuts", [(0,), (1,), (7, 7, 150), (200,)])
+def test_moments_of_parts_add_up_to_those_of_all(pairs, cuts: tuple[int, ...]):
+    x, y = (v.astype(float) + 1e4 for v in pairs)
+    parts = zip(np.split(x, cuts), np.split(y, cuts), strict=True)
+    found = sum((agreement.Moments.of(*part) for part in parts), agreement.Moments())
+    assert vars(found) == pytest.approx(vars(agreement.Moments.of(x, y)))
 
 
 def test_the_turn_between_two_poses_is_the_angle_of_one_rotation():

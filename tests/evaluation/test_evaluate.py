@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -17,7 +18,7 @@ from facemake.errors import ConfigError, FacemakeError
 from facemake.evaluation import evaluate, scores
 from facemake.evaluation.card import write_card
 from facemake.evaluation.labels import read_labels
-from facemake.evaluation.predicting import Trained
+from facemake.evaluation.predicting import Examples, Predictions, Trained
 from maketraining import VIDEOS, make_training_set, train
 
 
@@ -87,6 +88,68 @@ def test_each_action_unit_is_scored_by_itself():
     assert rows["mae_of_mean"].to_numpy() == pytest.approx((wanted - 2.5).abs().mean().to_numpy())
     assert rows["label_sd"].to_numpy() == pytest.approx(wanted.std(ddof=0).to_numpy(), abs=1e-6)
     assert rows["bias"].to_numpy() == pytest.approx((found - wanted).mean().to_numpy())
+
+
+def faces(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = (np.linspace(20, 90, 136).reshape(68, 2) + rng.normal(0, 3, (n, 68, 2))).astype(np.float32)
+    return (y + rng.normal(0, 1, y.shape)).astype(np.float32), y
+
+
+def test_groups_and_points_are_what_pandas_says_of_whole_arrays():
+    x, y = faces(40, seed=2)
+    y[:30, :17] = np.nan  # iBUG-51 has no jaw
+    mean = np.full((68, 2), 50.0)
+    groups, points = scores.landmarks(x, y, mean)
+    size = np.linalg.norm(y[:, 36].astype(float) - y[:, 45], axis=1)
+    off = np.linalg.norm(x.astype(float) - y, axis=2)
+    away = np.linalg.norm(y.astype(float) - mean, axis=2)
+    for row in groups:
+        part = slice(*scores.GROUPS[row["group"]])
+        a, b = (pd.DataFrame(v[:, part].reshape(40, -1).astype(float)) for v in (x, y))
+        assert row["n"] == (10 if row["group"] == "jaw" else 40)
+        assert row["mae"] == pytest.approx(np.nanmean(np.abs(a - b).to_numpy()))
+        assert row["distance"] == pytest.approx(np.nanmean(off[:, part]))
+        assert row["distance_of_mean"] == pytest.approx(np.nanmean(away[:, part]))
+        assert row["nme"] == pytest.approx(100 * np.nanmean(off[:, part] / size[:, None]))
+        together = pd.Series(a.to_numpy().ravel()).corr(pd.Series(b.to_numpy().ravel()))
+        assert row["correlation"] == pytest.approx(together)
+        assert row["correlation_within"] == pytest.approx(a.corrwith(b).mean())
+    assert [row["group"] for row in points[::17]] == ["jaw", "brows", "nose", "mouth"]
+    assert points[30]["distance"] == pytest.approx(off[:, 30].mean())
+    assert points[30]["distance_p95"] == pytest.approx(np.percentile(off[:, 30], 95))
+    assert points[3]["nme"] == pytest.approx(100 * np.nanmean(off[:, 3] / size))
+    assert (points[30]["x"], points[3]["y"]) == pytest.approx(
+        (y[:, 30, 0].astype(float).mean(), np.nanmean(y[:, 3, 1].astype(float)))
+    )
+
+
+def test_a_video_has_the_numbers_of_its_own_rows():
+    x, y = faces(30, seed=4)
+    names = np.array([["b", "a", "c"][i % 3] for i in range(29)] + ["d"], object)
+    whose = Examples(names, np.array([f"of {n}" for n in names]), np.arange(30), np.zeros(30, int))
+    pose = np.zeros((30, 6), np.float32)
+    one = Predictions(
+        "landmark_pose", "test", np.arange(30), *({"landmarks": v, "global_params": pose}
+        for v in (x, y)), whose,
+    )  # fmt: skip
+    rows = scores.videos([one])
+    assert [(r["video"], r["subject"], r["n"]) for r in rows] == [
+        ("b", "of b", 10), ("a", "of a", 10), ("c", "of c", 9), ("d", "of d", 1)
+    ]  # fmt: skip
+    mine = np.arange(1, 29, 3)
+    off = np.linalg.norm(x[mine].astype(float) - y[mine], axis=2).mean()
+    assert rows[1]["landmark_distance"] == pytest.approx(off)
+    assert scores.videos([dataclasses.replace(one, examples=dataclasses.replace(
+        whose, videos=names[::-1]))])[0]["video"] == "d"  # fmt: skip
+
+
+def test_a_network_that_went_astray_is_refused(study: Path):
+    trained = Trained(study / "landmark_pose", study / "data.h5", "landmark_pose")
+    for parameter in trained._model.parameters():
+        parameter.fill_(math.nan)
+    with pytest.raises(FacemakeError, match=r"checkpoint_best\.pt says .* no number \(landmarks\)"):
+        trained.predict("test")
 
 
 def test_labels_of_people_are_another_reference(document: dict):
@@ -170,6 +233,8 @@ def test_what_cannot_be_evaluated_is_refused_in_words(study: Path, tmp_path: Pat
         evaluate(data, study / "landmark_pose", split="dev")
     labels = tmp_path / "labels.tsv"
     labels.write_text("sample\tframe\tAU12\nann_1\t0\t3\n")
+    with pytest.raises(ConfigError, match="name a trained au_prediction, too"):
+        evaluate(data, study / "landmark_pose", labels=labels)
     with pytest.raises(FacemakeError, match="none of the 24 examples of split test"):
         evaluate(data, au_prediction=study / "au_prediction", labels=labels)
 

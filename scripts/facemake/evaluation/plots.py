@@ -82,7 +82,7 @@ def landmark_errors(path: Path, points: Sequence[Row]) -> None:
 
     Args:
         path: of the PNG.
-        points: of `facemake.evaluation.scores.landmark_points`.
+        points: of `facemake.evaluation.scores.landmarks`, a row a point.
     """
     figure = _figure(9.0, 3.8)
     face, bars = figure.subplots(1, 2, width_ratios=(1, 1.7))

@@ -168,7 +168,8 @@ class Trained:
             at_most: so many examples, spread evenly; None: all.
 
         Raises:
-            FacemakeError: there is no example of that split, or the file is damaged.
+            FacemakeError: there is no example of that split, the file is damaged, or the network
+                says what is no number.
         """
         rows = np.arange(self.dataset.total)
         if split != "all":
@@ -186,6 +187,11 @@ class Trained:
             for start in range(0, len(rows), _BATCH):
                 batch = self.dataset.batch(rows[start : start + _BATCH])
                 for name, values in self._outputs(batch["image"]).items():
+                    if not np.isfinite(values).all():
+                        raise FacemakeError(
+                            f"{self.path} says of some examples what is no number ({name}): its "
+                            "training went astray; train again with a lower --lr"
+                        )
                     found[name].append(values)
                     wanted[name].append(batch[name])
         self.dataset.close()
@@ -198,22 +204,9 @@ class Trained:
             examples(self.dataset.path, rows),
         )
 
-    def mean_labels(self, at_most: int = 20_000) -> dict[str, NDArray[np.float32]]:
+    def mean_labels(self) -> dict[str, NDArray[np.float32]]:
         """Mean of each label over the training examples: what a network says that sees nothing."""
-        rows = self.dataset.division.train
-        if len(rows) > at_most:
-            rows = rows[np.linspace(0, len(rows) - 1, at_most).astype(int)]
-        parts = [self.dataset.batch(rows[i : i + _BATCH]) for i in range(0, len(rows), _BATCH)]
-        self.dataset.close()
-        out = {}
-        for name in self.labels:
-            values = np.concatenate([part[name] for part in parts]).astype(np.float64)
-            there = np.isfinite(values)
-            counts = there.sum(axis=0)
-            sums = np.where(there, values, 0).sum(axis=0)
-            means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-            out[name] = means.astype(np.float32)
-        return out
+        return {n: mean.numpy() for n, mean in self.dataset.only("train").means().items()}
 
     def _outputs(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         pictures = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
@@ -247,10 +240,11 @@ def examples(path: Path, rows: NDArray[np.int64]) -> Examples:
 
 def _texts(file: h5py.File, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
     out = np.full(len(rows), "", object)
+    known: dict[str, str] = {}  # each text is in memory once, whatever the number of its rows
     if name in file:
         texts = file[name].asstr(errors="replace")
         for at, part in _slices(len(file[name]), rows):
-            out[at] = texts[part][rows[at] - part.start]
+            out[at] = [known.setdefault(t, t) for t in texts[part][rows[at] - part.start]]
     return out
 
 

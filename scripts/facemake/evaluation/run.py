@@ -66,6 +66,10 @@ def evaluate(
     wanted = {"landmark_pose": landmark_pose, "au_prediction": au_prediction}
     if not any(wanted.values()):
         raise ConfigError("there is nothing to evaluate: name a trained network")
+    if labels is not None and not au_prediction:
+        raise ConfigError(
+            f"the labels {labels} are of action units: name a trained au_prediction, too"
+        )
     coded = None if labels is None else read_labels(Path(labels))
     document: dict[str, Any] = {
         "facemake_version": __version__,
@@ -163,8 +167,8 @@ def _score_landmarks(
     document: dict[str, Any], one: Predictions, means: Mapping[str, Values]
 ) -> None:
     x, y = one.found["landmarks"], one.wanted["landmarks"]
-    document["landmark_groups"] = scores.landmark_groups(x, y, means.get("landmarks"))
-    document["landmark_points"] = scores.landmark_points(x, y)
+    groups, points = scores.landmarks(x, y, means.get("landmarks"))
+    document["landmark_groups"], document["landmark_points"] = groups, points
     document["pose"] = scores.pose(one.found, one.wanted)
 
 
@@ -223,6 +227,7 @@ def write(
     """
     output.mkdir(parents=True, exist_ok=True)
     made = metadata or {"facemake_version": __version__, "data": document["data"]}
+    (output / DOCUMENT).unlink(missing_ok=True)  # an old one is of the old tables
     for name in TABLES:
         for path in (output / f"{name}.parquet", output / f"{name}.csv"):
             path.unlink(missing_ok=True)

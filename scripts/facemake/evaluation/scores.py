@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facemake.evaluation import agreement
-from facemake.evaluation.agreement import Values, mean_of
+from facemake.evaluation.agreement import Moments, Values, mean_of
 from facemake.evaluation.predicting import Predictions
 from facemake.nn.action_units import AU_NAMES
 
@@ -26,6 +28,9 @@ GROUPS: dict[str, tuple[int, int]] = {
 }
 """Group of iBUG-68 -> its points, the last one left out."""
 
+PARTS = ("jaw", "brows", "nose", "eyes", "mouth")
+"""Those of them that share no point."""
+
 ANGLES = ("rx", "ry", "rz")
 _POSE = (("scale", 0, "px/mm"), *((a, i, "°") for i, a in enumerate(ANGLES, 1)))
 POSE = (*_POSE, ("tx", 4, "px"), ("ty", 5, "px"))
@@ -41,7 +46,7 @@ def action_units(
     """A row an action unit.
 
     Args:
-        found: (n, 17), 0-5.
+        found: (n, 17), 0-5; NaN where who said it does not know.
         wanted: (n, 17), NaN where nobody said.
         who: said it: `network` or `pipeline`.
         against: whose labels: `pipeline` or `labels`.
@@ -52,6 +57,7 @@ def action_units(
         x, y = agreement.paired(found[:, i], wanted[:, i])
         bias, lower, upper = agreement.limits(x, y)
         always = np.nan if means is None else means[i]
+        both = Moments.of(x, y)
         rows.append(
             {
                 "au": name,
@@ -61,10 +67,10 @@ def action_units(
                 "present": int((y >= agreement.OCCURS).sum()),
                 "label_mean": float(y.mean()) if len(y) else math.nan,
                 "label_sd": float(y.std()) if len(y) else math.nan,
-                "correlation": agreement.pearson(x, y),
-                "ccc": agreement.concordance(x, y),
-                "icc": agreement.icc_3_1(x, y),
-                "mae": agreement.mean_absolute(x, y),
+                "correlation": both.pearson,
+                "ccc": both.concordance,
+                "icc": both.icc_3_1,
+                "mae": both.mean_absolute,
                 "mae_of_mean": float(np.abs(y - always).mean()) if len(y) else math.nan,
                 "f1": agreement.f1(x, y),
                 "bias": bias,
@@ -75,61 +81,112 @@ def action_units(
     return rows
 
 
-def landmark_groups(found: Values, wanted: Values, means: Values | None = None) -> list[Row]:
-    """A row a group of landmarks.
+@dataclass(frozen=True)
+class _Mean:
+    """Of numbers: their sum, and how many they are."""
+
+    total: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Values) -> _Mean:
+        """Of those that are finite."""
+        there = values[np.isfinite(values)]
+        return cls(float(there.sum(dtype=np.float64)), len(there))
+
+    def __add__(self, other: _Mean) -> _Mean:
+        return _Mean(self.total + other.total, self.count + other.count)
+
+    @property
+    def value(self) -> float:
+        """NaN of none."""
+        return self.total / self.count if self.count else math.nan
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One landmark over all examples."""
+
+    both: tuple[Moments, Moments]  # of its x and its y
+    place: tuple[float, float]
+    distance: _Mean
+    p95: float
+    of_size: _Mean
+    of_mean: _Mean
+
+
+def landmarks(
+    found: Values, wanted: Values, means: Values | None = None
+) -> tuple[list[Row], list[Row]]:
+    """A row a group of landmarks, and a row a point: where it is, and how far off it is.
 
     `correlation` is over all coordinates of all examples together, as pyfaceau has it: the mean
     face has a high one, too. `correlation_within`, `ccc_within` and `icc_within` are means of the
-    coordinates' own over the examples, which only a network that sees how faces differ has.
+    coordinates' own over the examples, which only a network that sees how faces differ has. `x` and
+    `y` of a point are px of the crop. Memory: about 50 bytes an example, besides the arguments.
 
     Args:
         found: (n, 68, 2) px of the crop.
-        wanted: the same.
+        wanted: the same; NaN where a point is missing.
         means: (68, 2) mean labels of the training examples.
     """
-    off = agreement.distances(found, wanted)
-    size = agreement.interocular(wanted)[:, None]
+    size = agreement.interocular(wanted)
     mean = np.full(wanted.shape[1:], np.nan) if means is None else means
-    always = agreement.distances(np.broadcast_to(mean, wanted.shape), wanted)
-    rows = []
-    for name, (start, stop) in GROUPS.items():
-        x, y = found[:, start:stop], wanted[:, start:stop]
-        each = [*zip(_columns(x), _columns(y), strict=True)]
-        rows.append(
-            {
-                "group": name,
-                "points": stop - start,
-                "n": int(np.isfinite(off[:, start:stop]).all(axis=1).sum()),
-                "mae": agreement.mean_absolute(x, y),
-                "distance": _mean(off[:, start:stop]),
-                "distance_of_mean": _mean(always[:, start:stop]),
-                "nme": 100 * _mean(off[:, start:stop] / size),
-                "correlation": agreement.pearson(x, y),
-                "correlation_within": mean_of([agreement.pearson(*pair) for pair in each]),
-                "ccc_within": mean_of([agreement.concordance(*pair) for pair in each]),
-                "icc_within": mean_of([agreement.icc_3_1(*pair) for pair in each]),
-            }
+    points = []
+    there = np.zeros((len(GROUPS), len(wanted)), np.bool_)
+    for i in range(wanted.shape[1]):
+        x, y = found[:, i], wanted[:, i]
+        off = agreement.distances(x, y)
+        points.append(
+            _Point(
+                both=(Moments.of(x[:, 0], y[:, 0]), Moments.of(x[:, 1], y[:, 1])),
+                place=(_mean(y[:, 0]), _mean(y[:, 1])),
+                distance=_Mean.of(off),
+                p95=_percentile(off, 95),
+                of_size=_Mean.of(off / size),
+                of_mean=_Mean.of(agreement.distances(mean[i], y)),
+            )
         )
-    return rows
-
-
-def landmark_points(found: Values, wanted: Values) -> list[Row]:
-    """A row a point: where it is on the mean face (px of the crop), and how far off it is."""
-    off = agreement.distances(found, wanted)
-    size = agreement.interocular(wanted)[:, None]
-    group = {i: g for g in ("jaw", "brows", "nose", "eyes", "mouth") for i in range(*GROUPS[g])}
-    return [
+        for group, (start, stop) in enumerate(GROUPS.values()):
+            if start <= i < stop:
+                there[group] |= np.isfinite(off)
+    groups = [
+        _group(name, points[start:stop], int(seen.sum()))
+        for (name, (start, stop)), seen in zip(GROUPS.items(), there, strict=True)
+    ]
+    of = {i: name for name in PARTS for i in range(*GROUPS[name])}
+    rows = [
         {
             "point": i,
-            "group": group[i],
-            "x": _mean(wanted[:, i, 0]),
-            "y": _mean(wanted[:, i, 1]),
-            "distance": _mean(off[:, i]),
-            "distance_p95": _percentile(off[:, i], 95),
-            "nme": 100 * _mean(off[:, i : i + 1] / size),
+            "group": of[i],
+            "x": one.place[0],
+            "y": one.place[1],
+            "distance": one.distance.value,
+            "distance_p95": one.p95,
+            "nme": 100 * one.of_size.value,
         }
-        for i in range(wanted.shape[1])
+        for i, one in enumerate(points)
     ]
+    return groups, rows
+
+
+def _group(name: str, points: Sequence[_Point], n: int) -> Row:
+    each = [moments for point in points for moments in point.both]
+    nothing = _Mean(0.0, 0)
+    together = sum(each, Moments())
+    return {
+        "group": name,
+        "points": len(points),
+        "n": n,
+        "mae": together.mean_absolute,
+        "distance": sum((p.distance for p in points), nothing).value,
+        "distance_of_mean": sum((p.of_mean for p in points), nothing).value,
+        "nme": 100 * sum((p.of_size for p in points), nothing).value,
+        "correlation": together.pearson,
+        "correlation_within": mean_of([one.pearson for one in each]),
+        "ccc_within": mean_of([one.concordance for one in each]),
+        "icc_within": mean_of([one.icc_3_1 for one in each]),
+    }
 
 
 def pose(found: Mapping[str, Values], wanted: Mapping[str, Values]) -> list[Row]:
@@ -171,15 +228,13 @@ def videos(predictions: Sequence[Predictions]) -> list[Row]:
     """A row a video of the held-out examples: where it goes well, and where it does not."""
     rows: dict[str, Row] = {}
     for one in predictions:
-        names = one.examples.videos
-        for name in dict.fromkeys(names.tolist()):
-            mine = names == name
+        for name, mine in _rows_of_each(one.examples.videos):
             row = rows.setdefault(
                 name,
                 {
                     "video": name,
-                    "subject": one.examples.subjects[mine][0],
-                    "n": int(mine.sum()),
+                    "subject": one.examples.subjects[mine[0]],
+                    "n": len(mine),
                     **dict.fromkeys(
                         ("landmark_distance", "nme", "head_turn", "au_mae", "au_correlation"),
                         math.nan,
@@ -197,11 +252,20 @@ def videos(predictions: Sequence[Predictions]) -> list[Row]:
             else:
                 x, y = (v["au_intensities"][mine] for v in (one.found, one.wanted))
                 row["au_mae"] = agreement.mean_absolute(x, y)
-                if mine.sum() >= LEAST_FOR_CORRELATION:
+                if len(mine) >= LEAST_FOR_CORRELATION:
                     row["au_correlation"] = mean_of(
                         [agreement.pearson(a, b) for a, b in zip(x.T, y.T, strict=True)]
                     )
     return list(rows.values())
+
+
+def _rows_of_each(names: Values) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Each name, in the order of its first row, and its rows, rising."""
+    known: dict[str, int] = {}
+    number = np.array([known.setdefault(name, len(known)) for name in names.tolist()], np.int64)
+    order = np.argsort(number, kind="stable")
+    edges = np.searchsorted(number[order], np.arange(1, len(known)))
+    yield from zip(known, np.split(order, edges), strict=True)
 
 
 def mean_row(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float]:
@@ -219,11 +283,8 @@ def summary_of(one: Predictions) -> dict[str, float]:
             **mean_row(rows, ("correlation", "ccc", "icc", "mae")),
             "action_units_that_vary": sum(not math.isnan(row["correlation"]) for row in rows),
         }
-    (everything,) = (
-        row
-        for row in landmark_groups(one.found["landmarks"], one.wanted["landmarks"])
-        if row["group"] == "all"
-    )
+    groups, _ = landmarks(one.found["landmarks"], one.wanted["landmarks"])
+    everything = next(row for row in groups if row["group"] == "all")
     turn = next(row for row in pose(one.found, one.wanted) if row["parameter"] == "head turn")
     keys = ("mae", "distance", "nme", "correlation", "correlation_within")
     return {
@@ -234,14 +295,15 @@ def summary_of(one: Predictions) -> dict[str, float]:
 
 
 def _parameter(name: str, unit: str, x: Values, y: Values) -> Row:
+    both = Moments.of(x, y)
     return {
         **_nothing(name, unit),
-        "n": int(np.isfinite(y).sum()),
-        "mae": agreement.mean_absolute(x, y),
+        "n": both.n,
+        "mae": both.mean_absolute,
         "p95": _percentile(np.abs(x - y), 95),
-        "correlation": agreement.pearson(x, y),
-        "ccc": agreement.concordance(x, y),
-        "icc": agreement.icc_3_1(x, y),
+        "correlation": both.pearson,
+        "ccc": both.concordance,
+        "icc": both.icc_3_1,
     }
 
 
@@ -250,15 +312,8 @@ def _nothing(name: str, unit: str) -> Row:
     return {"parameter": name, "unit": unit, "n": 0, **dict.fromkeys(keys, math.nan)}
 
 
-def _columns(points: Values) -> Values:
-    """(2K, n) of (n, K, 2)."""
-    flat: Values = points.reshape(len(points), -1).T
-    return flat
-
-
 def _mean(values: Values) -> float:
-    there = np.asarray(values, np.float64)[np.isfinite(values)]
-    return float(there.mean()) if len(there) else math.nan
+    return _Mean.of(values).value
 
 
 def _percentile(values: Values, which: float) -> float:
