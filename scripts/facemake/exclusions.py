@@ -12,13 +12,14 @@ import difflib
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from facemake.errors import ConfigError
 from facemake.provenance import digest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 COLUMNS = ("sample", "first", "last", "reason")
 """Of the table; `first` and `last` are frames from 0, both left out too, and may be empty."""
@@ -84,6 +85,8 @@ class Exclusions:
 
 def excludes(rows: Sequence[Exclusion], frames: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     """(n,) which of these frames of a sample one of its exclusions names."""
+    import numpy as np  # a job of a cluster that parses the Snakefile has no use for it
+
     out = np.zeros(len(frames), bool)
     for row in rows:
         first = 0 if row.first is None else row.first
