@@ -1,0 +1,77 @@
+"""The notebook of docs/notebook.md: it runs, leaves out what was not measured, and its figures are
+those of the page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from nbclient import NotebookClient
+from PIL import Image
+
+from conftest import ROOT
+from runworkflow import Run
+
+FOLDER = ROOT / "docs" / "notebook"
+NOTEBOOK = FOLDER / "figures.ipynb"
+LOST = range(25, 35)
+
+
+def lose(path: Path) -> None:
+    """Mark frames as a run would have if it had not seen the face: a status, and nulls."""
+    table = pq.read_table(path)
+    lost = np.isin(table.column("frame").to_numpy(), LOST)
+    for i, field in enumerate(table.schema):
+        if field.name == "status":
+            column = pa.array(np.where(lost, "lost", table.column(i).to_numpy()), field.type)
+        elif field.nullable and pa.types.is_float32(field.type):
+            column = pa.array(np.where(lost, np.nan, table.column(i).to_numpy()), field.type)
+        else:
+            continue
+        table = table.set_column(i, field, column)
+    pq.write_table(table, path)
+
+
+def test_it_is_kept_without_outputs():
+    for cell in nbformat.read(NOTEBOOK, 4).cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+
+
+@pytest.mark.workflow
+@pytest.mark.xdist_group("run")
+def test_from_results_to_the_figures_of_the_page(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(finished.results, tmp_path / "results")
+    for stage in ("aus", "smooth"):
+        lose(tmp_path / "results" / stage / "moving portrait.parquet")
+    monkeypatch.delenv("FACEMAKE_RESULTS", raising=False)
+    notebook = nbformat.read(NOTEBOOK, 4)
+    here = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=here).execute()
+    said = [out.text for c in notebook.cells for out in c.get("outputs", ()) if "text" in out]
+    assert f"{len(LOST)}" in said[0] and "86.7" in said[0]  # 65 of 75 frames
+    table = pd.read_csv(tmp_path / "figures" / "aus.csv")
+    missing = table[table.AU12_r.isna()]
+    assert set(missing["sample"]) == {"moving portrait"} and list(missing.frame) == [*LOST]
+    means = pd.read_csv(tmp_path / "figures" / "means.csv")
+    assert (means.frames == 65).all() and (means.low <= means["mean"]).all()
+    shown = {path.name: path for path in FOLDER.glob("*.png")}
+    made = {path.name: path for path in (tmp_path / "figures").glob("*.png")}
+    assert shown.keys() == made.keys() and len(made) == 3
+    if "FACEMAKE_WRITE_FIGURES" in os.environ:
+        for name, path in made.items():
+            shutil.copy(path, FOLDER / name)
+    for name, path in made.items():
+        ours, theirs = (np.asarray(Image.open(p).convert("L"), float) for p in (path, shown[name]))
+        assert ours.shape == theirs.shape and abs(ours - theirs).mean() < 1, (
+            f"{name} looks different: FACEMAKE_WRITE_FIGURES=1 writes the figures of the page again"
+        )
