@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from facemake.errors import TableError
@@ -105,3 +107,23 @@ def test_damage_inside_a_table_is_named_with_its_cure(tmp_path: Path):
     link.symlink_to(path)
     with TableReader(link) as reader, pytest.raises(TableError, match=f"delete {path} and run"):
         reader.read("a")
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_floats_are_stored_as_floats_and_words_by_a_dictionary(tmp_path: Path, name: str):
+    def some(kind: pa.DataType) -> object:
+        if pa.types.is_list(kind):
+            return [some(kind.value_type)] * 3
+        return pa.scalar(1).cast(kind).as_py()
+
+    path = tmp_path / "table.parquet"
+    with TableWriter(path, SCHEMAS[name], METADATA) as writer:
+        writer.append(**{field.name: some(field.type) for field in SCHEMAS[name]})
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    assert len(columns) == len(SCHEMAS[name])
+    for column in columns:
+        floating = column.physical_type in ("FLOAT", "DOUBLE")
+        assert floating == ("BYTE_STREAM_SPLIT" in column.encodings), column.path_in_schema
+        boolean = column.physical_type == "BOOLEAN"
+        assert (floating or boolean) != column.has_dictionary_page, column.path_in_schema

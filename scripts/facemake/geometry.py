@@ -205,7 +205,7 @@ def similarity(src: ArrayLike, dst: ArrayLike) -> Array:
         raise ValueError(
             f"similarity needs two (..., K, 2) point lists, got {s.shape} and {d.shape}"
         )
-    ms, md = s.mean(axis=-2), d.mean(axis=-2)
+    ms, md = s.sum(axis=-2) / s.shape[-2], d.sum(axis=-2) / d.shape[-2]
     s0, d0 = s - ms[..., None, :], d - md[..., None, :]
     var = (s0**2).sum(axis=(-2, -1))
     extent = np.where(var > _TINY, var, np.nan)
@@ -297,5 +297,9 @@ def _atan2(y: Array, x: Array) -> Array:
 
 def _stack(rows: list[list[Any]]) -> Array:
     """A stack of small matrices from its entries, each an array over the stack or a number."""
-    shaped = [np.stack(np.broadcast_arrays(*row), axis=-1) for row in rows]
-    return np.stack(np.broadcast_arrays(*shaped), axis=-2)
+    stack = np.broadcast_shapes(*(np.shape(entry) for row in rows for entry in row))
+    out = np.empty((*stack, len(rows), len(rows[0])))
+    for i, row in enumerate(rows):
+        for j, entry in enumerate(row):
+            out[..., i, j] = entry
+    return out

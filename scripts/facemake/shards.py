@@ -21,6 +21,7 @@ import pyarrow as pa
 from facemake import archives, h5, tables
 from facemake.errors import FacemakeError
 from facemake.provenance import Recipe
+from facemake.runtime import garbage
 from facemake.runtime.atomic import replacing
 from facemake.runtime.locks import ShardLock, hand_over
 from facemake.runtime.progress import Progress
@@ -156,6 +157,7 @@ class ShardRun:
                 if stale != self._parts and len(stale.name) == len(self.shard) + 17:
                     shutil.rmtree(stale)
         self._parts.mkdir(parents=True, exist_ok=True)
+        garbage.imported()
         return self
 
     def __exit__(

@@ -260,6 +260,34 @@ def units(schema: pa.Schema) -> dict[str, str]:
     return {f.name: f.metadata[b"unit"].decode() for f in schema if f.metadata}
 
 
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """How a table of this schema is stored: `ParquetWriter`'s and `write_table`'s arguments.
+
+    Floats are measurements, hardly two of them equal: a dictionary of them takes four times the
+    time and half as much room again as the numbers alone. They are stored a byte's place at a time
+    (BYTE_STREAM_SPLIT), for the first bytes of neighbours are alike.
+    """
+    leaves = dict(leaf for field in schema for leaf in _leaves(field.name, field.type))
+    floats = [path for path, kind in leaves.items() if pa.types.is_floating(kind)]
+    return {
+        "version": "2.6",
+        "compression": "zstd",
+        "use_dictionary": [path for path in leaves if path not in floats],
+        "column_encoding": dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
+    }
+
+
+def _leaves(path: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
+    """The columns of Parquet that a column of Arrow is made of, each with its type."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _leaves(f"{path}.list.element", kind.value_type)
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield from _leaves(f"{path}.{field.name}", field.type)
+    else:
+        yield path, kind
+
+
 class TableWriter:
     """Writes one table as a stream: `append` rows in key order, then `close`.
 
@@ -277,7 +305,7 @@ class TableWriter:
             {**metadata, "units": units(schema)}, sort_keys=True, ensure_ascii=False
         )
         self.schema = schema.with_metadata({METADATA_KEY: document.encode()})
-        self._writer = pq.ParquetWriter(path, self.schema, compression="zstd", version="2.6")
+        self._writer = pq.ParquetWriter(path, self.schema, **parquet_options(self.schema))
         self._columns: dict[str, list[Any]] = {name: [] for name in schema.names}
         self._sample: str | None = None
 
@@ -460,9 +488,8 @@ def merge(parts: Sequence[Path], output: Path) -> None:
     for path in parts:
         with pq.ParquetFile(path) as part:
             if writer is None:
-                writer = pq.ParquetWriter(
-                    output, part.schema_arrow, compression="zstd", version="2.6"
-                )
+                schema = part.schema_arrow
+                writer = pq.ParquetWriter(output, schema, **parquet_options(schema))
             for index in range(part.num_row_groups):
                 writer.write_table(part.read_row_group(index, use_threads=False))
     if writer is None:

@@ -128,3 +128,28 @@ def test_openmps_variable_is_a_number_or_says_none(
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     assert threads_said() == threads
+
+
+def test_a_job_looks_for_garbage_among_what_came_after_its_imports(tmp_path: Path):
+    code = """
+import gc
+from facemake.runtime import garbage
+usual = gc.get_threshold()
+garbage.imported()
+assert gc.get_freeze_count() == 0, "a notebook's own objects are looked at as ever"
+garbage.while_importing()
+garbage.while_importing()
+assert gc.get_threshold()[0] > usual[0]
+kept = [[] for _ in range(1000)]
+garbage.imported()
+assert gc.get_threshold() == usual and gc.get_freeze_count() > 1000
+class Knot: pass
+knot = Knot()
+knot.knot = knot
+import weakref
+seen = weakref.ref(knot)
+del knot
+gc.collect()
+assert seen() is None
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -145,3 +145,25 @@ def test_a_second_run_gives_the_same_bytes(portraits: Study, tmp_path: Path):
         ("again.h5", portraits.table("faces", shard, "h5")),
     ):
         assert (tmp_path / new).read_bytes() == old.read_bytes()
+
+
+@pytest.mark.parametrize("visibility", [False, True])
+def test_points_are_read_as_protobuf_reads_them(visibility: bool):
+    from mediapipe.framework.formats import landmark_pb2
+    from mediapipe.python import packet_creator
+
+    from facemake.backends.mediapipe_graph import landmarks_of
+
+    rng = np.random.default_rng(5)
+    wanted = rng.normal(size=(478, 3)).astype(np.float32)
+    wanted[0] = 0  # what is zero is written out all the same
+    message = landmark_pb2.NormalizedLandmarkList()
+    for x, y, z in wanted.tolist():
+        point = message.landmark.add(x=x, y=y, z=z)
+        if visibility:
+            point.visibility = 0.5
+    found = landmarks_of(packet_creator.create_proto(message))
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, wanted)
+    empty = packet_creator.create_proto(landmark_pb2.NormalizedLandmarkList())
+    assert landmarks_of(empty).shape == (0, 3)

@@ -14,8 +14,13 @@ import mediapipe as mp
 import numpy as np
 from google.protobuf import text_format
 from mediapipe.framework import calculator_pb2
-from mediapipe.python import packet_creator
-from mediapipe.python._framework_bindings import calculator_graph, image_frame, resource_util
+from mediapipe.python import packet_creator, packet_getter
+from mediapipe.python._framework_bindings import (
+    _packet_getter,
+    calculator_graph,
+    image_frame,
+    resource_util,
+)
 from numpy.typing import NDArray
 
 
@@ -70,3 +75,25 @@ def image_packet(rgb: NDArray[np.uint8]) -> Any:
     return packet_creator.create_image_frame(
         image_format=image_frame.ImageFormat.SRGB, data=np.ascontiguousarray(rgb)
     )
+
+
+# A landmark in a serialised list, 17 bytes: the list's field and how much follows, then a tag and
+# four bytes of a float for each of x, y and z.
+_TAGS = {0: 0x0A, 1: 0x0F, 2: 0x0D, 7: 0x15, 12: 0x1D}
+_FLOATS = [at for at in range(17) if at not in _TAGS]
+
+
+def landmarks_of(packet: Any) -> NDArray[np.float64]:
+    """The points of a packet with a `NormalizedLandmarkList`: (K, 3) as MediaPipe gives them.
+
+    They are read out of the serialised list: one by one, as objects of Python, they take a tenth
+    of the time that the network needs to find them.
+    """
+    data = np.frombuffer(_packet_getter._get_serialized_proto(packet), np.uint8)
+    if data.size % 17 == 0:
+        rows = data.reshape(-1, 17)
+        if (rows[:, list(_TAGS)] == list(_TAGS.values())).all():
+            return np.ascontiguousarray(rows[:, _FLOATS]).view("<f4").astype(np.float64)
+    # with visibility or presence
+    found = packet_getter.get_proto(packet).landmark
+    return np.array([(p.x, p.y, p.z) for p in found], np.float64).reshape(-1, 3)

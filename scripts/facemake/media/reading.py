@@ -7,7 +7,6 @@ from itertools import pairwise
 
 from facemake.media.files import classify
 from facemake.media.frame import Frame, Kind, Media, MediaError
-from facemake.media.images import ImageMedia
 from facemake.media.video import VideoMedia
 from facemake.samples import Sample
 from facemake.status import SampleStatus
@@ -31,6 +30,9 @@ def open_media(sample: Sample) -> Media:
             f"{sample.path.name} is no video and has no time: remove start and end from this line "
             "of the sample sheet",
         )
+    # here: a job that reads videos does without Pillow's readers
+    from facemake.media.images import ImageMedia
+
     return ImageMedia(sample.path)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from facemake.errors import FacemakeError
-from facemake.runtime import failures, heartbeat, libraries, memory, runs
+from facemake.runtime import failures, garbage, heartbeat, libraries, memory, runs
 from facemake.runtime.gpu import lease
 from facemake.runtime.modules import spare_pandas
 from facemake.runtime.parent import end_on_sigterm, end_with_parent
@@ -71,6 +71,7 @@ def job(
         logger.error("not tried again, since it would fail again: %s", earlier.message)
         sys.exit(1)
     start = time.monotonic()
+    garbage.while_importing()
     try:
         if recipe is not None:
             libraries.check(recipe["libraries"])

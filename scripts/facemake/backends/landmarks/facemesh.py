@@ -25,7 +25,7 @@ from mediapipe.python import packet_creator, packet_getter
 from numpy.typing import NDArray
 
 from facemake.backends.landmarks import Face, Landmarks
-from facemake.backends.mediapipe_graph import Graph, image_packet
+from facemake.backends.mediapipe_graph import Graph, image_packet, landmarks_of
 from facemake.models import packaged_model
 
 # The network was trained on squares 1.5 times the detection's longer side, turned so that the eyes
@@ -138,8 +138,7 @@ class FaceMesh:
         )
         if "landmarks" not in out or "presence" not in out:
             return None
-        found = packet_getter.get_proto(out["landmarks"]).landmark
-        xyz = np.array([(p.x, p.y, p.z) for p in found])
+        xyz = landmarks_of(out["landmarks"])
         # normalised by width, height and again width; counted from the corner of the first pixel
         points = xyz[:, :2] * (width, height) - 0.5
         return Landmarks(
