@@ -124,6 +124,10 @@ def test_people_are_not_compared_by_a_similarity_that_nobody_knows(monkeypatch):
     said = settings.filled({"dataset": {"people": "refuse", "same_person": 0.8}})
     settings.check(said)
     assert compares_people(said)
+    for name in ("facenet", "facenet-casia", "dinov3"):
+        words = people_not_compared(settings.filled({"embed": {"backend": name}}))
+        assert f"the embedder {name}, nobody published" in words
+        assert "`facemake identities verify` measures it" in words
 
 
 @pytest.mark.parametrize("word", [False, "off"])

@@ -19,6 +19,7 @@ from facemake.evaluation import evaluate, scores
 from facemake.evaluation.card import write_card
 from facemake.evaluation.labels import read_labels
 from facemake.evaluation.predicting import Examples, Predictions, Trained
+from facemake.nn.action_units import AU_NAMES
 from maketraining import VIDEOS, make_training_set, train
 
 
@@ -239,6 +240,26 @@ def test_what_cannot_be_evaluated_is_refused_in_words(study: Path, tmp_path: Pat
         evaluate(data, au_prediction=study / "au_prediction", labels=labels)
 
 
+def test_labels_in_the_manner_of_disfa_that_count_from_one_are_said(
+    study: Path, tmp_path: Path, caplog
+):
+    """12 action units, an intensity each, frames from 1."""
+    units = [1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26]
+    lines = ["\t".join(["sample", "frame", *(f"AU{unit}" for unit in units)])]
+    for frame in range(1, 15):
+        cells = [str((frame + unit) % 6) for unit in units]
+        lines.append("\t".join(["dua_1", str(frame), *cells]))
+    (tmp_path / "disfa.tsv").write_text("\n".join(lines) + "\n")
+    labels = read_labels(tmp_path / "disfa.tsv")
+    assert labels.from_one and len(labels.columns) == 12
+    assert labels.of(["dua_1"], [14])[0, AU_NAMES.index("AU12_r")] == (14 + 12) % 6
+    model = study / "au_prediction"
+    evaluate(study / "data.h5", au_prediction=model, labels=tmp_path / "disfa.tsv")
+    assert "here frames count from 0" in caplog.text
+    (tmp_path / "zero.tsv").write_text("sample\tframe\tAU1\na\t0\t1\na\t1\t1\n")
+    assert not read_labels(tmp_path / "zero.tsv").from_one
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -247,6 +268,8 @@ def test_what_cannot_be_evaluated_is_refused_in_words(study: Path, tmp_path: Pat
         ("sample\tframe\tAU99\n", "'AU99' is none of AU01_r"),
         ("sample\tframe\tAU12\tAU12_r\n", "AU12_r is there twice"),
         ("sample\tframe\tAU12\n", "has no row"),
+        ("sample\tframe\tAU12\tframe\n", ":1: frame is there twice"),
+        (f"sample\tframe\tAU12\na\t0\t{'7' * 200_000}\n", "field larger than"),
         ("sample\tframe\tAU12\na\t0\t7\n", ":2: AU12 is '7', not 0 to 5"),
         ("sample\tframe\tAU12\na\t0.5\t1\n", ":2: frame is '0.5'"),
         ("sample\tframe\tAU12\na\t0\t1\na\t0\t2\n", ":3: sample a, frame 0 is there twice"),

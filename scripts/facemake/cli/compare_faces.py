@@ -132,7 +132,10 @@ def _words(found: Likeness, same: float | None) -> str:
     else:
         lines.append(f"{n} faces are too many for a table here: --json has it")
     if same is None:
-        lines.append("nobody published from which similarity on two are one person")
+        lines.append(
+            "nobody published from which similarity on two are one person: compare people whom you "
+            "know, or measure it in a run's results by `facemake identities verify`"
+        )
         return "\n".join(lines)
     pairs = [
         f"{i + 1} and {j + 1}"

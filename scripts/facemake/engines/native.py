@@ -257,7 +257,7 @@ def people_not_compared(config: Config) -> str:
         network = config["embed"]["model"] or f"the embedder {config['embed']['backend']}"
         why = (
             f"which similarity is one person with {network}, nobody published; set "
-            "dataset.same_person"
+            "dataset.same_person (`facemake identities verify` measures it on people whom you know)"
         )
     return f"people are not compared across splits: {why}"
 

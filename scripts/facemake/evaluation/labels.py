@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from collections.abc import Sequence
@@ -45,6 +46,12 @@ class Labels:
                 out[i] = self.values[row]
         return out
 
+    @property
+    def from_one(self) -> bool:
+        """Whether frames seem to be counted from 1, as DISFA's are: none has 0, and all have 1."""
+        samples = {sample for sample, _ in self.rows}
+        return all((sample, 1) in self.rows and (sample, 0) not in self.rows for sample in samples)
+
 
 def read_labels(path: Path) -> Labels:
     """Read a file of labels: tab-separated, a row a frame.
@@ -62,14 +69,14 @@ def read_labels(path: Path) -> Labels:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"labels {path} cannot be read as UTF-8: {error}") from None
-    reader = csv.reader(text.splitlines(), delimiter="\t")
-    header = [name.strip() for name in next(reader, [])]
+    lines = _lines(path, text)
+    header = [name.strip() for name in lines[0][1]] if lines else []
     columns = _columns(path, header)
     sample_at, frame_at = (header.index(name) for name in _KEY)
     rows: dict[tuple[str, int], int] = {}
     values: list[list[float]] = []
     wrong: list[str] = []
-    for number, cells in enumerate(reader, 2):
+    for number, cells in lines[1:]:
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(header):
@@ -102,8 +109,19 @@ def read_labels(path: Path) -> Labels:
     return Labels(rows, np.array(values, np.float32), tuple(columns))
 
 
+def _lines(path: Path, text: str) -> list[tuple[int, list[str]]]:
+    """Number and cells of each line."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
+    try:
+        return [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise ConfigError(f"{path}:{reader.line_num}: {error}") from None
+
+
 def _columns(path: Path, header: list[str]) -> dict[str, int]:
     """Name of an action unit -> its column."""
+    if twice := [name for name in _KEY if header.count(name) > 1]:
+        raise ConfigError(f"{path}:1: {twice[0]} is there twice")
     lacking = [name for name in _KEY if name not in header]
     if lacking:
         raise ConfigError(

@@ -71,6 +71,12 @@ def evaluate(
             f"the labels {labels} are of action units: name a trained au_prediction, too"
         )
     coded = None if labels is None else read_labels(Path(labels))
+    if coded is not None and coded.from_one:
+        logger.warning(
+            "labels %s: the first frame of every sample is 1; here frames count from 0, so where "
+            "yours count from 1, as DISFA's do, subtract 1",
+            labels,
+        )
     document: dict[str, Any] = {
         "facemake_version": __version__,
         "data": {"file": Path(data).name, "sha256": None},
