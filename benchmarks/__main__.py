@@ -22,6 +22,7 @@ from benchmarks import (
     overlay,
     planning,
     predictors,
+    quality,
     speed,
     training,
     writing,
@@ -32,7 +33,7 @@ BENCH = (
     *("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders"),
     *("embedserver", "writing", "training", "predictors", "overlay"),
 )
-BY_NAME = ("cluster", "accuracy", "identities", "hiding", "learning")
+BY_NAME = ("cluster", "accuracy", "identities", "hiding", "learning", "quality")
 NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors", "embedserver", "overlay"}
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -86,7 +87,7 @@ parser.add_argument(
 )
 parser.add_argument("--epochs", type=int, default=100, help="learning: of each training (100)")
 parser.add_argument("--people", type=int, default=40, help="accuracy: synthetic people (40)")
-parser.add_argument("--study", type=Path, help="hiding: the folder of a finished run")
+parser.add_argument("--study", type=Path, help="hiding, quality: the folder of a finished run")
 options = parser.parse_args()
 if unknown := set(options.what) - {*BENCH, *BY_NAME}:
     parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
@@ -102,10 +103,12 @@ if "accuracy" in options.what:
 if "learning" in options.what and (options.data is None or not options.data.is_file()):
     parser.error("learning needs a training set: --data results/dataset/training_data.h5")
 
+if {"hiding", "quality"} & set(options.what) and options.study is None:
+    parser.error("hiding and quality look at a finished run: name its folder with --study")
 if "hiding" in options.what:
-    if options.study is None:
-        parser.error("hiding takes its faces from a finished run: name its folder with --study")
     hiding.run(options.study)
+if "quality" in options.what:
+    quality.run(options.study)
 
 if "detectors" in options.what:
     detectors.run(options.clip, options.runs)

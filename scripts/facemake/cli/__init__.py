@@ -27,6 +27,7 @@ from facemake.cli import (
     overlay,
     profile,
     provenance,
+    qc,
     run,
     serve,
     status,
@@ -37,7 +38,7 @@ from facemake.version import __version__
 _COMMANDS = (
     init,
     *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh),
-    overlay,
+    *(overlay, qc),
     *(compare_faces, dataset, evaluate, export, extract, identities, cache, materialize, serve),
 )
 

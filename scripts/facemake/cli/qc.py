@@ -1,0 +1,183 @@
+"""facemake qc: what a careful person would look at first, and what to leave out."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from facemake.errors import FacemakeError
+from facemake.exclusions import COLUMNS as EXCLUDE_COLUMNS
+from facemake.qc.findings import KINDS, Finding
+from facemake.runtime.atomic import write_text
+from facemake.samples import WORK
+
+if TYPE_CHECKING:
+    from facemake.qc.run import Looked
+
+_COLUMNS = (
+    *("severity", "kind", "sample", "track", "first", "last", "start", "end"),
+    *("measure", "value", "limit", "why", "page"),
+)
+_SHOWN = 15
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "qc",
+        help="list what a careful person would look at first, and what to leave out",
+        description="Reads the tables of a finished run and writes review.tsv, findings with the "
+        "worst first, each with its sample, frames, measure, limit and why; and exclude.tsv, what "
+        "of it is proposed to be left out of the training set: yours to edit, then named by "
+        "`dataset: {exclude: qc/exclude.tsv}`. Nothing is measured again and nothing is changed.",
+        epilog="findings: "
+        + "; ".join(f"{kind} ({level}): {words}" for kind, (level, words) in KINDS.items())
+        + ". example: facemake qc --output qc",
+    )
+    parser.add_argument(
+        "samples", nargs="*", metavar="SAMPLE", help="about these alone (all); compared with all"
+    )
+    parser.add_argument(
+        "-d", "--directory", type=Path, default=Path(), help="the folder of the run (this one)"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("qc"), metavar="DIR", help="where to write (qc)"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="write exclude.tsv anew: what you edited is lost"
+    )
+    parser.add_argument("--json", action="store_true", help="the findings on stdout, for scripts")
+    parser.set_defaults(function=_qc)
+
+
+def _qc(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.qc.run import look
+
+    results = _results(options.directory)
+    looked = look(results, frozenset(options.samples), _told)
+    review, exclude = options.output / "review.tsv", options.output / "exclude.tsv"
+    try:
+        write_text(review, _table(_COLUMNS, _rows(looked, results, options.output)))
+        kept = exclude.exists() and not options.force
+        if not kept:
+            write_text(exclude, exclusions(looked.findings))
+    except OSError as error:
+        raise FacemakeError(f"{options.output} cannot be written to: {error.strerror}") from None
+    if options.json:
+        json.dump([_document(one) for one in looked.findings], sys.stdout, indent=1)
+        print()
+        return 0
+    _say(looked)
+    print(f"{review} lists all; {exclude} {_of_exclude(looked, kept)}")
+    return 0
+
+
+def _results(directory: Path) -> Path:
+    """The results folder of the run in a folder."""
+    try:
+        plan = json.loads((directory / WORK / "plan.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return directory / "results"
+    return directory / str(plan["config"]["outdir"])
+
+
+def _told(done: int) -> None:
+    if sys.stderr.isatty() and done % 20 == 0:
+        print(f"\r\x1b[K{done} samples\r", end="", file=sys.stderr, flush=True)
+    elif done % 1000 == 0:
+        print(f"{done} samples", file=sys.stderr, flush=True)
+
+
+def _rows(looked: Looked, results: Path, folder: Path) -> Iterable[list[str]]:
+    for one in looked.findings:
+        page = looked.pages.get(one.sample)
+        where = quote(os.path.relpath(results / page, folder)) if page else ""
+        yield [
+            str(one.severity),
+            one.kind,
+            one.sample,
+            *(_cell(value) for value in (one.track, one.first, one.last)),
+            *(_number(value, ".3f") for value in (one.start, one.end)),
+            one.measure,
+            *(_number(value, ".4g") for value in (one.value, one.limit)),
+            one.why,
+            where,
+        ]
+
+
+def exclusions(findings: Iterable[Finding]) -> str:
+    """The text of exclude.tsv: what is severe as it stands, the rest behind # to be taken up."""
+    rows = []
+    for one in findings:
+        if one.kind == "unusable":
+            continue  # it gave nothing that could be left out
+        whole = one.first is None
+        mark = "" if one.severity == max(level for level, _ in KINDS.values()) else "# "
+        cells = [one.sample, _cell(one.first), _cell(one.last)]
+        rows.append([mark + cells[0], *cells[1:], f"{one.kind}: {one.why}"])
+        assert whole == (one.last is None)
+    return _table(EXCLUDE_COLUMNS, rows)
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    text = io.StringIO()
+    # a quote is a letter like any other: no cell spans lines, and none has a tab
+    writer = csv.writer(
+        text, "excel-tab", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None
+    )
+    writer.writerow(columns)
+    writer.writerows([[" ".join(cell.split()) for cell in row] for row in rows])
+    return text.getvalue()
+
+
+def _cell(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None or not math.isfinite(value) else format(value, form)
+
+
+def _document(one: Finding) -> dict[str, Any]:
+    names = ("kind", "severity", "sample", "track", "first", "last", "start", "end", "measure")
+    numbers = {
+        name: value if math.isfinite(value) else None
+        for name, value in (("value", one.value), ("limit", one.limit))
+    }
+    return {**{name: getattr(one, name) for name in names}, **numbers, "why": one.why}
+
+
+def _say(looked: Looked) -> None:
+    print(f"{looked.samples} samples, {looked.frames} frames: {len(looked.findings)} findings")
+    counts = Counter(one.kind for one in looked.findings)
+    for kind, (level, words) in KINDS.items():
+        if counts[kind]:
+            print(f"  {level} {kind:<11} {counts[kind]:>6}  {words}")
+    for one in looked.findings[:_SHOWN]:
+        where = "" if one.first is None else f" {one.first}-{one.last}"
+        track = "" if one.track is None else f" track {one.track}"
+        print(f"{one.severity} {one.sample}{track}{where}: {one.kind}, {one.why}")
+    if len(looked.findings) > _SHOWN:
+        print(f"... {len(looked.findings) - _SHOWN} more")
+    for words in looked.unsaid:
+        print(f"not looked at: {words}")
+
+
+def _of_exclude(looked: Looked, kept: bool) -> str:
+    if kept:
+        return "is as you left it (--force writes it anew)"
+    taken = sum(one.severity == 3 and one.kind != "unusable" for one in looked.findings)
+    return (
+        f"proposes {taken} to be left out, the others behind #; edit it, then set "
+        "`dataset: {exclude: ...}`"
+    )

@@ -1,0 +1,1 @@
+"""What a careful person would look at first in the results of a run."""
