@@ -37,7 +37,7 @@ SAMPLES = {
     SampleStatus.NO_VIDEO_STREAM: "a recording without pictures",
     SampleStatus.NO_IMAGES: "a folder without pictures",
     SampleStatus.NO_PERMISSION: "you may not read it",
-    SampleStatus.EXCLUDED: "by the sheet, whose reason is kept",
+    SampleStatus.EXCLUDED: "by the sheet, or by `dataset.exclude`; its reason is kept",
 }
 SHOWN = {
     "probe": "a sample",
