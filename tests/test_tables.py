@@ -114,7 +114,7 @@ def test_floats_are_stored_as_floats_and_words_by_a_dictionary(tmp_path: Path, n
     def some(kind: pa.DataType) -> object:
         if pa.types.is_list(kind):
             return [some(kind.value_type)] * 3
-        return pa.scalar(1).cast(kind).as_py()
+        return pa.scalar("1").cast(kind).as_py()
 
     path = tmp_path / "table.parquet"
     with TableWriter(path, SCHEMAS[name], METADATA) as writer:
