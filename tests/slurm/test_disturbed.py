@@ -66,6 +66,20 @@ def parts(folder: Path, stage: str, shard: str) -> int:
     return len(list((folder / ".facemake" / "parts" / stage).glob(f"{shard}.*/[!.]*")))
 
 
+def out_of_memory(folder: Path, stage: str, shard: str) -> list[str]:
+    """The SLURM jobs of a stage of a shard that were ended for their memory."""
+    logs = (folder / ".snakemake" / "slurm_logs" / f"rule_{stage}" / shard).glob("*.log")
+    return [log.stem for log in logs if "exceeded memory limit" in log.read_text()]
+
+
+def is_second_try(folder: Path, stage: str, shard: str) -> bool:
+    """Whether a job is half-way, after one that was ended for its memory (which may come late)."""
+    ended = out_of_memory(folder, stage, shard)
+    running = holder(folder, stage, shard)
+    half_way = parts(folder, stage, shard) >= 2
+    return bool(ended) and running is not None and running not in ended and half_way
+
+
 def test_cancelled_out_of_memory_without_a_node_and_without_a_main_process(
     cluster: Any, site: Any, samples: list[tuple[str, Path]], tmp_path: Path, waited: Any
 ):
@@ -87,14 +101,13 @@ def test_cancelled_out_of_memory_without_a_node_and_without_a_main_process(
 
     # a job is cancelled half-way
     first, second = shards
-    assert waited(lambda: parts(folder, "detect", first) >= 2, 120), said()
+    assert waited(lambda: is_second_try(folder, "detect", first), 120), said()
     cancelled = holder(folder, "detect", first)
     assert cancelled is not None
     cluster.call("scancel", cancelled)
     for shard in shards:
-        logs = (folder / ".snakemake" / "slurm_logs" / "rule_detect" / shard).glob("*.log")
-        ended = [log.stem for log in logs if "exceeded memory limit" in log.read_text()]
-        assert len(ended) == 1 and ended[0] != cancelled, said()
+        assert waited(lambda s=shard: out_of_memory(folder, "detect", s), 60), said()
+        assert cancelled not in out_of_memory(folder, "detect", shard), said()
 
     # the node's daemon dies under the other one, and comes back
     assert waited(lambda: beat(folder, "detect", second) or done(folder, "detect", second), 60)
