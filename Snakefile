@@ -50,9 +50,9 @@ include: "rules/expressions.smk"
 include: "rules/aus.smk"
 include: "rules/embed.smk"
 include: "rules/extract.smk"
-include: "rules/export.smk"
 include: "rules/dataset.smk"
 include: "rules/report.smk"
+include: "rules/export.smk"
 include: "rules/train.smk"
 
 

@@ -3,9 +3,10 @@
 # A format's files of a shard are packed into one archive, which the cache keeps; the files themselves
 # lie beside the lists, which are what a shard's job declares. 3DI's formats are not packed and not
 # cached: a list from the cache would be one of files that are not there.
-from facemake.exports import PACKED, tables_of
+from facemake.exports import PACKED, TABLES, WHOLE, bids_tables, tables_of
 
 FORMATS = [form for form in PACKED if PLAN.enabled(f"export_{form}")]
+EVERY_TABLE = [(stage, folder) for folder, stage in TABLES.items()]
 
 
 for FORM in FORMATS:
@@ -96,6 +97,63 @@ if PLAN.enabled("export_3di"):
             "../scripts/export_3di.py"
 
 
+if PLAN.enabled("export_bids"):
+
+    rule export_bids:
+        input:
+            probe=stage_tables("probe"),
+            landmarks=stage_tables("landmarks"),
+            tables=[stage_tables(TABLES[t], t) for t in bids_tables(PLAN.recipes)],
+        output:
+            folder=directory(f"{OUT}/export/bids"),
+        log:
+            f"{OUT}/logs/export_bids.log",
+        conda:
+            conda_file("export_bids")
+        container:
+            container("export_bids")
+        threads: 1
+        resources:
+            mem_mb=grows(1000),
+            runtime=grows(240),
+        params:
+            recipe=recipe("export_bids"),
+            container=container_identity("export_bids"),
+            people=PLAN.people,
+        message:
+            "lay all tables out as BIDS does"
+        script:
+            "../scripts/export_bids.py"
+
+
+if PLAN.enabled("export_rocrate"):
+
+    rule export_rocrate:
+        input:
+            rules.training_set.input,
+            rules.report.output,
+            [stage_tables(*one) for one in EVERY_TABLE],
+        output:
+            folder=directory(f"{OUT}/export/rocrate"),
+        log:
+            f"{OUT}/logs/export_rocrate.log",
+        conda:
+            conda_file("export_rocrate")
+        container:
+            container("export_rocrate")
+        threads: 1
+        resources:
+            mem_mb=grows(1000),
+            runtime=grows(240),
+        params:
+            recipe=recipe("export_rocrate"),
+            container=container_identity("export_rocrate"),
+        message:
+            "describe the run as an RO-Crate"
+        script:
+            "../scripts/export_rocrate.py"
+
+
 rule export:
     input:
         expand(
@@ -103,6 +161,7 @@ rule export:
             form=[*FORMATS, *(["3di"] if PLAN.enabled("export_3di") else [])],
             shard=PLAN.shards,
         ),
+        [f"{OUT}/export/{form}" for form in WHOLE if PLAN.enabled(f"export_{form}")],
         # 3DI's results in its own formats are its own files
         raw_files(),
     message:

@@ -51,8 +51,16 @@ TABLES: Mapping[str, str] = {
 }
 """Folder of tables with rows of samples -> the stage that writes it."""
 
-EVERYTHING = ("bids", "rocrate")
+WHOLE = ("bids", "rocrate")
 """Formats of a whole run, a folder each."""
+
+BIDS_TABLES = ("fit", "smooth", "expressions", "aus")
+"""Tables that go into the layout of BIDS: a row a frame and face."""
+
+
+def bids_tables(enabled: Container[str]) -> list[str]:
+    """Those of BIDS_TABLES whose stage is among the enabled ones."""
+    return [table for table in BIDS_TABLES if TABLES[table] in enabled]
 
 
 def tables_of(form: str, config: Mapping[str, Any]) -> list[str]:

@@ -55,6 +55,15 @@ def study(folder: Path, store: Path, *targets: Path) -> Path:
     return folder
 
 
+def test_a_pack_of_exported_files_is_a_use(store: Path, tmp_path: Path):
+    target = entry(store, 3, "export_openface")
+    packs = tmp_path / "a" / "results" / "export" / "openface" / ".packs"
+    packs.mkdir(parents=True)
+    (packs / "s.zip").symlink_to(target)
+    study(tmp_path / "a", store)
+    assert survey.survey(store).unused == []
+
+
 def keys(found: survey.Survey) -> set[int]:
     return {int(key, 16) for key in found.entries}
 

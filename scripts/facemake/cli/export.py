@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from facemake.errors import FacemakeError
-from facemake.exports import PACKED, TABLES
+from facemake.exports import BIDS_TABLES, PACKED, TABLES, bids_tables
+from facemake.samples import WORK
 
 
 def add_to(commands: Any) -> None:
@@ -49,6 +50,8 @@ def add_to(commands: Any) -> None:
             f"TABLE/SAMPLE.{form} of each table that --tables names.",
             f"facemake export {form} anna_01 --tables smooth aus",
         )
+    _add_bids(formats)
+    _add_rocrate(formats)
 
 
 def _add_packed(formats: Any, form: str, what: str, description: str, example: str) -> None:
@@ -79,6 +82,108 @@ def _add_3di(formats: Any) -> None:
     )
     _add_common(parser, "3di")
     parser.set_defaults(function=_export_3di)
+
+
+def _add_rocrate(formats: Any) -> None:
+    parser = formats.add_parser(
+        "rocrate",
+        help="a finished run as a Workflow Run RO-Crate",
+        description="Writes a folder (or OUT.zip) that says what the run did, by which settings, "
+        "models and code, to which recordings (by their SHA-256), with tables of the results. "
+        "Names of samples are in it; pictures, landmarks and embeddings are not, unless --with "
+        "asks for them.",
+        epilog="example: facemake export rocrate smiles-crate --author 'A. Author' "
+        "--licence https://creativecommons.org/licenses/by/4.0/",
+    )
+    parser.add_argument("output", type=Path, metavar="OUT")
+    _add_directory(parser)
+    parser.add_argument(
+        "--with",
+        nargs="*",
+        dest="contents",
+        metavar="FOLDER",
+        help="folders of the results whose files go into the crate (probe fit identity smooth "
+        "expressions aus); the others are named by their SHA-256",
+    )
+    parser.add_argument("--name", default="", help="of the study")
+    parser.add_argument("--author", default="", help="who ran it; nobody unless you say")
+    parser.add_argument("--orcid", default="", metavar="0000-0000-0000-0000", help="of the author")
+    parser.add_argument("--licence", default="", help="of the data: an address, or words")
+    parser.set_defaults(function=_export_rocrate)
+
+
+def _add_bids(formats: Any) -> None:
+    parser = formats.add_parser(
+        "bids",
+        help="all samples in a layout like that of BIDS, a folder a person",
+        description="Writes sub-PERSON/beh/sub-PERSON_task-RECORDING_acq-TABLE_beh.tsv with "
+        "sidecars for units and versions, participants.tsv and dataset_description.json. Names "
+        "become letters and digits; OUT/code/names.tsv says which is which.",
+        epilog="example: facemake export bids smiles-bids --tables aus fit",
+    )
+    parser.add_argument("output", type=Path, metavar="OUT")
+    _add_directory(parser)
+    parser.add_argument(
+        *("--tables", "-t"),
+        nargs="+",
+        choices=BIDS_TABLES,
+        metavar="TABLE",
+        help=f"of {', '.join(BIDS_TABLES)} (all that the run has)",
+    )
+    parser.add_argument(
+        "--task",
+        default="",
+        help="what all did; recordings of a person are then counted by run (the task is the "
+        "recording)",
+    )
+    parser.add_argument("--name", default="", help="of the data set")
+    parser.add_argument("--licence", default="", help="of the data")
+    parser.set_defaults(function=_export_bids)
+
+
+def _export_bids(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.plan import load
+    from facemake.samples import plan_file, read_shard
+    from facemake.stages.export_bids import export_bids
+
+    plan = load(options.directory / WORK)
+    tables = options.tables or bids_tables(plan.recipes)
+    shards = {s: read_shard(plan_file(s, options.directory / WORK)) for s in plan.shards}
+    results = options.directory / plan.config["outdir"]
+    said = {k: getattr(options, k) for k in ("name", "licence", "task")}
+    try:
+        print(export_bids(shards, results, options.output, tables, **said))
+    except OSError as error:
+        raise FacemakeError(f"{options.output} cannot be written: {error.strerror}") from None
+    return 0
+
+
+def _add_directory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-d", "--directory", type=Path, default=Path(), help="the folder of the run (this one)"
+    )
+
+
+def _export_rocrate(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.plan import load
+    from facemake.stages.export_crate import FOLDERS, SHARED, About, FinishedRun, export_crate
+
+    contents = SHARED if options.contents is None else tuple(options.contents)
+    if unknown := [name for name in contents if name not in FOLDERS]:
+        raise FacemakeError(f"--with {unknown[0]}: there are {', '.join(FOLDERS)}")
+    if options.orcid and not options.author:
+        raise FacemakeError("--orcid needs --author")
+    plan = load(options.directory / WORK)
+    run = FinishedRun(
+        options.directory / plan.config["outdir"], plan.shards, list(plan.recipes), plan.config
+    )
+    said = {k: getattr(options, k) for k in ("name", "author", "orcid", "licence")}
+    about = About(**{k: v for k, v in said.items() if v})
+    try:
+        print(export_crate(run, options.output, about, contents))
+    except OSError as error:
+        raise FacemakeError(f"{options.output} cannot be written: {error.strerror}") from None
+    return 0
 
 
 def _add_common(parser: argparse.ArgumentParser, form: str) -> None:

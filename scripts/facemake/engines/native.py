@@ -320,8 +320,10 @@ EXPORTS: dict[str, Stage] = {
         )
         for form in ("csv", "parquet")
     },
+    "export_bids": Stage(wanted=_exports("bids")),
+    "export_rocrate": Stage(module="export_crate", wanted=_exports("rocrate")),
 }
-"""Packed formats of other systems, by name; of every engine."""
+"""Formats of other systems, by name; of every engine."""
 
 NATIVE: dict[str, Stage] = {
     "probe": Stage(),

@@ -28,6 +28,14 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 """Lists whose numbers have names: `points_x0, points_y0, points_x1 ...`; else `depth_0 ...`."""
 
+WIDTHS: Mapping[str, int] = {
+    "keypoints5": 10,
+    "global_params": 6,
+    "local_params": 34,
+    "canonical": 153,
+}
+"""Lists whose length hangs on no network and no face model."""
+
 _OF_ONE = ("global_params",)
 """Lists that are one set of names."""
 
@@ -116,19 +124,26 @@ class Flat:
     schema: pa.Schema
 
     @classmethod
-    def of(cls, reader: TableReader, without: Sequence[str] = ()) -> Flat:
+    def of(
+        cls,
+        reader: TableReader,
+        without: Sequence[str] = (),
+        known: Mapping[str, int] = WIDTHS,
+    ) -> Flat:
         """How a table becomes flat.
 
-        A list is as long as the first of the table is; one of which there is none has one column.
+        A list is as long as the first of the table is; one of which there is none, and no length is
+        known, has one column.
 
         Args:
             reader: of the table.
             without: columns that are left out.
+            known: list -> how long it is where the table has none.
 
         Raises:
             TableError: a column has numbers of no fixed count.
         """
-        widths = {f.name: _width(reader, f.name) for f in reader.schema if pa.types.is_list(f.type)}
+        widths = {**dict.fromkeys(lists_of(reader), 0), **known, **widths_of(reader)}
         fields = []
         for f in reader.schema:
             if f.name in without:
@@ -154,9 +169,10 @@ class Flat:
         for table in self.reader.groups(sample):
             if "status" in self.reader.schema.names:
                 seen.update(table["status"].to_pylist())
-            yield self._batch(table)
+            yield self.batch(table)
 
-    def _batch(self, table: pa.Table) -> pa.RecordBatch:
+    def batch(self, table: pa.Table) -> pa.RecordBatch:
+        """Rows of the table, flat."""
         arrays: list[pa.Array] = []
         for f in self.reader.schema:
             if f.name in self.widths:
@@ -185,14 +201,25 @@ class Flat:
         return columns_of(values)
 
 
-def _width(reader: TableReader, name: str) -> int:
-    """Length of the first list of a column, 0 where there is none."""
+def lists_of(reader: TableReader) -> list[str]:
+    """The columns that are lists."""
+    return [f.name for f in reader.schema if pa.types.is_list(f.type)]
+
+
+def widths_of(reader: TableReader) -> dict[str, int]:
+    """List -> how long the first of the table is; without those of which there is none."""
+    found: dict[str, int] = {}
+    left = lists_of(reader)
     for sample in reader.samples:
-        for table in reader.groups(sample, [name]):
-            for value in table[name]:
-                if value.is_valid:
-                    return len(value)
-    return 0
+        for table in reader.groups(sample, left) if left else ():
+            for name in left:
+                first = next((value for value in table[name] if value.is_valid), None)
+                if first is not None:
+                    found[name] = len(first)
+            left = [name for name in left if name not in found]
+            if not left:
+                return found
+    return found
 
 
 def _names(name: str, width: int) -> list[str]:

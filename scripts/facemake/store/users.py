@@ -24,7 +24,7 @@ ENTRY = re.compile(r"(?P<key>[0-9a-f]{64})(_\w+)?(?P<suffix>\.\w+)?")
 """A file's name in a store of Snakemake's: the key, the output's name, its suffix."""
 _DIRECTORIES = ".directories"
 _LOOKS_LIKE_RESULTS = ("probe", "dataset")
-_NO_LINKS = ("report", "logs", "benchmarks", "export")
+_NO_LINKS = ("report", "logs", "benchmarks")
 
 
 class State(StrEnum):
@@ -172,6 +172,8 @@ def _with_links(results: Path) -> Iterator[Path]:
         for part in sorted(results.iterdir()):
             if part.name == "3di":
                 yield from sorted(part.glob(".*"))
+            elif part.name == "export":
+                yield from sorted(part.glob("*/.packs"))
             elif part.name not in _NO_LINKS:
                 yield part
 

@@ -1,0 +1,14 @@
+"""The run as a Workflow Run RO-Crate: rules/export.smk."""
+
+from pathlib import Path
+
+from facemake.runtime.job import job
+
+with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
+    from facemake.plan import load
+    from facemake.stages.export_crate import About, FinishedRun, export_crate
+
+    plan = load()
+    folder = Path(snakemake.output.folder)
+    run = FinishedRun(folder.parents[1], plan.shards, list(plan.recipes), plan.config)
+    export_crate(run, folder, About())

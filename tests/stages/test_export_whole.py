@@ -1,0 +1,269 @@
+"""A whole run as an RO-Crate, and in a layout like that of BIDS."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from facemake import settings
+from facemake.cli import main
+from facemake.errors import FacemakeError
+from facemake.provenance import file_sha256
+from facemake.samples import Sample, read_shard
+from facemake.stages.export_bids import export_bids, labels, named
+from facemake.stages.export_crate import (
+    METADATA,
+    About,
+    FinishedRun,
+    export_crate,
+    ni,
+    without_words,
+)
+from makestudy import Study
+
+STAGES = ("probe", "detect", "landmarks", "fit", "smooth", "expressions", "aus", "dataset")
+LOG = "2026-03-01 12:00:{:02d},500 INFO {:.1f} s, 3.0 s of CPU, at most 150 MB\n"
+
+
+@pytest.fixture(scope="module")
+def run(portraits: Study) -> FinishedRun:
+    """The study, with the logs of its jobs."""
+    results = portraits.folder / "results"
+    for number, stage in enumerate(STAGES[:-1]):
+        log = results / "logs" / stage / f"{portraits.plan.shards[0]}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(LOG.format(10 + number, 2.5))
+    return FinishedRun(results, portraits.plan.shards, STAGES, portraits.plan.config)
+
+
+def graph(crate: Path) -> dict[str, dict]:
+    entities = json.loads((crate / METADATA).read_text())["@graph"]
+    found = {one["@id"]: one for one in entities}
+    assert len(found) == len(entities)
+    return found
+
+
+def references(value: object) -> list[str]:
+    if isinstance(value, list):
+        return [one for part in value for one in references(part)]
+    if isinstance(value, dict):
+        return [value["@id"]] if value.keys() == {"@id"} else references(list(value.values()))
+    return []
+
+
+def listed(value: object) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.fixture(scope="module")
+def crate(run: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    about = About(author="A. Author", orcid="0000-0002-1825-0097", licence="https://example.org/l")
+    return export_crate(run, tmp_path_factory.mktemp("crates") / "crate", about)
+
+
+def test_what_a_crate_names_is_in_it(crate: Path):
+    """As RO-Crate 1.1 and the Workflow Run profiles ask; roc-validator needs a network."""
+    found = graph(crate)
+    spec = ("https://w3id.org/ro/crate/1.1", "https://w3id.org/workflowhub/workflow-ro-crate/1.0")
+    for one in found.values():
+        assert one["@type"]
+        for name in references([v for k, v in one.items() if k != "@id"]):
+            assert name in found or name in spec, f"{one['@id']} names {name}"
+    root = found["./"]
+    for key in ("name", "description", "datePublished", "license"):
+        assert root[key]
+    assert found[METADATA]["about"] == {"@id": "./"}
+    assert "ComputationalWorkflow" in found[root["mainEntity"]["@id"]]["@type"]
+    assert any(name.endswith("/provenance/0.5") for name in references(root["conformsTo"]))
+    files = {p.relative_to(crate).as_posix() for p in crate.rglob("*") if p.is_file()}
+    inside = [k for k, v in found.items() if "File" in v["@type"]]
+    assert set(inside) == files - {METADATA}
+    for name in inside:
+        if "sha256" in found[name]:
+            assert file_sha256(crate / name) == found[name]["sha256"]
+    reachable, pending = set(), ["./"]
+    while pending:
+        for name in references(found[pending.pop()].get("hasPart", [])):
+            if name not in reachable:
+                reachable.add(name)
+                pending.append(name)
+    assert set(inside) <= reachable
+
+
+def test_each_stage_is_an_action_with_its_times_and_models(crate: Path, run: FinishedRun):
+    found = graph(crate)
+    steps = [one for one in found.values() if one["@type"] == "HowToStep"]
+    stages = [step["name"] for step in sorted(steps, key=lambda s: int(s["position"]))]
+    assert stages == list(STAGES[:-1])
+    action = found["#action-fit"]
+    start, end = (pd.Timestamp(action[key]) for key in ("startTime", "endTime"))
+    assert (end - start).total_seconds() in (2, 3) and end.tzinfo is not None
+    assert pd.Timestamp(found["#run"]["startTime"]) < start
+    assert {"@id": "results/fit/"} in action["result"]
+    assert found["#tool-fit"]["softwareVersion"] and found["#tool-fit"]["identifier"]
+    models = [found[name] for name in references(found["#action-detect"]["object"])]
+    (model,) = [one for one in models if one.get("description") == "model"]
+    assert model["license"] and model["citation"] and model["@id"] == ni(model["sha256"])
+    (setting,) = [one for one in models if one["@type"] == "PropertyValue"]
+    assert json.loads(setting["value"])["min_score"] > 0
+    control = found["#control-fit"]
+    assert control["object"] == {"@id": "#action-fit"}
+    assert found[control["instrument"]["@id"]]["workExample"] == {"@id": "#tool-fit"}
+
+
+def test_what_shows_faces_is_named_and_left_out(crate: Path, run: FinishedRun, portraits: Study):
+    found = graph(crate)
+    assert sorted(p.name for p in (crate / "results").iterdir()) == [
+        *("aus", "expressions", "fit", "identity", "probe", "smooth")
+    ]
+    faces = run.results / "faces" / f"{run.shards[0]}.h5"
+    outside = found[ni(file_sha256(faces))]
+    assert outside["name"] == f"faces/{run.shards[0]}.h5" and outside["@type"] == "CreativeWork"
+    recordings = [found[name] for name in references(found["#recordings"]["hasPart"])]
+    assert {one["name"] for one in recordings} == {"clip", "collins", "hopper", "blank", "nonsense"}
+    samples = {s.sample: s.sha256 for s in read_shard(portraits.plan_file(run.shards[0]))}
+    (clip,) = [one for one in recordings if one["name"] == "clip"]
+    assert clip["@id"] == ni(samples["clip"])
+    said = "".join(p.read_text() for p in crate.glob("*.*"))
+    assert str(portraits.folder) not in said and "moving_portrait" not in said
+    assert "/tmp" not in said and "/home" not in said
+
+
+def test_the_name_of_a_content():
+    """RFC 6920, section 8.1: the SHA-256 of Hello World!"""
+    sha256 = "7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069"
+    assert ni(sha256) == "ni:///sha-256;f4OxZX_x_FO5LcGBSKHWXfwtSx-j1ncoSt3SABJtkGk"
+
+
+def test_no_word_of_a_user_is_in_the_configuration():
+    given = {
+        "samples": "/data/anna.tsv",
+        "models_dir": "/home/anna/models",
+        "detect": {"backend": "scrfd", "model": "anna.onnx", "min_score": 0.5},
+        "containers": {"core": "/images/core.sif"},
+        "export": {"formats": ["csv"], "tables": ["aus"]},
+    }
+    kept = without_words(settings.filled(given), settings.schema())
+    text = json.dumps(kept)
+    assert "anna" not in text and "sif" not in text and "facemake" not in text
+    assert kept["detect"] == {"backend": "scrfd", "min_score": 0.5, "start_score": None}
+    assert kept["export"]["tables"] == ["aus"]
+
+
+def test_a_crate_is_the_same_bytes_and_replaces_its_own_alone(run: FinishedRun, tmp_path: Path):
+    one, other = tmp_path / "one.zip", tmp_path / "two.zip"
+    for path in (one, other, one):
+        export_crate(run, path, About(), ("aus",))
+    assert one.read_bytes() == other.read_bytes()
+    with zipfile.ZipFile(one) as archive:
+        names = archive.namelist()
+    assert METADATA in names and f"results/aus/{run.shards[0]}.parquet" in names
+    assert not any(name.startswith("results/fit") for name in names)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(FacemakeError, match="is no crate that facemake wrote"):
+        export_crate(run, tmp_path / "mine", About())
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+def test_a_run_that_is_not_finished_is_no_crate(run: FinishedRun, tmp_path: Path):
+    early = FinishedRun(run.results, run.shards, (*STAGES, "embed"), run.config)
+    with pytest.raises(FacemakeError, match=r"embeddings/.* is missing: finish the run first"):
+        export_crate(early, tmp_path / "crate", About())
+    assert not list(tmp_path.iterdir())
+
+
+NAMES = ["anna", "Anna", "anna_01", "anna-01", "anna.01", "é", "e", "日本", "01", "a" * 150]
+
+
+def test_labels_are_letters_and_digits_and_no_two_are_one():
+    made = labels(NAMES)
+    assert all(re.fullmatch("[A-Za-z0-9]+", label) for label in made.values())
+    assert len({label.lower() for label in made.values()}) == len(NAMES)
+    assert made["01"] == "01"
+    assert made["anna"].startswith("anna") and len(made["anna"]) == 10
+    assert labels(reversed(NAMES)) == made
+
+
+def test_recordings_of_a_task_are_counted_by_person():
+    samples = [Sample(f"s{k}", Path(), subject) for k, subject in enumerate("abab")]
+    found = [one.file("aus") for one in named(samples, "smiles")]
+    assert found[2:] == [f"sub-{s}/beh/sub-{s}_task-smiles_acq-aus_run-02_beh" for s in "ab"]
+    with pytest.raises(FacemakeError, match="letters and digits"):
+        named(samples, "big smiles")
+
+
+@pytest.fixture(scope="module")
+def bids(portraits: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shard = portraits.plan.shards[0]
+    members = read_shard(portraits.plan_file(shard))
+    output = tmp_path_factory.mktemp("bids") / "study"
+    return export_bids({shard: members}, portraits.folder / "results", output, ["fit", "aus"])
+
+
+def test_tables_of_bids_say_what_the_tables_say(bids: Path, portraits: Study):
+    people = pd.read_csv(bids / "participants.tsv", sep="\t")
+    assert people["participant_id"].tolist() == [
+        *("sub-blank", "sub-hopper", "sub-nonsense", "sub-one")
+    ]
+    assert people["recordings"].tolist() == [1, 1, 1, 2]
+    stem = bids / "sub-one" / "beh" / "sub-one_task-clip_acq-fit_beh"
+    read = pd.read_csv(f"{stem}.tsv", sep="\t", na_values="n/a")
+    shard = portraits.plan.shards[0]
+    for name in ("fit", "landmarks"):
+        table = pd.read_parquet(portraits.table(name, shard))
+        table = table[table["sample"] == "clip"]
+        if name == "landmarks":
+            np.testing.assert_array_equal(read["time"], table["time"])
+        else:
+            np.testing.assert_array_equal(read["ry"].astype(np.float32), table["ry"])
+            canonical = read.filter(regex="^canonical_").to_numpy(np.float32)
+            np.testing.assert_array_equal(canonical, np.stack(table["canonical"]))
+    said = json.loads(Path(f"{stem}.json").read_text())
+    assert set(read.columns) <= said.keys()
+    assert said["tx"]["Units"] == "mm" and said["time"]["Units"] == "s"
+    assert said["facemake"]["stages"]["fit"]["version"]
+    assert str(portraits.folder) not in json.dumps(said)
+
+
+def test_every_file_of_bids_has_the_same_columns_and_a_status(bids: Path):
+    files = sorted(bids.glob("sub-*/beh/*_acq-fit_beh.tsv"))
+    assert len(files) == 5
+    assert len({path.read_text().partition("\n")[0] for path in files}) == 1
+    names = pd.read_csv(bids / "code" / "names.tsv", sep="\t", keep_default_na=False)
+    row = names.set_index("sample").loc["nonsense"]
+    assert row["status"] == "unreadable" and row["reason"] != "n/a"
+    blank = (bids / "sub-blank" / "beh" / "sub-blank_task-blank_acq-aus_beh.tsv").read_text()
+    assert "n/a" in blank.splitlines()[1] and blank.splitlines()[1].endswith("no_face")
+    description = json.loads((bids / "dataset_description.json").read_text())
+    assert {"Name", "BIDSVersion", "GeneratedBy"} <= description.keys()
+    for path in (p.relative_to(bids).as_posix() for p in bids.rglob("*") if p.is_file()):
+        assert re.fullmatch(
+            r"README|dataset_description\.json|participants\.(tsv|json)|code/names\.tsv|"
+            r"sub-([a-zA-Z0-9]+)/beh/sub-\2_task-[a-zA-Z0-9]+_acq-[a-z]+_beh\.(tsv|json)",
+            path,
+        ), path
+
+
+def test_the_commands(portraits: Study, tmp_path: Path, capsys):
+    here = ("-d", str(portraits.folder))
+    assert main(["export", "bids", str(tmp_path / "b"), *here, "-t", "aus", "--task", "rest"]) == 0
+    assert len(list(tmp_path.glob("b/sub-one/beh/*_run-02_beh.tsv"))) == 1
+    again = ["export", "bids", str(tmp_path / "b"), *here, "-t", "aus"]
+    assert main(again) == 0  # its own is replaced
+    assert not list(tmp_path.glob("b/sub-one/beh/*_run-02_beh.tsv"))
+    capsys.readouterr()
+    assert main(["export", "bids", str(portraits.folder), *here, "-t", "aus"]) == 2
+    assert "is no data set that facemake wrote" in capsys.readouterr().err
+    assert main(["export", "rocrate", str(tmp_path / "c"), *here]) == 2
+    assert "is missing: finish the run first" in capsys.readouterr().err
+    assert main(["export", "rocrate", str(tmp_path / "c"), *here, "--with", "videos"]) == 2
+    assert "--with videos: there are probe, " in capsys.readouterr().err
+    assert main(["export", "rocrate", str(tmp_path / "c"), "-d", str(tmp_path)]) == 2
+    assert "start the workflow in this folder first" in capsys.readouterr().err
