@@ -219,7 +219,10 @@ def test_pyfeats_numbers(portraits: Study, written: Path):
     assert read["frame"].tolist() == list(range(len(fit)))
 
 
-def two_faces(folder: Path, n: int) -> Tables:
+BUILTIN = {"model": "builtin"}
+
+
+def two_faces(folder: Path, n: int, settings: dict[str, str] | None = None) -> Tables:
     """Tables of a recording of n frames, in the second half of which there are two faces."""
     frame = np.concatenate([np.arange(n // 2), np.repeat(np.arange(n // 2, n), 2)])
     track = np.concatenate([np.zeros(n // 2, int), np.tile([0, 1], n - n // 2)])
@@ -245,7 +248,7 @@ def two_faces(folder: Path, n: int) -> Tables:
     models = [{"name": model.name, "sha256": model.sha256, "pdm": "34 modes derived"}]
 
     def write(name: str, schema: pa.Schema, columns: dict, stage: str) -> Path:
-        recipe = {"stage": stage, "backend": None, "settings": {"model": "builtin"}}
+        recipe = {"stage": stage, "backend": None, "settings": settings or {}}
         recipe |= {"models": models, "version": "0", "code": "0"}
         path = folder / f"{name}{n}.parquet"
         with TableWriter(path, schema, {"recipe": recipe, "upstream": {}}) as writer:
@@ -276,7 +279,7 @@ def two_faces(folder: Path, n: int) -> Tables:
 
 
 def test_several_faces_and_a_frame_that_failed(tmp_path: Path):
-    with two_faces(tmp_path, 6) as tables:
+    with two_faces(tmp_path, 6, BUILTIN) as tables:
         openface.OpenFaceWriter(tables).write("a", tmp_path)
         read = pd.read_csv(tmp_path / "a.csv")
         assert read["frame"].tolist() == [1, 2, 3, 4, 4, 5, 5, 6, 6]
@@ -297,9 +300,21 @@ def test_several_faces_and_a_frame_that_failed(tmp_path: Path):
         assert fex.loc[1, ["FaceScore", "Pitch", "AU12"]].isna().tolist() == [False, True, True]
 
 
+def test_another_engines_fit_has_no_model_of_ours(tmp_path: Path):
+    with two_faces(tmp_path, 4) as tables:
+        openface.OpenFaceWriter(tables).write("a", tmp_path)
+    read = pd.read_csv(tmp_path / "a.csv")
+    assert read.filter(regex="^[XYZ]_").isna().all(axis=None)
+    seen = read[read["success"] == 1]
+    np.testing.assert_allclose(seen["pose_Tx"], seen["face_id"] * 100.0)  # as the table has it
+    np.testing.assert_array_equal(seen["p_tx"], 1)
+    said = json.loads((tmp_path / "a.csv.json").read_text())
+    assert said["columns"]["X_*, Y_*, Z_*"] == "empty"
+
+
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path):
     def peak(n: int) -> int:
-        with two_faces(tmp_path, n) as tables:
+        with two_faces(tmp_path, n, BUILTIN) as tables:
             writer = openface.OpenFaceWriter(tables)
             tracemalloc.start()
             writer.write("a", tmp_path)

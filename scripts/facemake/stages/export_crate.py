@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import shutil
 import time
@@ -278,6 +279,7 @@ def _finished(run: FinishedRun) -> list[_Done]:
         for stage, recipe in sorted(earlier.items())
         if stage not in known
     ]
+    others.sort(key=lambda one: min((job[0] for job in one.jobs), default=math.inf))
     return [*stages[:1], *others, *stages[1:]]
 
 

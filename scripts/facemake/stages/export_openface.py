@@ -233,7 +233,8 @@ class OpenFaceWriter:
 
 _NOTES = (
     "written by facemake in OpenFace's format, not by OpenFace",
-    "empty: not measured; a failed frame has success 0 and no numbers",
+    "empty: not measured; where success is 0 there is nothing of a fit, and landmarks only where "
+    "they were found (of low confidence, or not fitted)",
 )
 
 
