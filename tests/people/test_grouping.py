@@ -49,6 +49,42 @@ def test_groups_are_those_of_average_linkage(seed: int, monkeypatch: pytest.Monk
     assert (person[apart[:, 0]] != person[apart[:, 1]]).all()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_sets_are_those_that_pairs_link(seed: int):
+    rng = np.random.default_rng(seed)
+    lowest = np.arange(60)
+    links = [rng.integers(0, 60, (2, 12)) for _ in range(3)]
+    links.append(np.array([[40, 41, 42, 59, 20], [41, 42, 43, 20, 3]]))
+    sets = {i: {i} for i in range(60)}
+    for pairs in links:
+        grouping._link(lowest, pairs)
+        for a, b in pairs.T.tolist():
+            sets[a] |= sets[b]
+            for k in sets[a]:
+                sets[k] = sets[a]
+    assert lowest.tolist() == [min(sets[i]) for i in range(60)]
+
+
+def test_sets_of_any_size_are_looked_at_whole(monkeypatch: pytest.MonkeyPatch):
+    """Many small ones together, a large one by itself."""
+    monkeypatch.setattr(grouping, "_ROWS", 8)
+    sizes: list[int] = []
+    made = grouping._Groups
+
+    def noted(vectors: np.ndarray, apart: np.ndarray) -> grouping._Groups:
+        sizes.append(len(vectors))
+        return made(vectors, apart)
+
+    monkeypatch.setattr(grouping, "_Groups", noted)
+    whose = np.array([0] * 20 + [1, 1, 2, 2, 2, 3, 4, 5, 5, 6, 6, 6, 7])
+    order = np.random.default_rng(0).permutation(len(whose))
+    person = group(np.eye(8, dtype=np.float32)[whose[order]], 0.9, np.array([[0, 1]]))
+    assert len(set(zip(person.tolist(), whose[order].tolist(), strict=True))) == 8 + (
+        whose[order][0] == whose[order][1]
+    )
+    assert sum(sizes) == 30 and 2 <= len(sizes) < 5  # who is alone is not looked at again
+
+
 def test_who_is_between_two_people_does_not_make_them_one():
     a, b = np.array([1.0, 0, 0]), np.array([np.cos(0.8), np.sin(0.8), 0])
     middle = np.array([np.cos(0.4), np.sin(0.4), 0])

@@ -5,8 +5,10 @@ two most alike become one until none are as alike as the threshold. So one bad p
 chains two people together, as the nearest pair would, nor keeps one person apart, as the farthest
 would. Two faces that were seen in one frame are never put together, nor are groups that have such.
 
-Of unit vectors that mean is the product of the groups' mean vectors, so groups need no table of
-pairs: memory is that of the vectors, and the time is that of matrix products. Groups that are each
+Faces are compared once, each with each, to find the sets within which people can lie at all: two
+groups whose faces are nowhere as alike as the threshold are not so on average. Within a set, of
+unit vectors that mean is the product of the groups' mean vectors, so groups need no table of pairs:
+memory is that of the vectors, and the time is that of matrix products. Groups that are each
 other's nearest are joined many at a time: joining others cannot bring a third group nearer than its
 nearest was (average linkage is reducible), so this gives what joining one pair at a time gives,
 but for ties in the last bits of a float32.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +27,12 @@ from facemake.backends.embed.vectors import unit
 
 logger = logging.getLogger(__name__)
 
-_ROWS, _COLUMNS = 1024, 8192
-"""Of the piece of the table of pairs that is in memory: 34 MB."""
+_ROWS, _COLUMNS = 1024, 4096
+"""Of the piece of the table of pairs that is in memory: 17 MB."""
+_MOST_LINKS = 1_000_000
+"""Pairs that are held before sets become one by them: 16 MB."""
+_ROUNDING = 1e-5
+"""Of a similarity: of vectors of 1000 numbers in float32, and more."""
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -42,11 +49,95 @@ def group(
     Returns:
         (n,) from 0, numbered in the order of each person's first face.
     """
-    groups = _Groups(vectors, apart)
-    while groups.join(threshold):
-        pass
-    person: NDArray[np.int32] = np.unique(groups.first, return_inverse=True)[1].astype(np.int32)
+    first = np.arange(len(vectors))
+    for members, never in _portions(_linked(vectors, threshold - _ROUNDING), apart):
+        groups = _Groups(vectors[members], never)
+        while groups.join(threshold):
+            pass
+        first[members] = members[groups.first]
+    person: NDArray[np.int32] = np.unique(first, return_inverse=True)[1].astype(np.int32)
     return person
+
+
+def _linked(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
+    """(n,) the first face of those that are linked to each face by pairs so much alike.
+
+    Groups are no more alike on average than their most alike pair, so nobody has faces of two such
+    sets. Each pair is looked at once.
+    """
+    count = len(vectors)
+    lowest = np.arange(count)
+    buffer = np.empty((_ROWS, _COLUMNS), np.float32)
+    said = time.monotonic()
+    for start in range(0, count, _ROWS):
+        rows = vectors[start : start + _ROWS]
+        links: list[NDArray[np.int64]] = []
+        for at in range(start, count, _COLUMNS):
+            other = vectors[at : at + _COLUMNS]
+            sets = lowest[start : start + len(rows)], lowest[at : at + len(other)]
+            if all((some == lowest[start]).all() for some in sets):
+                continue
+            alike = buffer[: len(rows), : len(other)]
+            np.matmul(rows, other.T, out=alike)
+            one, two = np.divmod(np.flatnonzero(alike >= threshold), len(other))
+            apart = sets[0][one] != sets[1][two]
+            links.append(np.stack([one[apart] + start, two[apart] + at]))
+            if sum(some.shape[1] for some in links) > _MOST_LINKS:
+                _link(lowest, np.concatenate(links, axis=1))
+                links.clear()
+        if links:
+            _link(lowest, np.concatenate(links, axis=1))
+        if (now := time.monotonic()) - said >= _SECONDS_BETWEEN_LINES:
+            said = now
+            left = max(0.0, 1 - (start + _ROWS) / count)
+            logger.info("%d faces, %.0f %% compared", count, 100 * (1 - left**2))
+    return lowest
+
+
+def _link(lowest: NDArray[np.int64], pairs: NDArray[np.int64]) -> None:
+    """Make the sets of two faces one, of each of (2, k) pairs.
+
+    Args:
+        lowest: (n,) the first face of the set of each; changed.
+        pairs: of faces.
+    """
+    while True:
+        one, two = lowest[pairs]
+        apart = one != two
+        if not apart.any():
+            return
+        pairs = pairs[:, apart]
+        np.minimum.at(lowest, np.maximum(one, two)[apart], np.minimum(one, two)[apart])
+        while not np.array_equal(further := lowest[lowest], lowest):
+            lowest[:] = further
+
+
+def _portions(
+    lowest: NDArray[np.int64], apart: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Faces that are linked, rising, and their pairs of two people, by their places among these.
+
+    Small sets come together, since they take longer one by one.
+    """
+    order = np.argsort(lowest, kind="stable")
+    starts = np.flatnonzero(np.diff(lowest[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    starts, sizes = starts[sizes > 1], sizes[sizes > 1]
+    if not len(starts):
+        return
+    faces = np.concatenate([order[s : s + n] for s, n in zip(starts, sizes, strict=True)])
+    # a portion ends with the set that fills it
+    portion = np.repeat((np.cumsum(sizes) - sizes) // _ROWS, sizes)
+    of_face = np.full(len(lowest), -1)
+    of_face[faces] = portion
+    apart = apart[(lowest[apart[:, 0]] == lowest[apart[:, 1]]) & (of_face[apart[:, 0]] >= 0)]
+    apart = apart[np.argsort(of_face[apart[:, 0]], kind="stable")]
+    whose = of_face[apart[:, 0]]
+    place = np.zeros(len(lowest), np.int64)
+    for number in np.unique(portion).tolist():
+        members = np.sort(faces[slice(*np.searchsorted(portion, [number, number + 1]))])
+        place[members] = np.arange(len(members))
+        yield members, place[apart[slice(*np.searchsorted(whose, [number, number + 1]))]]
 
 
 def similarity_to_person(
