@@ -279,11 +279,28 @@ def test_sound_goes_along_when_asked(study: Path, recording: Path):
     assert sound(made, -9, 9) == sound(recording, 0.1, 0.25) != []
 
 
+def test_some_frames_at_their_own_times(
+    study: Path, recording: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_run(study, recording)
+    assert overlay("--frames", "2-5", "--audio", "--draw", "frame") == 0
+    made = study / "overlay" / "clip_frames000002-000005.mp4"
+    assert times(made) == times(recording)[2:6]
+    with VideoMedia(made) as mine, VideoMedia(recording) as theirs:
+        pairs = zip(mine, list(theirs)[2:6], strict=True)
+        away = [np.abs(a.rgb[:300, :241].astype(float) - b.rgb[:300]).mean() for a, b in pairs]
+    assert max(away) < 12  # the right pictures
+    assert overlay("--frames", "7-90", "--from-zero") == 0
+    assert times(study / "overlay" / "clip_frames000007-000090.mp4") == [0]
+    capsys.readouterr()
+    assert overlay("--frames", "8-9") == 2 and "has no frame 8" in capsys.readouterr().err
+
+
 def test_a_run_without_a_plan_and_words_that_are_none(
     study: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert overlay() == 2 and "-d names the folder" in capsys.readouterr().err
-    for wrong in (["--draw", "hats"], ["--tracks", "x"], ["--threads", "0"]):
+    for wrong in (["--draw", "hats"], ["--tracks", "x"], ["--frames", "5-3"], ["--threads", "0"]):
         with pytest.raises(SystemExit):
             overlay(*wrong)
     assert overlay("--spare", "0") == 2
@@ -302,7 +319,11 @@ def test_pictures_are_pictures_again(study: Path, tmp_path: Path):
     for colour in (AXES[0], GAZE):
         assert (np.abs(drawn.astype(int) - colour).sum(axis=-1) < 60).any()
     assert overlay("--force", "--hide", "fill") == 0
-    assert (np.asarray(Image.open(made[0]))[120, 160] == 128).all()
+    nameless = sorted((study / "overlay" / "clip").iterdir())
+    assert [p.name for p in nameless] == ["000000.png", "000001.jpg"]
+    with Image.open(nameless[0]) as picture:
+        assert (np.asarray(picture)[120, 160] == 128).all()
+        assert "faces: fill" in picture.info["Comment"] and "clip" not in picture.info["Comment"]
     assert len(list((study / "overlay").iterdir())) == 1
 
 

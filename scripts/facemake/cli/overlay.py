@@ -33,7 +33,8 @@ def add_to(commands: Any) -> None:
         + "; ".join(f"{name}: {words}" for name, words in LAYERS.items())
         + ". hidden: "
         + "; ".join(f"{name}: {words}" for name, words in HIDINGS.items())
-        + ". examples: facemake overlay anna_01; facemake overlay anna_01 --draw axes,gaze,frame; "
+        + ". examples: facemake overlay anna_01; facemake overlay anna_01 --frames 120-180 --draw "
+        "axes,gaze,frame; "
         "facemake overlay anna_01 --hide fill --output published",
     )
     parser.add_argument("samples", nargs="+", metavar="SAMPLE")
@@ -49,6 +50,12 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "--tracks", type=_tracks, metavar="N,N", help="draw these tracks alone (all)"
+    )
+    parser.add_argument(
+        "--frames",
+        type=_frames,
+        metavar="FIRST-LAST",
+        help="write these frames alone, both too, as `facemake qc` names them (all)",
     )
     parser.add_argument(
         "--hide",
@@ -114,6 +121,14 @@ def _tracks(text: str) -> frozenset[int]:
     return frozenset(map(int, names))
 
 
+def _frames(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    last = last or first
+    if not all(one.isascii() and one.isdigit() for one in (first, last)) or int(last) < int(first):
+        raise argparse.ArgumentTypeError(f"{text!r} names no frames: as 120-180, or 120, from 0")
+    return int(first), int(last)
+
+
 def _threads(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 64):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of threads from 1 to 64")
@@ -135,6 +150,7 @@ def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
         tracks=options.tracks,
         hide=options.hide,
         spare=options.spare,
+        frames=options.frames,
         pose=options.pose,
         audio=options.audio,
         from_zero=options.from_zero,
@@ -142,7 +158,7 @@ def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
     )
     found = [find(options.directory, name) for name in dict.fromkeys(options.samples)]
     for recorded in found:  # before any of them is begun
-        path = target(recorded, options.output)
+        path = target(recorded, wanted, options.output)
         if path.resolve() == recorded.sample.path.resolve():
             raise FacemakeError(f"{path} is the recording itself: name another --output")
         if path.exists() and not options.force:
@@ -153,7 +169,7 @@ def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
                 made = overlay(recorded, wanted, options.output, line.told)
             except OSError as error:
                 raise FacemakeError(
-                    f"{target(recorded, options.output)} cannot be written: "
+                    f"{target(recorded, wanted, options.output)} cannot be written: "
                     f"{error.strerror or error}"
                 ) from None
         print(made.path)

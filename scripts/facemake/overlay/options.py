@@ -46,6 +46,7 @@ class Options:
         tracks: that are drawn; None: all.
         hide: of `HIDINGS`; None: faces are seen.
         spare: tracks that are not hidden.
+        frames: the first and the last that are written; None: all.
         pose: of `POSES`.
         audio: whether the recording's sound goes along, as it is.
         from_zero: whether stamps begin at 0 where the recording's own, or its range, do not.
@@ -56,6 +57,7 @@ class Options:
     tracks: frozenset[int] | None = None
     hide: str | None = None
     spare: frozenset[int] = frozenset()
+    frames: tuple[int, int] | None = None
     pose: str = "fit"
     audio: bool = False
     from_zero: bool = False

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from facemake.overlay.hiding import BEFORE_AND_AFTER, Course, hide
 from facemake.overlay.options import Options
 from facemake.overlay.rows import FrameRows, au_columns, frames_of
 from facemake.overlay.sinks import (
+    STAMPLESS_RATE,
     PictureSink,
     Pixels,
     Sink,
@@ -58,9 +59,11 @@ class Made:
     without_mesh: int = 0
 
 
-def target(recorded: Recorded, folder: Path) -> Path:
+def target(recorded: Recorded, options: Options, folder: Path) -> Path:
     """Where a sample's overlay goes."""
     name = recorded.sample.sample
+    if options.frames is not None:
+        name += "_frames" + "-".join(f"{frame:06d}" for frame in options.frames)
     kind = recorded.probe["kind"]
     if kind == Kind.VIDEO:
         return folder / f"{name}.mp4"
@@ -102,7 +105,7 @@ def overlay(
                 f"{recorded.sample.path} cannot be read ({error.strerror}): put the recording back "
                 "where the sample sheet names it"
             ) from None
-        made = Made(target(recorded, folder))
+        made = Made(target(recorded, options, folder))
         _Overlay(recorded, options, readers, media, made).write(told)
     return made
 
@@ -147,7 +150,8 @@ class _Overlay:
             surface,
             (0,) if options.tracks is None else options.tracks,
         )
-        self._zero = self._first_time() if options.from_zero else 0.0
+        self._times = self._shown() if options.frames or options.from_zero else []
+        self._zero = (self._times[0] or 0.0) if options.from_zero and self._times else 0.0
         self._course: Course | None = None
         if options.hide is not None:
             made.bare = []
@@ -177,14 +181,45 @@ class _Overlay:
             self._options.pose,
             surface.coefficients if surface is not None else None,
         )
-        for frame, row in zip_longest(self._media, rows):
+        frames: Iterable[Frame] = self._media
+        if self._options.frames is not None:
+            first, last = self._options.frames
+            rows = (row for row in takewhile(lambda r: r.frame <= last, rows) if row.frame >= first)
+            frames = self._picked(first)
+        for frame, row in zip_longest(frames, rows):
             if frame is None or row is None or frame.index != row.frame or frame.time != row.time:
+                at = frame.index if frame else row.frame if row else 0
                 raise FacemakeError(
                     f"{self._recorded.sample.path} does not have the frames that the tables of "
-                    f"{self._recorded.sample.sample} are about (frame {self._made.frames}): it was "
-                    "exchanged since; run the workflow again"
+                    f"{self._recorded.sample.sample} are about (frame {at}): it was exchanged "
+                    "since; run the workflow again"
                 )
             yield frame, row
+
+    def _picked(self, first: int) -> Iterator[Frame]:
+        """The frames from `first` on that have a time in `_times`, by way of key frames."""
+        times = [time for time in self._times if time is not None]
+        wanted = list(range(first, first + len(self._times)))
+        try:
+            yield from self._media.pick(wanted, times if len(times) == len(wanted) else None)
+        except ValueError as error:
+            raise FacemakeError(f"{error}; run the workflow again") from None
+
+    def _shown(self) -> list[float | None]:
+        """The times of the frames that are written."""
+        first, last = self._options.frames or (0, None)
+        found: list[float | None] = []
+        sample = self._recorded.sample.sample
+        for table in self._readers["detections"].groups(sample, ["frame", "track", "time"]):
+            frames = table["frame"].to_numpy()
+            mine = (table["track"].to_numpy() == 0) & (frames >= first)
+            if last is not None:
+                mine &= frames <= last
+            found += table["time"].filter(mine).to_pylist()
+        if not found:
+            n = self._recorded.probe["n_frames"]
+            raise FacemakeError(f"{sample} has no frame {first}: it has {n} frames, from 0")
+        return found
 
     def _drawn(
         self, frame: Frame, rows: FrameRows
@@ -232,16 +267,22 @@ class _Overlay:
     @contextmanager
     def _sink(self) -> Iterator[Sink]:
         sample, path = self._recorded.sample, self._made.path
-        comment = (
-            f"facemake {__version__} overlay of {sample.sample}; {self._options.words}; tables "
-            f"{self._readers['detections'].metadata['lineage'][:16]}"
-        )
+        hidden = self._options.hide is not None
+        # a sample's name is often a person's
+        of = "" if hidden else f" of {sample.sample}"
+        lineage = self._readers["detections"].metadata["lineage"][:16]
+        comment = f"facemake {__version__} overlay{of}; {self._options.words}; tables {lineage}"
         if isinstance(self._media, VideoMedia):
             with ExitStack() as stack:
                 beside = stack.enter_context(replacing(path))
                 sound = None
                 if self._options.audio:
-                    sound = Sound(sample.path, sample.start, sample.end, self._zero)
+                    start, end = sample.start, sample.end
+                    if self._options.frames is not None:
+                        start = self._times[0]
+                        usual = 1 / (self._recorded.probe["fps"] or STAMPLESS_RATE)
+                        end = None if self._times[-1] is None else self._times[-1] + usual
+                    sound = Sound(sample.path, start, end, self._zero)
                     stack.callback(sound.close)
                 yield stack.enter_context(
                     VideoSink(beside, self._stream(), comment, sound, self._options.threads)
@@ -250,13 +291,7 @@ class _Overlay:
             yield PictureSink(path.parent, path.stem, comment)
         else:
             with folder_replacing(path) as beside:
-                yield PictureSink(beside, None, comment)
-
-    def _first_time(self) -> float:
-        reader = self._readers["detections"]
-        for table in reader.groups(self._recorded.sample.sample, ["time"]):
-            return float(table["time"][0].as_py() or 0.0)
-        return 0.0
+                yield PictureSink(beside, None, comment, named=not hidden)
 
     def _stream(self) -> Stream:
         assert isinstance(self._media, VideoMedia)

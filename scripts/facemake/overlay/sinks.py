@@ -288,9 +288,11 @@ class PictureSink:
         folder: where they go.
         name: of the one file, without its suffix; None: `000012_NAME` by each picture's own.
         comment: for each file's own word of what made it.
+        named: whether pictures of a folder keep their names behind their numbers.
     """
 
-    def __init__(self, folder: Path, name: str | None, comment: str) -> None:
+    def __init__(self, folder: Path, name: str | None, comment: str, *, named: bool = True) -> None:
+        self._named = named
         self._folder = folder
         self._name = name
         self._comment = comment
@@ -300,7 +302,8 @@ class PictureSink:
         """Of a picture."""
         source = Path(name)
         suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg") else ".png"
-        stem = f"{index:06d}_{source.stem}" if self._name is None else self._name
+        own = f"_{source.stem}" if self._named else ""
+        stem = f"{index:06d}{own}" if self._name is None else self._name
         return self._folder / f"{stem}{suffix}"
 
     def write(
