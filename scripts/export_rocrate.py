@@ -6,9 +6,11 @@ from facemake.runtime.job import job
 
 with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
     from facemake.plan import load
+    from facemake.settings import without_words
     from facemake.stages.export_crate import About, FinishedRun, export_crate
 
     plan = load()
     folder = Path(snakemake.output.folder)
-    run = FinishedRun(folder.parents[1], plan.shards, list(plan.recipes), plan.config)
+    config = without_words(plan.config)
+    run = FinishedRun(folder.parents[1], plan.shards, list(plan.recipes), config)
     export_crate(run, folder, About())

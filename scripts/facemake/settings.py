@@ -96,6 +96,41 @@ def _filled(config: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
+def without_words(
+    config: Mapping[str, Any], node: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The configuration without free texts, which are paths and names: for others to see.
+
+    Args:
+        config: filled with its defaults; or a section of it.
+        node: the part of the schema that a section obeys.
+    """
+    node = node or schema()
+    kept: dict[str, Any] = {}
+    for key, child in node["properties"].items():
+        value = config.get(key)
+        if "properties" in child:
+            if isinstance(value, Mapping):
+                kept[key] = without_words(value, child)
+        elif _is_choice(value, child) or not _words_in(value):
+            kept[key] = value
+    return kept
+
+
+def _is_choice(value: Any, node: Mapping[str, Any]) -> bool:
+    if isinstance(value, list):
+        return all(_is_choice(one, node.get("items", {})) for one in value)
+    return "enum" in node
+
+
+def _words_in(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_words_in, value.values()))
+    if isinstance(value, list):
+        return any(map(_words_in, value))
+    return isinstance(value, str)
+
+
 _KINDS = {"number": (int, float), "integer": (int,), "boolean": (bool,), "null": (type(None),)}
 
 

@@ -166,6 +166,7 @@ def _add_directory(parser: argparse.ArgumentParser) -> None:
 
 def _export_rocrate(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.plan import load
+    from facemake.settings import without_words
     from facemake.stages.export_crate import FOLDERS, SHARED, About, FinishedRun, export_crate
 
     contents = SHARED if options.contents is None else tuple(options.contents)
@@ -175,7 +176,10 @@ def _export_rocrate(options: argparse.Namespace, rest: list[str]) -> int:
         raise FacemakeError("--orcid needs --author")
     plan = load(options.directory / WORK)
     run = FinishedRun(
-        options.directory / plan.config["outdir"], plan.shards, list(plan.recipes), plan.config
+        options.directory / plan.config["outdir"],
+        plan.shards,
+        list(plan.recipes),
+        without_words(plan.config),
     )
     said = {k: getattr(options, k) for k in ("name", "author", "orcid", "licence")}
     about = About(**{k: v for k, v in said.items() if v})

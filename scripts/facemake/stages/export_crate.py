@@ -33,7 +33,6 @@ from facemake.media import Kind
 from facemake.models import registry
 from facemake.provenance import LIBRARY, file_sha256, json_text
 from facemake.runtime.atomic import replacing, write_text
-from facemake.settings import schema
 from facemake.shards import read_metadata
 from facemake.tables import TableReader
 from facemake.version import __version__
@@ -127,7 +126,7 @@ class FinishedRun:
         results: its folder.
         shards: in order.
         stages: that its config asks for.
-        config: filled with its defaults.
+        config: without words of the user (`facemake.settings.without_words`).
     """
 
     results: Path
@@ -562,8 +561,8 @@ _CONFIG = "config.json"
 
 
 def _config(graph: _Graph, config: Mapping[str, Any], folder: Path) -> Entity:
-    """The configuration, rid of what a user wrote in words: those are paths and names."""
-    write_text(folder / _CONFIG, json.dumps(without_words(config, schema()), indent=1) + "\n")
+    """The configuration as it is given."""
+    write_text(folder / _CONFIG, json.dumps(config, indent=1) + "\n")
     return graph.add(
         _CONFIG,
         "File",
@@ -572,38 +571,6 @@ def _config(graph: _Graph, config: Mapping[str, Any], folder: Path) -> Entity:
         "images, files of models) is left out. The models are in the graph by their SHA-256.",
         encodingFormat="application/json",
     )
-
-
-def without_words(config: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
-    """A section of the configuration without its free texts, by its schema.
-
-    Args:
-        config: the section.
-        node: the part of the schema that it obeys.
-    """
-    kept: dict[str, Any] = {}
-    for key, child in node["properties"].items():
-        value = config.get(key)
-        if "properties" in child:
-            if isinstance(value, Mapping):
-                kept[key] = without_words(value, child)
-        elif _is_choice(value, child) or not _words_in(value):
-            kept[key] = value
-    return kept
-
-
-def _is_choice(value: Any, node: Mapping[str, Any]) -> bool:
-    if isinstance(value, list):
-        return all(_is_choice(one, node.get("items", {})) for one in value)
-    return "enum" in node
-
-
-def _words_in(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_words_in, value.values()))
-    if isinstance(value, list):
-        return any(map(_words_in, value))
-    return isinstance(value, str)
 
 
 def _recordings(graph: _Graph, run: FinishedRun) -> Entity:
