@@ -55,11 +55,49 @@ def jobs_of_run():
         yield Job(*known, job in to_do, outputs, part_of, until)
 
 
+def is_from_cache(job):
+    """Whether the cache has what a job makes, which then loads nothing."""
+    store = job.rule.cache
+    if workflow.workflow_settings.cache is None or not (store and store.output):
+        return False
+    try:
+        return workflow.async_run(store.exists(job))
+    except Exception:  # whoever cannot tell computes
+        return False
+
+
+def what_is_lacking():
+    """Models and packages that jobs of this run would look for in vain."""
+    from facemake import presence  # a job of a cluster needs none of it
+
+    first = {}
+    for job in workflow.dag.needrun_jobs():
+        first.setdefault(job.rule, job)
+    ours = [one for one in workflow.rules if one in first and one.basedir == RULES]
+    recipes = {one: first[one].params.get("recipe") for one in ours}
+    recipes = {one: recipe for one, recipe in recipes.items() if recipe}
+    folder = planning.cache_folder(PLAN.config) or planning.WORK
+    apart = bool(workflow.deployment_settings.deployment_method)
+    if not presence.faults(recipes.values(), folder, apart=apart):
+        return []
+    # few runs come here: what the cache has is not computed, whatever is lacking
+    computed = {
+        job.rule
+        for job in workflow.dag.needrun_jobs()
+        if job.rule in recipes and not is_from_cache(job)
+    }
+    wanted = (recipe for one, recipe in recipes.items() if one in computed)
+    return presence.faults(wanted, folder, apart=apart)
+
+
 def start_run():
     """Write the plan for the jobs, say what runs, and who.
 
     Only here: it comes after Snakemake has locked the folder, and not in a dry run.
     """
+    if lacking := what_is_lacking():
+        logger.error("\n".join(["nothing was started:", *lacking]))
+        sys.exit(1)
     planning.write_owner()
     if not IS_MODULE:  # the jobs of another workflow may want what lies there
         modules.keep_out_of_folder()
@@ -70,7 +108,9 @@ def start_run():
     planning.write(PLAN)
     planning.note_use(PLACED, done=False)
     write_start(PLACED.config["outdir"], jobs_of_run())
-    print(planning.describe(PLAN), file=sys.stderr)
+    jobs = sum(1 for _ in workflow.dag.needrun_jobs())
+    cores = workflow.resource_settings.cores if workflow.local_exec else None
+    print(planning.describe(PLAN, jobs, cores), file=sys.stderr)
     for path in planning.set_orphans_aside(PLACED):
         print(f"no longer in the plan: {path}", file=sys.stderr)
     TICKER.start()
@@ -104,9 +144,15 @@ def is_looked_at_only():
 class Events(logging.Handler):
     """What Snakemake has no hook for, or none in a workflow that another imports: its own log."""
 
+    said = False
+
     def emit(self, record):
         event = getattr(record, "event", None)
         if is_looked_at_only():
+            if event == LogEvent.RUN_INFO and workflow.dryrun and not self.said:
+                self.said = True
+                if lacking := what_is_lacking():
+                    logger.error("\n".join(["a run would not start:", *lacking]))
             return
         if event == LogEvent.RUN_INFO and IS_MODULE:
             start_run()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from facemake import hashes, plan, segments
-from facemake.errors import ConfigError
+from facemake.errors import ConfigError, ModelError
 from facemake.provenance import digest
 from facemake.samples import (
     PlanRow,
@@ -201,6 +201,19 @@ def test_the_estimate_is_near_the_truth(bundled: Path, tmp_path: Path):
     assert estimate([tmp_path / "text.mp4"]) == ""
 
 
+def test_a_small_run_costs_what_its_jobs_cost(tmp_path: Path):
+    from facemake.estimate import estimate
+
+    (tmp_path / "text.mp4").write_text("no video")
+    assert estimate([tmp_path / "text.mp4"], 35, 2) == (
+        "35 jobs, 24 seconds of CPU (at best 12 seconds on 2 cores)"  # 23.8 s were measured
+    )
+    assert estimate([], 1, None) == "1 job, 3 seconds of CPU"
+    assert estimate([], 3600) == "3,600 jobs, 36 minutes of CPU"
+    assert estimate([], 30_000, 16).endswith("5.0 hours of CPU (at best 19 minutes on 16 cores)")
+    assert estimate([], 3_000_000).endswith("21 days of CPU")
+
+
 def test_another_version_of_a_library_is_another_recipe(monkeypatch: pytest.MonkeyPatch):
     from facemake import recipes, settings
 
@@ -369,3 +382,15 @@ def test_a_header_tells_how_long_a_recording_is(tmp_path: Path):
     (tmp_path / "no.mp4").write_text("no video")
     assert segments.header_span(str(tmp_path / "no.mp4")) == (0.0, 0.0)
     assert segments.header_span(str(tmp_path / "none.mp4")) == (0.0, 0.0)
+
+
+def test_all_models_of_ones_own_that_are_missing_are_said_at_once(folder: Path):
+    wanted = config(
+        landmarks={"backend": "unified68"},
+        aus={"backend": "network"},
+        models_dir=str(folder),
+    )
+    with pytest.raises(ModelError) as refused:
+        made(wanted)
+    said = str(refused.value)
+    assert said.count("landmark_pose is not on") == said.count("au_prediction is not on") == 1

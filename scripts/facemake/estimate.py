@@ -13,12 +13,25 @@ _RECORDINGS_LOOKED_AT = 20
 # and once more in the merged set, the tables; CPU of all stages together.
 BYTES_A_FRAME = 38_000 + 2 * 55_000 + 10_000
 CPU_SECONDS_A_FRAME = 0.012
+CPU_SECONDS_A_JOB = 0.6
+"""What a job costs besides its frames: its process, its libraries, its model, Snakemake's part.
+
+Measured as the CPU time (user and system, of the run and all its jobs) of `facemake run --cores 1`
+over n samples that are one and the same portrait, without the cache: 23.8 s of 3 samples (35 jobs),
+60.4 s of 9 (95 jobs), so 0.61 s a job; the run itself takes another 2.5 s.
+"""
+CPU_SECONDS_A_RUN = 2.5
 
 
-def estimate(recordings: Sequence[Path]) -> str:
-    """A line on what lies ahead; empty where no recording is a video.
+def estimate(recordings: Sequence[Path], jobs: int = 0, cores: int | None = None) -> str:
+    """A line on what lies ahead; empty where no recording is a video and no jobs are known.
 
     The headers of a few videos, evenly spread over all by size, tell frames a byte.
+
+    Args:
+        recordings: paths of the samples.
+        jobs: that are to run; 0: not known.
+        cores: that the jobs run on; None: not known (on a cluster).
     """
     sized = [(size, path) for path in recordings if (size := _size(path))]
     total = sum(size for size, _ in sized)
@@ -30,13 +43,22 @@ def estimate(recordings: Sequence[Path]) -> str:
         if count:
             frames += count
             looked_at += size
-    if not looked_at:
+    ahead = frames * total / looked_at if looked_at else 0.0
+    words = []
+    if ahead:
+        words.append(
+            f"about {ahead:,.0f} frames if all is new: with a face in each "
+            f"{_bytes(ahead * BYTES_A_FRAME)} of results"
+        )
+    if jobs:
+        words.append(f"{jobs:,} job{'s' if jobs > 1 else ''}")
+    if not words:
         return ""
-    ahead = frames * total / looked_at
-    return (
-        f"about {ahead:,.0f} frames if all is new: with a face in each "
-        f"{_bytes(ahead * BYTES_A_FRAME)} of results, {_hours(ahead * CPU_SECONDS_A_FRAME)} of CPU"
-    )
+    cpu = ahead * CPU_SECONDS_A_FRAME
+    if jobs:
+        cpu += CPU_SECONDS_A_RUN + jobs * CPU_SECONDS_A_JOB
+    text = f"{', '.join(words)}, {_time(cpu)} of CPU"
+    return text + (f" (at best {_time(cpu / cores)} on {cores} cores)" if jobs and cores else "")
 
 
 def _size(path: Path) -> int:
@@ -67,5 +89,10 @@ def _bytes(count: float) -> str:
     return f"{count / 1e6:.0f} MB"
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+def _time(seconds: float) -> str:
+    """Rounded as far as it is known, in the unit that people say it in."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            count = seconds / size
+            return f"{count:.1f} {unit}" if count < 9.95 else f"{count:,.0f} {unit}"
+    return f"{max(1, round(seconds)):.0f} seconds" if seconds >= 1.5 else "1 second"

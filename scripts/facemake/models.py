@@ -12,7 +12,7 @@ first seen is pinned beside it (`facemake.pins`).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -127,8 +127,12 @@ def fetched_file(row: Model) -> Path:
     return fetched_folder() / f"{row.name}-{(row.sha256 or '')[:16]}"
 
 
-def model_path(name: str) -> Path:
+def model_path(name: str, sha256: Callable[[Path], str] = file_sha256) -> Path:
     """The model's verified file on this machine.
+
+    Args:
+        name: its name in the registry, or that of a file of the user's.
+        sha256: hashes a file, or remembers what it was.
 
     Raises:
         ModelError: it is nowhere, or what its package carries has another SHA-256.
@@ -137,10 +141,10 @@ def model_path(name: str) -> Path:
     if row.package is None and (path := _by_name(row)) is not None and row.sha256 is not None:
         return path  # its pin was verified
     for path in _same_size(row):
-        if file_sha256(path) == row.sha256:
+        if sha256(path) == row.sha256:
             return path
     if _packaged(row):
-        return packaged_model(name)
+        return packaged_model(name, sha256)
     raise _missing(row)
 
 
@@ -216,8 +220,12 @@ def models_dir_first(models_dir: str | Path | None) -> Iterator[None]:
             os.environ["FACEMAKE_MODELS"] = before
 
 
-def packaged_model(name: str) -> Path:
+def packaged_model(name: str, sha256: Callable[[Path], str] = file_sha256) -> Path:
     """The verified file inside the installed package, for libraries that load no other.
+
+    Args:
+        name: its name in the registry.
+        sha256: hashes a file, or remembers what it was.
 
     Raises:
         ModelError: the package is not installed, or its file has another SHA-256.
@@ -226,7 +234,7 @@ def packaged_model(name: str) -> Path:
     path = _packaged(row)
     if path is None:
         raise ModelError(f"the model {name} comes with the package {row.package}: install that")
-    found = file_sha256(path)
+    found = sha256(path)
     if found != row.sha256:
         raise ModelError(
             f"{path} is not the model {name}: its SHA-256 is {found}, registered is "

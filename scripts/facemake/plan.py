@@ -21,7 +21,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facemake.errors import ConfigError, FacemakeError
+from facemake.errors import ConfigError, FacemakeError, ModelError
 from facemake.exclusions import Exclusion
 from facemake.exclusions import read as read_exclusions
 from facemake.exports import drop_broken
@@ -268,16 +268,21 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
             samples = rows.hashed(memo)
             containers = _containers(full, memo)
             cuts = _cuts(full, samples, rows.sizes(), memo)
-            asked_for = {
-                stage: recipes.recipe(stage, full, memo).to_dict()
-                for stage in stages(full)
-                if recipes.enabled(stage, full)
-            }
+            asked_for, lacking = {}, []
+            for stage in stages(full):
+                if recipes.enabled(stage, full):
+                    try:
+                        asked_for[stage] = recipes.recipe(stage, full, memo).to_dict()
+                    except ModelError as error:  # all that is missing is said at once
+                        lacking.append(error)
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(
             f"hashes of recordings cannot be kept in {folder} ({error}); set cache_dir to a folder "
             "that you can write to, or delete the file hashes-1.sqlite there if it is damaged"
         ) from None
+    if lacking:
+        first, *more = dict.fromkeys(map(str, lacking))
+        raise ModelError("\n".join([first, *more])) if more else lacking[0]
     packs = _packs(samples, full["shards"])
     excluded = _excluded(full, packs)
     return Plan(
@@ -382,8 +387,14 @@ def _packs(samples: Sequence[PlanRow], shards: int | None) -> dict[str, list[Pla
     }
 
 
-def describe(plan: Plan) -> str:
-    """What lies ahead, in a line or two, for the start of a run."""
+def describe(plan: Plan, jobs: int = 0, cores: int | None = None) -> str:
+    """What lies ahead, in a line or two, for the start of a run.
+
+    Args:
+        plan: of the run.
+        jobs: that are to run; 0: not known.
+        cores: that they run on; None: not known (on a cluster).
+    """
     from facemake.engines.native import people_not_compared
     from facemake.estimate import estimate
 
@@ -397,7 +408,8 @@ def describe(plan: Plan) -> str:
         text += f"; {len(plan.segments)} long recordings in {count} segments"
     if why := people_not_compared(plan.config):
         text += f"\n{why}"
-    ahead = estimate([Path(row.path) for rows in shards for row in rows if not row.excluded])
+    recordings = [Path(row.path) for rows in shards for row in rows if not row.excluded]
+    ahead = estimate(recordings, jobs, cores)
     return f"{text}\n{ahead}" if ahead else text
 
 

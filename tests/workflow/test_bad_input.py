@@ -143,3 +143,24 @@ def test_a_failing_fraction_of_samples_fails_the_run(tmp_path: Path):
     assert done.code != 0
     assert (tmp_path / "results" / "dataset" / "manifest.parquet").exists()
     assert "max_failed_fraction" in done.output
+
+
+def test_all_missing_models_are_said_before_the_first_job(
+    bundled: Path, tmp_path: Path, monkeypatch
+):
+    monkeypatch.delenv("FACEMAKE_MODELS", raising=False)
+    folder = study(
+        tmp_path,
+        [("hopper", bundled / "portraits" / "grace_hopper.jpg")],
+        detect={"backend": "yunet"},
+        landmarks={"backend": "pfld68"},
+    )
+    done = run(folder, cores=1)
+    assert done.code == 1
+    assert "nothing was started:" in done.output
+    for model, stage in (("pfld", "landmarks"), ("yunet_n_640_640", "detect")):
+        assert re.search(rf"the model {model} is not .* fetch {model}.*by {stage}\)", done.output)
+    assert not (folder / "results").exists() and not [*folder.glob(".snakemake/locks/*")]
+    # what is not in the run is not asked for
+    done = run(folder, "-n", "results/probe/hopper.parquet", cores=1)
+    assert done.code == 0 and "pfld" not in done.output

@@ -18,6 +18,27 @@ def public_version(text: str) -> str:
     return text.partition("+")[0]
 
 
+def faults(libraries: Mapping[str, str], contained: bool = False) -> list[str]:
+    """What is wrong with the libraries of this environment, or image, a few words each.
+
+    Args:
+        libraries: name of a distribution -> version, as a recipe has them.
+        contained: whether this process is in an image.
+    """
+    wrong = []
+    for name, wanted in libraries.items():
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            wrong.append(f"{name} {wanted} is missing")
+            continue
+        if contained and str(found.locate_file("")).startswith(MOUNTED):
+            wrong.append(f"{name} {wanted} is missing in the image")
+        elif public_version(found.version) != wanted:
+            wrong.append(f"{name} is {found.version}, not {wanted}")
+    return wrong
+
+
 def check(libraries: Mapping[str, str]) -> None:
     """Refuse an environment or image that is not the one that the recipe is of.
 
@@ -33,17 +54,7 @@ def check(libraries: Mapping[str, str]) -> None:
             facemake is the image's.
     """
     contained = any(path.startswith(MOUNTED) for path in sys.path)
-    wrong = []
-    for name, wanted in libraries.items():
-        try:
-            found = distribution(name)
-        except PackageNotFoundError:
-            wrong.append(f"{name} {wanted} is missing")
-            continue
-        if contained and str(found.locate_file("")).startswith(MOUNTED):
-            wrong.append(f"{name} {wanted} is missing in the image")
-        elif public_version(found.version) != wanted:
-            wrong.append(f"{name} is {found.version}, not {wanted}")
+    wrong = faults(libraries, contained)
     where = "the image" if contained else f"the environment {sys.prefix}"
     if wrong:
         raise FacemakeError(
