@@ -82,6 +82,19 @@ class Exclusions:
         """Those of a sample, by their first frame."""
         return [row for row in self._rows if row.sample == sample]
 
+    def covers(self, sample: str, first: int | None, last: int | None) -> bool:
+        """Whether one of them leaves out all of these frames; None: of the whole sample."""
+        return any(
+            row.whole
+            or (
+                first is not None
+                and last is not None
+                and (row.first or 0) <= first
+                and (row.last is None or last <= row.last)
+            )
+            for row in self.of(sample)
+        )
+
 
 def excludes(rows: Sequence[Exclusion], frames: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     """(n,) which of these frames of a sample one of its exclusions names."""

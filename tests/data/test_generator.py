@@ -169,3 +169,8 @@ def test_what_cannot_be_done_is_said(generator: TrainingDataGenerator, clip: Pat
         pytest.raises(FacemakeError, match="another PDM"),
     ):
         generator.process_video_to_writer(clip, writer)
+
+
+def test_exclusions_of_a_sheet_are_refused():
+    with pytest.raises(ValueError, match="samples of a workflow's sheet"):
+        TrainingDataGenerator({"dataset": {"exclude": "exclude.tsv"}})

@@ -246,6 +246,22 @@ def test_its_exclusions_are_a_table_that_the_dataset_takes_and_stay_yours(
     assert main([*command, "--force"]) == 0 and "\n# jumps\t" in path.read_text()
 
 
+def test_what_is_left_out_already_is_not_listed_again(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "study"
+    (folder / ".facemake").mkdir(parents=True)
+    rows = [["misses", 8, 13, ""], ["twice", None, None, ""], ["jumps", 0, 39, ""]]
+    plan = {"config": {"outdir": str(study / "results")}, "excluded": {"pack0": rows}}
+    (folder / ".facemake" / "plan.json").write_text(json.dumps(plan))
+    assert main(["qc", "-d", str(folder), "--output", str(tmp_path)]) == 0
+    review = (tmp_path / "review.tsv").read_text()
+    assert "\ttwice\t" not in review and "\tmisses\t" not in review
+    assert "\tjumps\t" in review  # frame 40 is not left out
+    assert "2 more are about what dataset.exclude leaves out already" in capsys.readouterr().out
+    assert "# misses\t10\t13" in (tmp_path / "exclude.tsv").read_text()  # nothing is lost
+
+
 def test_about_one_sample_and_for_scripts(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

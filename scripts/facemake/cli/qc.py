@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from facemake.errors import FacemakeError
 from facemake.exclusions import COLUMNS as EXCLUDE_COLUMNS
+from facemake.exclusions import Exclusions
 from facemake.qc.findings import KINDS, Finding
 from facemake.runtime.atomic import write_text
 from facemake.samples import WORK
@@ -63,32 +64,40 @@ def add_to(commands: Any) -> None:
 def _qc(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.qc.run import look
 
-    results = _results(options.directory)
+    results, left_out = _run_in(options.directory)
     looked = look(results, frozenset(options.samples), _told)
+    proposed = exclusions(looked.findings)
+    news = [one for one in looked.findings if not _covered(one, left_out)]
+    already, looked.findings = len(looked.findings) - len(news), news
     review, exclude = options.output / "review.tsv", options.output / "exclude.tsv"
     try:
         write_text(review, _table(_COLUMNS, _rows(looked, results, options.output)))
         kept = exclude.exists() and not options.force
         if not kept:
-            write_text(exclude, exclusions(looked.findings))
+            write_text(exclude, proposed)
     except OSError as error:
         raise FacemakeError(f"{options.output} cannot be written to: {error.strerror}") from None
     if options.json:
         json.dump([_document(one) for one in looked.findings], sys.stdout, indent=1)
         print()
         return 0
-    _say(looked)
+    _say(looked, already)
     print(f"{review} lists all; {exclude} {_of_exclude(looked, kept)}")
     return 0
 
 
-def _results(directory: Path) -> Path:
-    """The results folder of the run in a folder."""
+def _run_in(directory: Path) -> tuple[Path, Exclusions]:
+    """The results folder of the run in a folder, and what it left out of its training set."""
     try:
         plan = json.loads((directory / WORK / "plan.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return directory / "results"
-    return directory / str(plan["config"]["outdir"])
+        return directory / "results", Exclusions()
+    rows = [row for rows in plan.get("excluded", {}).values() for row in rows]
+    return directory / str(plan["config"]["outdir"]), Exclusions(rows)
+
+
+def _covered(one: Finding, left_out: Exclusions) -> bool:
+    return left_out.covers(one.sample, one.first, one.last)
 
 
 def _told(done: int) -> None:
@@ -157,7 +166,7 @@ def _document(one: Finding) -> dict[str, Any]:
     return {**{name: getattr(one, name) for name in names}, **numbers, "why": one.why}
 
 
-def _say(looked: Looked) -> None:
+def _say(looked: Looked, already: int) -> None:
     print(f"{looked.samples} samples, {looked.frames} frames: {len(looked.findings)} findings")
     counts = Counter(one.kind for one in looked.findings)
     for kind, (level, words) in KINDS.items():
@@ -169,6 +178,8 @@ def _say(looked: Looked) -> None:
         print(f"{one.severity} {one.sample}{track}{where}: {one.kind}, {one.why}")
     if len(looked.findings) > _SHOWN:
         print(f"... {len(looked.findings) - _SHOWN} more")
+    if already:
+        print(f"{already} more are about what dataset.exclude leaves out already")
     for words in looked.unsaid:
         print(f"not looked at: {words}")
 

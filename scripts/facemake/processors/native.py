@@ -499,6 +499,11 @@ def _filled(config: Mapping[str, Any], camera: int | float | str) -> dict[str, A
             f"engine is {full['engine']}: FaceProcessor is the native one; 3DI's are "
             "FaceProcessor3DI and FaceProcessor3DIlite"
         )
+    if full["dataset"]["exclude"] is not None:
+        raise ProcessorError(
+            "dataset.exclude is about samples of a workflow's sheet, which there is none of here: "
+            "set it to null, and leave out what you do not want yourself"
+        )
     for section, key in ((None, "models_dir"), ("camera", "calibration"), ("expressions", "basis")):
         part = full if section is None else full[section]
         if part[key] is not None:
