@@ -6,6 +6,7 @@ finished run of the bundled sample and the files that the pages speak of (`desk`
 
 from __future__ import annotations
 
+import argparse
 import fnmatch
 import os
 import re
@@ -26,7 +27,7 @@ import makemedia
 from conftest import ROOT
 from documentation import CODE, OTHER, SHELL, Block, blocks, pages
 from facemake import settings
-from facemake.cli import main
+from facemake.cli import main, parser
 from runworkflow import Run
 
 pytestmark = pytest.mark.xdist_group("run")  # for the finished run
@@ -72,6 +73,44 @@ def test_what_a_page_says_to_import_is_there():
     assert len(lines) > 10
     for line in lines:
         exec(line, {})
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Every option of a parser and of the parsers of its actions."""
+    found = {option for action in parser._actions for option in action.option_strings}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {name for sub in action.choices.values() for name in options_of(sub)}
+    return found
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (action,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def test_what_a_page_says_of_a_command_is_there():
+    """Of commands that run, that cannot run here, and that stand in a sentence or a table."""
+    known, said = commands_of(parser()), set()
+    for page in pages():
+        text = page.read_text("utf-8")
+        said |= {(page.name, words) for words in re.findall(r"`(facemake [a-z][^`]*)`", text)}
+        for block in blocks(page):
+            if block.language in SHELL:
+                lines = (command for command, _ in block.commands())
+                said |= {(page.name, line) for line in lines if line.startswith("facemake ")}
+    assert len(said) > 50
+    for page, line in sorted(said):
+        _, command, *words = re.sub(r"\s#.*", "", line).split()
+        assert command in known, (page, line)
+        if command == "run":  # the rest is Snakemake's
+            continue
+        options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        assert options <= options_of(known[command]), (page, line)
+        actions = [a for a in known[command]._actions if isinstance(a, argparse._SubParsersAction)]
+        if actions and words:
+            one = set(words[0].split("|"))  # list|fetch|verify
+            assert one <= set(actions[0].choices) or words[0].isupper(), (page, line)
 
 
 def targets() -> set[str]:

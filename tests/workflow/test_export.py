@@ -1,4 +1,7 @@
-"""The target `export`: a job a shard, files for every sample, made again when they should be."""
+"""The target `export` (docs/exports.md): a job a shard, files for every sample.
+
+They are made again when they should be.
+"""
 
 from __future__ import annotations
 
