@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from facemake.backends.embed import EMBEDDERS, Face
 from facemake.media import read_frames
 from facemake.overlay import hiding, rows
-from facemake.overlay.study import find
+from facemake.overlay.study import find_all
 from facemake.schemes import IBUG68, convert
 from facemake.tables import TableReader
 
@@ -62,26 +62,17 @@ def run(study: Path) -> None:
 
 def _faces(study: Path) -> list[tuple[str, NDArray[np.uint8], rows.Face]]:
     found = []
-    for path in sorted((study / "results" / "probe").glob("[!.]*.parquet")):
-        with TableReader(path) as reader:
-            samples = reader.samples
-        for sample in samples:
-            try:
-                recorded = find(study, sample)
-            except Exception as error:
-                print(f"left out: {error}")
-                continue
-            readers = {
-                name: TableReader(recorded.table(name)) for name in ("detections", "landmarks")
-            }
-            seen: dict[int, list[tuple[int, rows.Face]]] = {}
-            for one in rows.frames_of(readers, sample, "fit", None):
-                for face in one.faces:
-                    if face.points is not None and face.box is not None:
-                        seen.setdefault(face.track, []).append((one.frame, face))
-            for track, members in seen.items():
-                step = max(1, len(members) // _FRAMES)
-                chosen = dict(members[step // 2 :: step][:_FRAMES])
-                for frame in read_frames(recorded.sample, sorted(chosen)):
-                    found.append((f"{sample}#{track}", frame.rgb, chosen[frame.index]))
+    for recorded in find_all(study):
+        sample = recorded.sample.sample
+        readers = {name: TableReader(recorded.table(name)) for name in ("detections", "landmarks")}
+        seen: dict[int, list[tuple[int, rows.Face]]] = {}
+        for one in rows.frames_of(readers, sample, "fit", None):
+            for face in one.faces:
+                if face.points is not None and face.box is not None:
+                    seen.setdefault(face.track, []).append((one.frame, face))
+        for track, members in seen.items():
+            step = max(1, len(members) // _FRAMES)
+            chosen = dict(members[step // 2 :: step][:_FRAMES])
+            for frame in read_frames(recorded.sample, sorted(chosen)):
+                found.append((f"{sample}#{track}", frame.rgb, chosen[frame.index]))
     return found

@@ -42,7 +42,7 @@ def run(folder: Path, clip: Path, runs: int) -> None:
     before = Path.cwd()
     os.chdir(work)
     try:
-        recorded = find(Path(), "clip000")
+        (recorded,) = find(Path(), ["clip000"])
         spent: dict[str, list[float]] = {name: [] for name in ("alone", *WAYS)}
         for _ in range(runs):
             spent["alone"].append(_cpu(partial(_alone, clip, work / "alone.mp4")))

@@ -279,6 +279,21 @@ def test_sound_goes_along_when_asked(study: Path, recording: Path):
     assert sound(made, -9, 9) == sound(recording, 0.1, 0.25) != []
 
 
+def test_all_samples_go_on_where_they_were(
+    study: Path, recording: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_run(study, recording)
+    assert main(["overlay", "--all", "--draw", "none"]) == 0
+    made = study / "overlay" / "clip.mp4"
+    before = made.stat().st_mtime_ns
+    assert main(["overlay", "--all", "--draw", "none"]) == 0
+    assert made.stat().st_mtime_ns == before
+    for wrong in (["--all", "clip"], []):
+        assert main(["overlay", *wrong]) == 2
+    assert main(["overlay", "nobody"]) == 2
+    assert "has no sample nobody" in capsys.readouterr().err
+
+
 def test_some_frames_at_their_own_times(
     study: Path, recording: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -37,7 +37,12 @@ def add_to(commands: Any) -> None:
         "axes,gaze,frame; "
         "facemake overlay anna_01 --hide fill --output published",
     )
-    parser.add_argument("samples", nargs="+", metavar="SAMPLE")
+    parser.add_argument("samples", nargs="*", metavar="SAMPLE")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="every sample of the run that has frames; what is there already is passed over",
+    )
     parser.add_argument(
         "-d", "--directory", type=Path, default=Path(), help="the folder of the run (this one)"
     )
@@ -137,8 +142,10 @@ def _threads(text: str) -> int:
 
 def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.overlay.run import overlay, target
-    from facemake.overlay.study import find
+    from facemake.overlay.study import find, find_all
 
+    if options.all == bool(options.samples):
+        raise FacemakeError("name samples, or say --all")
     if options.spare and options.hide is None:
         raise FacemakeError("--spare says whom --hide leaves alone, and --hide is missing")
     use_models_dir(options.models_dir)
@@ -156,7 +163,9 @@ def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
         from_zero=options.from_zero,
         threads=options.threads,
     )
-    found = [find(options.directory, name) for name in dict.fromkeys(options.samples)]
+    found = find_all(options.directory) if options.all else find(options.directory, options.samples)
+    if options.all and not options.force:
+        found = [one for one in found if not target(one, wanted, options.output).exists()]
     for recorded in found:  # before any of them is begun
         path = target(recorded, wanted, options.output)
         if path.resolve() == recorded.sample.path.resolve():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,50 @@ class Recorded:
         return path
 
 
-def find(directory: Path, name: str) -> Recorded:
-    """A sample of the run in a folder, whose recording can be decoded.
+def find(directory: Path, names: Sequence[str]) -> list[Recorded]:
+    """Samples of the run in a folder, whose recordings can be decoded, in the order of `names`.
 
     Raises:
         FacemakeError: there is no run, no such sample, or it gave no frames; with the reason.
     """
+    work, results = _run_in(directory)
+    found: dict[str, Recorded] = {}
+    # most often a shard is one sample
+    for path in sorted(_probes(results), key=lambda path: path.stem not in names):
+        if len(found) == len(set(names)):
+            break
+        for probe, sample in _members(path, work, frozenset(names)):
+            if probe["status"] not in DECODABLE:
+                raise FacemakeError(
+                    f"{sample.sample} has no frames: {probe['status']}, {probe['reason']}"
+                )
+            found[sample.sample] = Recorded(sample, probe, results, path.stem)
+    for name in names:
+        if name not in found:
+            raise FacemakeError(
+                f"{results / 'probe'} has no sample {name}: `facemake status -d {directory} "
+                "--samples` lists them"
+            )
+    return [found[name] for name in dict.fromkeys(names)]
+
+
+def find_all(directory: Path) -> list[Recorded]:
+    """All samples of the run in a folder that have frames, by shard.
+
+    Raises:
+        FacemakeError: there is no run.
+    """
+    work, results = _run_in(directory)
+    return [
+        Recorded(sample, probe, results, path.stem)
+        for path in sorted(_probes(results))
+        for probe, sample in _members(path, work, None)
+        if probe["status"] in DECODABLE and probe["n_frames"]
+    ]
+
+
+def _run_in(directory: Path) -> tuple[Path, Path]:
+    """The folders of the plan and of the results."""
     work = directory / WORK
     try:
         config = json.loads((work / "plan.json").read_text(encoding="utf-8"))["config"]
@@ -55,20 +94,22 @@ def find(directory: Path, name: str) -> Recorded:
             f"{work / 'plan.json'} is missing: -d names the folder in which the workflow was run, "
             "which knows where the recordings are"
         ) from None
-    results = directory / config["outdir"]
-    tables = sorted(p for p in (results / "probe").glob("*.parquet") if p.name[0] != ".")
-    tables.sort(key=lambda path: path.stem != name)  # most often a shard is one sample
-    for path in tables:
-        with TableReader(path) as reader:
-            if name not in reader.samples:
-                continue
-            probe = reader.read(name).to_pylist()[0]
-        if probe["status"] not in DECODABLE:
-            raise FacemakeError(f"{name} has no frames: {probe['status']}, {probe['reason']}")
-        for sample in read_shard(plan_file(path.stem, work)):
-            if sample.sample == name:
-                return Recorded(sample, probe, results, path.stem)
-    raise FacemakeError(
-        f"{results / 'probe'} has no sample {name}: `facemake status -d {directory} --samples` "
-        "lists them"
-    )
+    return work, directory / config["outdir"]
+
+
+def _probes(results: Path) -> list[Path]:
+    return [path for path in (results / "probe").glob("*.parquet") if path.name[0] != "."]
+
+
+def _members(
+    path: Path, work: Path, names: frozenset[str] | None
+) -> Iterator[tuple[dict[str, Any], Sample]]:
+    """The samples of a probe table that the plan still has, of these names."""
+    with TableReader(path) as reader:
+        wanted = [name for name in reader.samples if names is None or name in names]
+        if not wanted:
+            return
+        planned = {sample.sample: sample for sample in read_shard(plan_file(path.stem, work))}
+        for name in wanted:
+            if name in planned:
+                yield reader.read(name).to_pylist()[0], planned[name]
