@@ -5,6 +5,7 @@ import pickle
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 from makeexamples import faces, training_set
@@ -193,6 +194,23 @@ def test_pyfaceaus_files_are_taken_as_they_are_and_said_to_be(tmp_path, caplog):
     caplog.clear()
     assert near.in_crop and augmentation_for(near, 0).geometry
     assert "does not say of which face model" in caplog.text
+
+
+def test_moments_are_those_of_the_labels_that_are_there(tmp_path):
+    aus = faces(24)["au_intensities"]
+    aus[::5, 2], aus[:, 3], aus[:, 4] = np.nan, np.nan, 2.5
+    splits = ["train"] * 12 + ["val"] * 12
+    path = training_set(tmp_path / "t.h5", SIX, splits=splits, au_intensities=aus)
+    means, spreads = TrainingDataset(path, "train").moments()
+    made = {**faces(24), "au_intensities": aus}
+    for name in LABELS:
+        with np.errstate(all="ignore"):
+            part = pd.DataFrame(made[name][:12].reshape(12, -1).astype(float))
+        wanted = part.mean().to_numpy(), part.std(ddof=0).to_numpy()
+        for found, value in zip((means[name], spreads[name]), wanted, strict=True):
+            flat = found.numpy().reshape(-1)
+            np.testing.assert_allclose(flat, value, rtol=1e-5, atol=1e-6)
+    assert np.isnan(means["au_intensities"][3]) and spreads["au_intensities"][4] == 0
 
 
 def test_no_more_workers_than_cores():

@@ -58,6 +58,32 @@ def test_missing_labels_count_for_nothing_and_leave_gradients_whole():
     assert nothing["total"].item() == 0
 
 
+def test_what_does_not_move_is_no_part_of_the_correlation():
+    generator = torch.Generator().manual_seed(3)
+    target = torch.rand(32, 17, generator=generator)
+    target[:, 4] = 0.0
+    target[7, 4] = 0.1  # noise
+    given = (target + 0.1 * torch.randn(32, 17, generator=generator)).requires_grad_()
+    loss = nn.AUPredictionLoss(0.0, 1.0)
+    loss(given, target)["total"].backward()
+    size = given.grad.norm(dim=0)
+    assert size.argmax() == 4  # what is left out for
+    given.grad = None
+    spread = target.std(dim=0)
+    assert loss.leave_out(torch.full((17,), 0.5)) == []
+    assert loss.leave_out(torch.where(torch.arange(17) == 9, torch.nan, spread)) == [4, 9]
+    losses = loss(given, target)
+    losses["total"].backward()
+    assert (given.grad[:, [4, 9]] == 0).all() and (given.grad[:, 5] != 0).any()
+    each = loss.ccc_loss.columns(given, target)
+    kept = [i for i in range(17) if i not in (4, 9)]
+    assert losses["ccc_loss"].item() == pytest.approx((1 - each[kept]).mean().item())
+    assert loss.state_dict() == {}
+    still = nn.AUPredictionLoss()
+    assert still.leave_out(torch.zeros(17)) == []  # a training set in which nothing moves
+    assert torch.isfinite(still(given, target)["total"])
+
+
 def test_weights_of_action_units():
     pred, target = torch.zeros(4, 17), torch.ones(4, 17)
     weights = [0.0] * 16 + [17.0]

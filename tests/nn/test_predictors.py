@@ -137,7 +137,11 @@ def test_which_file_of_a_folder_is_taken(
     assert "landmark_pose.onnx is passed over: " in caplog.text
     shutil.move(tmp_path / "lm" / "checkpoint_best.pt", tmp_path / "lm" / "checkpoint_epoch_010.pt")
     assert nn.load_predictor(tmp_path / "lm").path.name == "checkpoint_epoch_010.pt"
-    (tmp_path / "lm" / "checkpoint_epoch_010.pt").unlink()
+    for name in ("checkpoint_epoch_999.pt", "checkpoint_epoch_1000.pt"):
+        shutil.copy(tmp_path / "lm" / "checkpoint_epoch_010.pt", tmp_path / "lm" / name)
+    assert nn.load_predictor(tmp_path / "lm").path.name == "checkpoint_epoch_1000.pt"
+    for path in (tmp_path / "lm").glob("checkpoint_epoch_*.pt"):
+        path.unlink()
     with pytest.raises(ModelError, match=r"is for CoreML.*; .*cannot be loaded as an ONNX network"):
         nn.load_predictor(tmp_path / "lm")
     with pytest.raises(ModelError, match=r"CoreML, which computes on macOS alone: take landmark_"):

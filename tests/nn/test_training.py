@@ -429,6 +429,13 @@ def test_a_checkpoint_of_pyfaceaus_is_read_and_gone_on_from(data, trained, tmp_p
     assert "was not written by facemake" in caplog.text
     ours = checkpoints.read(tmp_path / "out" / "checkpoint_final.pt")
     assert ours["epoch"] == 2 and [e["loss"] for e in ours["train_history"][:2]] == [6.0, 5.0]
+    bare = torch.load(path, weights_only=False)
+    for key in ("train_history", "val_history", "best_val_loss"):
+        del bare[key]
+    torch.save(bare, path)
+    more = ("--resume", path, "--epochs", 2)
+    assert train(train_landmark_pose, data, tmp_path / "bare", *more) == 0
+    assert (tmp_path / "bare" / "landmark_pose.onnx").exists()
 
 
 def test_nothing_of_a_checkpoint_is_run(tmp_path):

@@ -146,17 +146,21 @@ class TrainingDataset(torch.utils.data.Dataset[dict[str, Any]]):
             images, labels = self.augmentation(images, labels, epoch, rows)
         return {"image": images, **labels}
 
-    def means(self) -> dict[str, torch.Tensor]:
-        """The mean of each label over these examples, in float32; NaN where there is none.
+    def moments(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Mean and standard deviation of each label over these examples; NaN where there is none.
+
+        Returns:
+            Both in float32, by the labels' names.
 
         Raises:
             TableError: a label is infinite.
         """
         handle = self._open()
-        found = {}
+        means, spreads = {}, {}
         for name in self.labels:
             column = handle.columns[name]
             total: Any = 0.0
+            squares: Any = 0.0
             count: Any = 0
             for start in range(0, len(self), _ROWS_AT_ONCE):
                 values = column.read(self.rows[start : start + _ROWS_AT_ONCE])
@@ -166,12 +170,17 @@ class TrainingDataset(torch.utils.data.Dataset[dict[str, Any]]):
                         f"{self.path} has {name} of example {row} that are infinite: NaN is what a "
                         f"missing label is; `facemake dataset validate {self.path}` names them all"
                     )
-                total = total + np.nansum(values, axis=0, dtype=np.float64)
+                values = values.astype(np.float64)
+                total = total + np.nansum(values, axis=0)
+                squares = squares + np.nansum(values**2, axis=0)
                 count = count + np.isfinite(values).sum(axis=0)
-            mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-            found[name] = torch.from_numpy(mean.astype(np.float32))
+            n = np.where(count > 0, count, np.nan)
+            mean = total / n
+            spread = np.sqrt(np.maximum(squares / n - mean**2, 0.0))
+            means[name] = torch.from_numpy(mean.astype(np.float32))
+            spreads[name] = torch.from_numpy(spread.astype(np.float32))
         self.close()
-        return found
+        return means, spreads
 
     def _open(self) -> Handle:
         if self._handle is None or self._handle.process != os.getpid():
@@ -241,8 +250,16 @@ def _metadata(path: Path) -> dict[str, Any]:
         return {}
 
 
-def augmentation_for(dataset: TrainingDataset, seed: int) -> Augmentation:
-    """What the examples of a training set allow, said where that is not all."""
+def augmentation_for(
+    dataset: TrainingDataset, seed: int, changed: Mapping[str, float] | None = None
+) -> Augmentation:
+    """What the examples of a training set allow, said where that is not all.
+
+    Args:
+        dataset: the examples.
+        seed: of all random numbers.
+        changed: fields of `Augmentation` that are not as by default.
+    """
     mirror = None
     if not dataset.in_crop:
         logger.warning(
@@ -259,7 +276,7 @@ def augmentation_for(dataset: TrainingDataset, seed: int) -> Augmentation:
                 "not here: mirrored examples have none",
                 dataset.path,
             )
-    return Augmentation(seed, geometry=dataset.in_crop, mirror=mirror)
+    return Augmentation(seed, geometry=dataset.in_crop, mirror=mirror, **(changed or {}))
 
 
 def summary(dataset: TrainingDataset) -> Mapping[str, Any]:

@@ -9,6 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+LEAST_SPREAD = 0.1
+"""Standard deviation of an intensity (0-5) below which an action unit does not move."""
+
 
 def known(target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Where labels are, and labels with a number in place of each missing one.
@@ -102,11 +105,17 @@ class ConcordanceCorrelationLoss(nn.Module):
 
     Args:
         eps: added to the denominator, so that columns that do not vary have a value.
+
+    Attributes:
+        counted: (C,) which columns count; None: all.
     """
+
+    counted: torch.Tensor | None
 
     def __init__(self, eps: float = 1e-8) -> None:
         super().__init__()
         self.eps = eps
+        self.register_buffer("counted", None, persistent=False)
 
     def forward(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss of a batch.
@@ -116,7 +125,10 @@ class ConcordanceCorrelationLoss(nn.Module):
             target: the same shape.
         """
         columns = self.columns(pred, target)
-        return masked_mean(1 - columns, ~torch.isnan(columns)) if len(columns) else pred.sum() * 0
+        there = ~torch.isnan(columns)
+        if self.counted is not None:
+            there = there & self.counted
+        return masked_mean(1 - columns, there) if len(columns) else pred.sum() * 0
 
     def columns(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(C,) the CCC of each column; NaN where fewer than two rows have a label."""
@@ -156,6 +168,24 @@ class AUPredictionLoss(nn.Module):
         self.ccc_loss = ConcordanceCorrelationLoss()
         weights = None if au_weights is None else torch.as_tensor(au_weights, dtype=torch.float32)
         self.register_buffer("au_weights", weights, persistent=False)
+
+    def leave_out(self, spread: torch.Tensor) -> list[int]:
+        """Have action units that do not move count for nothing in 1 - CCC.
+
+        The gradient of a CCC is about 1 / the label's standard deviation: that of an action unit
+        which is 0 but for noise would be several times that of one that moves.
+
+        Args:
+            spread: (17,) standard deviation of the labels to train with; NaN: there are none.
+
+        Returns:
+            Which are left out; none where nothing moves.
+        """
+        moves = spread >= LEAST_SPREAD
+        if not moves.any() or moves.all():
+            return []
+        self.ccc_loss.counted = moves
+        return [i for i, does in enumerate(moves.tolist()) if not does]
 
     def forward(self, pred: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
         """The losses of a batch.

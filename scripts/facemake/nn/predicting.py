@@ -324,7 +324,8 @@ def _find(folder: Path, backend: str, network: Network) -> Path | None:
         if (folder / name).exists():
             return folder / name
     if backend == "pytorch":  # periodic ones, the last of them
-        return max(folder.glob("checkpoint_epoch_*.pt"), default=None)
+        epochs = folder.glob("checkpoint_epoch_*.pt")
+        return max(epochs, key=lambda path: (len(path.name), path.name), default=None)
     return None
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
 Outputs = dict[str, "torch.Tensor"]
 Arrays = dict[str, NDArray[np.float32]]
+
+
+_SLIGHT: Mapping[str, float] = MappingProxyType(
+    {"turn": 4.0, "zoom": 0.04, "shift": 2.0, "blur": 0.1, "occlusion": 0.1, "covered": 0.25}
+)
+"""For action units. One of little movement lowers a brow by less than a pixel of the crop, and what
+is covered cannot be told from a label that stays. A shift of 2 px is about what crops of
+`FaceAligner` are off (`facemake.nn.face_aligner`)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,9 @@ class Task:
         to_onnx: model and path.
         to_coreml: model and path.
         au_names: of the history; None: none.
+        augmentation: fields of `facemake.nn.augment.Augmentation` that are not as by default.
+        leave_out: has a loss leave out what does not move, by the labels' standard deviations, and
+            says which of `au_names` these are; None: nothing is left out.
     """
 
     network: str
@@ -48,6 +60,8 @@ class Task:
     to_onnx: Callable[[torch.nn.Module, Path], Path]
     to_coreml: Callable[[torch.nn.Module, Path], Path]
     au_names: Sequence[str] | None = None
+    augmentation: Mapping[str, float] = field(default_factory=dict)
+    leave_out: Callable[[Any, Outputs], list[int]] | None = None
 
 
 def landmark_pose() -> Task:
@@ -109,6 +123,9 @@ def au_prediction() -> Task:
     def loss(options: AUPredictionOptions) -> AUPredictionLoss:
         return AUPredictionLoss(options.l1_weight, options.ccc_weight)
 
+    def leave_out(criterion: AUPredictionLoss, spreads: Outputs) -> list[int]:
+        return criterion.leave_out(spreads[label])
+
     return Task(
         network="au_prediction",
         labels=OUTPUTS,
@@ -124,6 +141,8 @@ def au_prediction() -> Task:
         to_onnx=export_au_to_onnx,
         to_coreml=export_au_to_coreml,
         au_names=AU_NAMES,
+        augmentation=_SLIGHT,
+        leave_out=leave_out,
     )
 
 

@@ -63,9 +63,11 @@ class Training(Resumable):
         self.data = self._describe_data()
         _seed(options.seed)
         self.model = task.make(options)
+        means, spreads = self._moments()
         if options.resume is None:
-            self.model.start_from(self._means())
+            self.model.start_from(means)
         self.criterion = task.loss(options)
+        self._leave_out(spreads)
         self.model.to(self.device, memory_format=torch.channels_last)
         self.criterion.to(self.device)
         self.optimizer = torch.optim.AdamW(
@@ -109,19 +111,21 @@ class Training(Resumable):
                 "" if division.by.startswith("video") else " in this recording",
             )
         if options.augment:
-            self.train_set.augmentation = augmentation_for(self.train_set, options.seed)
+            self.train_set.augmentation = augmentation_for(
+                self.train_set, options.seed, self.task.augmentation
+            )
 
-    def _means(self) -> Outputs:
-        """The mean label of the examples to train with.
+    def _moments(self) -> tuple[Outputs, Outputs]:
+        """Mean and standard deviation of the labels to train with.
 
         Raises:
             FacemakeError: there is none, or none to validate with.
         """
-        means = self.train_set.means()
+        means, spreads = self.train_set.moments()
         path, (first, *_) = self.options.data, self.task.labels
         for which, found, so in (
             ("train", means, "there is nothing to learn"),
-            ("validate", self.val_set.means(), "no epoch could be told from another"),
+            ("validate", self.val_set.moments()[0], "no epoch could be told from another"),
         ):
             if not torch.isfinite(found[first]).any():
                 raise FacemakeError(
@@ -140,7 +144,16 @@ class Training(Resumable):
                 "will say of it means nothing",
                 *(path, name, which),
             )
-        return means
+        return means, spreads
+
+    def _leave_out(self, spreads: Outputs) -> None:
+        if self.task.leave_out is None or self.task.au_names is None:
+            return
+        if still := self.task.leave_out(self.criterion, spreads):
+            logger.info(
+                "%s hardly move in %s: their correlation is no part of the loss",
+                *(", ".join(self.task.au_names[i] for i in still), self.options.data),
+            )
 
     def _describe_data(self) -> dict[str, Any]:
         path = self.options.data
@@ -354,7 +367,8 @@ class Training(Resumable):
         output, network = self.options.output, self.task.network
         checkpoints.write(output / checkpoints.FINAL, self._state())
         self._write_history()
-        draw_curves(output / CURVES, self.train_history, self.val_history)
+        if self.train_history and self.val_history:  # a checkpoint of pyfaceau's may have none
+            draw_curves(output / CURVES, self.train_history, self.val_history)
         best = output / checkpoints.BEST
         model = self.task.make(self.options)
         checkpoints.give_weights(model, best, checkpoints.read(best, network))
