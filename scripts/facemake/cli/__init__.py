@@ -15,6 +15,7 @@ from facemake.cli import (
     compare_detectors,
     compare_faces,
     dataset,
+    doctor,
     evaluate,
     export,
     extract,
@@ -37,6 +38,7 @@ from facemake.version import __version__
 
 _COMMANDS = (
     init,
+    doctor,
     *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh),
     *(overlay, qc),
     *(compare_faces, dataset, evaluate, export, extract, identities, cache, materialize, serve),

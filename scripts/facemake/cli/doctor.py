@@ -1,0 +1,78 @@
+"""facemake doctor: what is in order here, and the cure of what is not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from facemake.doctor.findings import Finding, Level
+from facemake.errors import FacemakeError
+
+_SECONDS_OF_3DI = 120.0
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "doctor",
+        help="check environment, GPU, decoders, containers, SLURM, models, cache, config and sheet",
+        description="Looks at what runs in this folder need, changes nothing and sends nothing. "
+        "A line each: ok, warning (some runs miss it) or fault (a run would fail), with the cure. "
+        "The exit code is 1 where there is a fault.",
+        epilog="example: facemake doctor -d my_study --json",
+    )
+    parser.add_argument(
+        "-d", "--directory", type=Path, default=Path(), help="the folder of the study (this one)"
+    )
+    parser.add_argument("--json", action="store_true", help="a list, for scripts")
+    parser.set_defaults(function=_doctor)
+
+
+def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.doctor import environment, machine, study
+    from facemake.doctor.running import Check, all_of
+
+    try:
+        os.chdir(options.directory)  # paths of the config are relative to it
+    except OSError as error:
+        raise FacemakeError(f"{options.directory}: {error.strerror}") from None
+    config, said = study.config_here()
+    checks = [
+        Check("Python", environment.python),
+        Check("packages", environment.packages),
+        Check("native libraries", environment.shared_libraries),
+        Check("PYTHONPATH", environment.conflicts),
+        Check("GPU", partial(machine.gpu, config)),
+        Check("decoders", machine.decoders),
+        Check("containers", partial(machine.containers, config)),
+        Check("SLURM", machine.slurm),
+        Check("3DI", partial(study.threedi, config), _SECONDS_OF_3DI),
+        Check("config", lambda: said),
+        Check("samples", partial(study.sheet, config)),
+        Check("models", partial(study.models, config)),
+        Check("cache", partial(study.cache, config)),
+    ]
+    found: list[Finding] = []
+    for finding in all_of(checks):
+        found.append(finding)
+        if not options.json:
+            _show(finding)
+    faults = sum(one.level is Level.FAULT for one in found)
+    if options.json:
+        print(json.dumps([asdict(one) for one in found], indent=1))
+    else:
+        warnings = sum(one.level is Level.WARNING for one in found)
+        print(f"{faults} faults, {warnings} warnings, {len(found) - faults - warnings} in order")
+    return 1 if faults else 0
+
+
+def _show(finding: Finding) -> None:
+    said = finding.said.replace("\n", "\n" + " " * 9)
+    print(f"{finding.level:8} {finding.what}: {said}", flush=True)
+    if finding.cure:
+        print(f"{'':8} -> {finding.cure}", flush=True)

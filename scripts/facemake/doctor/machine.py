@@ -1,0 +1,163 @@
+"""What runs beside Python: GPU, decoders, containers, SLURM."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from facemake.doctor.findings import Finding, fault, ok, warning
+from facemake.doctor.running import output_of
+
+_DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "png")
+_ONNX = (
+    "import json, onnxruntime as o; print(json.dumps([o.__version__, o.get_available_providers()]))"
+)
+_TORCH = (
+    "import json, torch as t; print(json.dumps([t.__version__, t.cuda.is_available(), "
+    "[t.cuda.get_device_name(i) for i in range(t.cuda.device_count())]]))"
+)
+
+
+def gpu(config: Mapping[str, Any]) -> Iterator[Finding]:
+    """The driver's list, and whether the networks' libraries can compute there."""
+    wanted = config["device"] == "cuda"
+    code, said = output_of("nvidia-smi", "-L")
+    if code == 0 and said:
+        yield ok("GPU", "; ".join(re.sub(r" \(UUID:.*", "", line) for line in said.splitlines()))
+    elif wanted:
+        cure = "run on a machine with an NVIDIA GPU and its driver, or set `device: cpu`"
+        yield fault("GPU", f"device is cuda, and nvidia-smi says: {said or code}", cure)
+    else:
+        yield ok("GPU", "none here, and none is needed (device: cpu)")
+    if find_spec("onnxruntime"):
+        found = _asked(_ONNX)
+        if found is None:
+            yield fault("onnxruntime", "cannot be imported", "see `import onnxruntime` above")
+        elif wanted and "CUDAExecutionProvider" not in found[1]:
+            cure = "pip install 'facemake[onnx-gpu]' in an environment without onnxruntime"
+            yield warning("onnxruntime", f"{found[0]} computes on {', '.join(found[1])}", cure)
+        else:
+            yield ok("onnxruntime", f"{found[0]}: {', '.join(found[1])}")
+    if find_spec("torch"):
+        found = _asked(_TORCH)
+        if found is None:
+            yield fault("torch", "cannot be imported", "see `import torch` above")
+        elif wanted and not found[1]:
+            cure = "install a build of torch for this CUDA (requirements/stacks/torch-gpu.txt)"
+            yield warning("torch", f"{found[0]} sees no GPU", cure)
+        else:
+            yield ok("torch", f"{found[0]}: {', '.join(found[2]) or 'no GPU'}")
+
+
+def _asked(code: str) -> list[Any] | None:
+    done, said = output_of(sys.executable, "-c", code)
+    lines = [line for line in said.splitlines() if line.startswith("[")]
+    return list(json.loads(lines[-1])) if done == 0 and lines else None
+
+
+def decoders() -> Iterator[Finding]:
+    """Of PyAV, which carries FFmpeg: what recordings are in, and what overlays are written in."""
+    import av
+
+    lacking = []
+    for name in _DECODERS:
+        try:
+            av.Codec(name, "r")
+        except ValueError:
+            lacking.append(name)
+    cure = "install the wheel of PyAV that the lock pins (requirements/default.txt)"
+    versions = ", ".join(
+        f"{name} {'.'.join(map(str, number))}"
+        for name, number in av.library_versions.items()
+        if name in ("libavcodec", "libavformat")
+    )
+    if lacking:
+        yield fault("decoders", f"PyAV {av.__version__} lacks {', '.join(lacking)}", cure)
+    else:
+        yield ok("decoders", f"PyAV {av.__version__} ({versions}): {', '.join(_DECODERS)}")
+    try:
+        av.Codec("libx264", "w")
+        yield ok("encoder", "H.264 (libx264)")
+    except ValueError:
+        yield fault("encoder", f"PyAV {av.__version__} has none for H.264 (libx264)", cure)
+
+
+def containers(config: Mapping[str, Any]) -> Iterator[Finding]:
+    """The programs, and the images that the config names."""
+    images = {stack: image for stack, image in config["containers"].items() if image}
+    program = shutil.which("apptainer") or shutil.which("singularity")
+    if program:
+        code, said = output_of(program, "--version")
+        if code:
+            yield warning("Apptainer", f"{program} ends with {code}: {said}", "install it again")
+        else:
+            yield ok("Apptainer", said)
+    elif images:
+        cure = "install Apptainer, or load its module; without --sdm apptainer it is not needed"
+        yield warning("Apptainer", "is not on PATH, and the config names images", cure)
+    else:
+        yield ok("Apptainer", "not here; needed for --sdm apptainer alone")
+    if shutil.which("docker"):
+        code, said = output_of("docker", "version", "--format", "{{.Server.Version}}")
+        if code and config["engine"] == "native":
+            yield ok("Docker", "its engine does not answer; no run of this config needs it")
+        elif code:
+            cure = "start the engine, or join the group docker, where 3DI is run by it"
+            yield warning("Docker", f"does not answer: {said}", cure)
+        else:
+            yield ok("Docker", said)
+    for stack, image in images.items():
+        if urlsplit(image).scheme and not image.startswith("file:"):
+            yield ok(f"image of {stack}", f"{image}: `facemake fetch --sdm apptainer` pulls it")
+        elif Path(image.removeprefix("file://")).exists():
+            yield ok(f"image of {stack}", image)
+        else:
+            yield fault(f"image of {stack}", f"{image} is not there", "`make containers` builds it")
+
+
+def slurm() -> Iterator[Finding]:
+    """Whether what the installed profile says is so on this cluster."""
+    import yaml
+
+    from facemake.cli.profile import PROFILES, user_folder
+
+    if not shutil.which("sbatch"):
+        yield ok("SLURM", "not here; needed for --profile slurm alone")
+        return
+    lacking = [name for name in ("squeue", "scancel", "sinfo") if not shutil.which(name)]
+    if lacking:
+        yield fault("SLURM", f"lacks {', '.join(lacking)}", "load its module, or ask its keepers")
+        return
+    if not find_spec("snakemake_executor_plugin_slurm"):
+        yield fault("SLURM plugin", "is not installed", "make slurm")
+    code, said = output_of("sinfo", "-h", "-o", "%R")
+    if code:
+        yield fault("SLURM", f"sinfo says: {said}", "is this a login node of the cluster?")
+        return
+    there = sorted(set(said.split()))
+    yield ok("SLURM", f"partitions {', '.join(there)}")
+    path = user_folder() / "slurm" / "config.yaml"
+    if not path.is_file():
+        path = PROFILES / "slurm" / "config.yaml"
+        cure = "facemake profile install slurm, then edit the copy"
+        yield warning("profile slurm", "is not installed", cure)
+    profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    named = [
+        part.get("partition", name) for name, part in (profile.get("partitions") or {}).items()
+    ]
+    unknown = [name for name in named if name not in there]
+    if unknown:
+        cure = f"write the cluster's own into {path}: {', '.join(there)}"
+        yield fault("partitions", f"{', '.join(unknown)} of the profile are not there", cure)
+    elif named:
+        yield ok("partitions", f"{', '.join(named)} of {path}")
+    _, shown = output_of("scontrol", "show", "config")
+    store = re.search(r"AccountingStorageType\s*=\s*(\S+)", shown)
+    yield ok("accounting", store[1] if store else "not known; none is needed")
