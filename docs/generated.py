@@ -32,8 +32,8 @@ FRAMES = {
 SAMPLES = {
     SampleStatus.OK: "frames, and faces in them",
     SampleStatus.NO_FACE: "frames, and no face in any",
-    SampleStatus.UNREADABLE: "no decoder opens it",
-    SampleStatus.TRUNCATED: "it ends before its end; the frames that are there are measured",
+    SampleStatus.UNREADABLE: "its file cannot be decoded",
+    SampleStatus.TRUNCATED: "cut off; the frames that are there are measured",
     SampleStatus.NO_VIDEO_STREAM: "a recording without pictures",
     SampleStatus.NO_IMAGES: "a folder without pictures",
     SampleStatus.NO_PERMISSION: "you may not read it",
