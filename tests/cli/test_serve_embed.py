@@ -110,6 +110,18 @@ def test_what_the_command_line_sets():
     assert settings() == Settings(hosts=frozenset(("localhost", "127.0.0.1", "::1")))
 
 
+def test_what_stays_on_the_cpu_is_named():
+    def staying(*words: str) -> list[str]:
+        parser = argparse.ArgumentParser()
+        serve.add_to(parser.add_subparsers())
+        return serve_embed.on_cpu(parser.parse_args(["serve", "--embed", *words]))
+
+    assert staying() == []
+    assert staying("--device", "cuda", "--embedder", "facenet") == ["detector mediapipe"]
+    assert staying("--device", "cuda", "--detector", "scrfd") == ["embedder dlib"]
+    assert staying("--device", "cuda", "--detector", "mtcnn", "--embedder", "onnx") == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -117,6 +129,7 @@ def test_what_the_command_line_sets():
         (["--embed", "--max-queue", "9"], "--max-queue is for the engines"),
         (["--detector", "yunet"], "--detector is for --embed"),
         (["--grpc-port", "1"], "--grpc-port is for --embed"),
+        (["--embed", "--device", "cuda"], "detector mediapipe and embedder dlib compute on a CPU"),
         (["--embed", "--host", "0.0.0.0"], "only with tokens"),
         (["--embed", "--max-waiting", "2"], "a larger --max-waiting"),
         (["--embed", "--max-memory", "10MB"], "a larger --max-memory"),

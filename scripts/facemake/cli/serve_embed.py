@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +26,18 @@ from facemake.cli.serving import (
     warn_of_plain,
 )
 from facemake.embedserver.settings import Limits, Settings
-from facemake.errors import FacemakeError
+from facemake.errors import DeviceError, FacemakeError
 from facemake.models import use_models_dir
 from facemake.runtime.gpu import lease
 from facemake.version import __version__
 
 if TYPE_CHECKING:
+    from facemake.backends import Backend
     from facemake.embedserver.app import Beside
     from facemake.embedserver.choice import Choice
     from facemake.embedserver.service import Service
+
+logger = logging.getLogger(__name__)
 
 _PACKAGES = {
     "fastapi": "FastAPI",
@@ -95,12 +100,13 @@ def run(options: argparse.Namespace) -> int:
         need(_GRPC_PACKAGES, "--grpc-port", "grpc")
     settings = settings_of(options)
     settings.check()
+    staying = on_cpu(options)
     if options.threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
     use_models_dir(options.models_dir)
     # of a pack the variables say which GPU
     with lease(int(options.device == "cuda")):
-        return _run(options, settings)
+        return _run(options, settings, staying)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -112,6 +118,31 @@ def settings_of(options: argparse.Namespace) -> Settings:
     tokens, hosts = access(options)
     limits = {field: getattr(options, name.replace("-", "_")) for name, _, field, _ in _LIMITS}
     return Settings(tokens=tokens, hosts=hosts, limits=Limits(**limits, batch=options.batch or 0))
+
+
+def on_cpu(options: argparse.Namespace) -> list[str]:
+    """What computes on a CPU alone though a GPU is asked for.
+
+    Raises:
+        DeviceError: both.
+    """
+    if options.device == "cpu" or options.pack:
+        return []
+    rows: tuple[tuple[str, str, Mapping[str, Backend]], ...] = (
+        ("detector", options.detector, DETECTORS),
+        ("embedder", options.embedder, EMBEDDERS),
+    )
+    staying = [f"{kind} {name}" for kind, name, known in rows if "cuda" not in known[name].devices]
+    if len(staying) == len(rows):
+        able = (
+            f"--{kind} {', '.join(name for name, row in known.items() if 'cuda' in row.devices)}"
+            for kind, _, known in rows
+        )
+        raise DeviceError(
+            f"--device {options.device}: {' and '.join(staying)} compute on a CPU alone; "
+            f"on a GPU do {'; '.join(able)}. Or leave --device out"
+        )
+    return staying
 
 
 def _own(value: str | None) -> str | None:
@@ -145,7 +176,7 @@ def _choice(options: argparse.Namespace) -> Choice:
     )
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> int:
+def _run(options: argparse.Namespace, settings: Settings, staying: Sequence[str]) -> int:
     import uvicorn
 
     from facemake.embedserver.app import create_app
@@ -154,6 +185,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
     os.umask(0o077)
     log()
+    for name in staying:
+        logger.warning("%s computes on a CPU alone, and does", name)
     choice = _choice(options)
     service = Service(settings, choice.make, choice.about())
     listening = listen(options.host, options.port)
