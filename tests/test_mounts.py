@@ -127,6 +127,6 @@ def test_an_image_that_is_not_there_is_refused_before_any_job(here: Path):
     images = {"core": "core.sif", "dlib": "none.sif", "mediapipe": "docker://a@sha256:1"}
     mounts.check_images({**images, "threedi": None}, ["core", "mediapipe", "threedi"])
     with pytest.raises(
-        ConfigError, match=r"`make containers` builds them:\n  containers\.dlib is no"
+        ConfigError, match=r"`make containers STACKS='dlib'` builds them:\n  containers\.dlib is no"
     ):
         mounts.check_images(images, ["dlib", "core", "dlib"])

@@ -70,14 +70,18 @@ def check_images(containers: Mapping[str, str | None], stacks: Iterable[str]) ->
     Raises:
         ConfigError: all that are not there.
     """
-    missing = [
-        f"  containers.{stack} is {image}, and there is no such file"
+    missing = {
+        stack: image
         for stack in sorted(set(stacks))
         if (image := containers[stack]) and not urlsplit(image).scheme and not os.path.exists(image)  # noqa: PTH110
-    ]
+    }
     if missing:
-        listed = "\n".join(missing)
-        raise ConfigError(f"images are missing; `make containers` builds them:\n{listed}")
+        listed = "\n".join(
+            f"  containers.{stack} is {image}, and there is no such file"
+            for stack, image in missing.items()
+        )
+        build = f"make containers STACKS='{' '.join(missing)}'"
+        raise ConfigError(f"images are missing; `{build}` builds them:\n{listed}")
 
 
 def use(listed: Sequence[str]) -> None:

@@ -74,7 +74,9 @@ def test_an_image_that_cannot_be_had_leaves_nothing(
     assert list((folder / ".snakemake" / "singularity").iterdir()) == []
     folder = study(tmp_path / "b", containers={"core": "none.sif"})
     assert main(["fetch", "-d", str(folder), "--sdm", "apptainer"]) == 2
-    assert "none.sif, is not there: `make containers` builds it" in capfd.readouterr().err
+    assert (
+        "none.sif, is not there: `make containers STACKS=core` builds it" in capfd.readouterr().err
+    )
 
 
 def test_a_wrong_config_is_refused_in_words(

@@ -92,7 +92,8 @@ def _pull(containers: Mapping[str, str | None], into: Path) -> None:
             path = Path(image.removeprefix("file://"))
             if not path.exists():
                 raise FacemakeError(
-                    f"the image of {stack}, {image}, is not there: `make containers` builds it"
+                    f"the image of {stack}, {image}, is not there: "
+                    f"`make containers STACKS={stack}` builds it"
                 )
             print(f"image\t{stack}\t{path}")
             continue
