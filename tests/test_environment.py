@@ -211,12 +211,43 @@ def test_the_stack_of_the_gpu_fits_the_lock():
 
 def test_every_stage_has_its_environment_and_container():
     for path in (ROOT / "rules").glob("*.smk"):
-        rules = re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]
+        rules = re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]
         for text in rules:
             if "script:" in text and path.stem != "bundled_sample":
                 assert "conda:" in text and "container:" in text, text.split(":")[0]
                 for directive in ("log:", "message:", "resources:", "threads:"):
                     assert directive in text, (text.split(":")[0], directive)
+                own = text.partition("\ndef ")[0]
+                stages = re.findall(r"\b(?:conda_file|container(?:_identity)?)\(\"(\w+)\"\)", own)
+                assert len(stages) >= 2 and len(set(stages)) == 1, text.split(":")[0]
+
+
+def test_every_stack_of_a_stage_or_backend_is_whole():
+    """Environment, lock, image, key of the config, and the libraries that results hang on."""
+    from facemake import recipes
+    from facemake.backends.aus import AU_ESTIMATORS
+    from facemake.backends.detect import DETECTORS
+    from facemake.backends.embed import EMBEDDERS
+    from facemake.backends.eyes import EYE_FINDERS
+    from facemake.backends.landmarks import LANDMARKERS
+    from facemake.engines.native import NATIVE
+
+    sys.path.insert(0, str(ROOT / "containers"))
+    import build_images
+
+    named = {row.stack for row in NATIVE.values()} | {"threedi"}
+    for rows in (DETECTORS, LANDMARKERS, AU_ESTIMATORS, EMBEDDERS, EYE_FINDERS):
+        for row in rows.values():
+            named |= {row.stack, row.gpu_stack, *(row.onnx_stacks or ())}
+    named -= {""}
+    schema = yaml.safe_load((ROOT / "config" / "config.schema.yaml").read_text())
+    assert named == {path.stem for path in ENVIRONMENTS} == set(build_images.STACKS)
+    assert named == set(schema["properties"]["containers"]["properties"])
+    assert named == set(recipes.LIBRARIES)
+    for stack in named:
+        image = image_locks(stack)
+        for name in recipes.LIBRARIES[stack]:
+            assert canonical(name) in image, (stack, name)
 
 
 def test_every_script_with_a_recipe_holds_its_environment_against_it():
