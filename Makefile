@@ -5,6 +5,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-input install -q
 LOCKED := $(PIP) --no-deps --require-hashes --no-build-isolation
+# TORCH=cpu: PyTorch without CUDA, which PyPI has not for Linux
+TORCH ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+WITHOUT_CUDA := $(LOCKED) --extra-index-url $(TORCH_INDEX) -r requirements/stacks/torch-cpu.txt
+PYTORCH := $(if $(filter cpu,$(TORCH)),$(WITHOUT_CUDA) && )$(PIP) -r requirements/torch.txt
 CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
     -c requirements/constraints.txt
@@ -153,12 +158,12 @@ serve: .venv/serve  ## Let `facemake serve` run, with gRPC
 
 .venv/train: .venv/default requirements/onnx.txt requirements/torch.txt
 	$(LOCKED) -r requirements/onnx.txt
-	$(PIP) -r requirements/torch.txt
+	$(PYTORCH)
 	@touch $@
 
 .venv/facenet: .venv/default requirements/facenet.txt requirements/torch.txt
 	$(LOCKED) -r requirements/facenet.txt
-	$(PIP) -r requirements/torch.txt
+	$(PYTORCH)
 	@touch $@
 
 protocol: .venv/dev  ## Write the code of gRPC again from embed.proto
