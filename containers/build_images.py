@@ -249,14 +249,15 @@ def with_docker(stack: str, base: Base, context: Path) -> str:
 
 def usage(engine: str, built: dict[str, str]) -> str:
     """What to write or type to use the images."""
-    stacks = {GPU.get(k, k): image for k, image in built.items() if k in (*STACKS, *GPU)}
+    stacks: dict[str, list[str]] = {}
+    for name in (name for name in built if name in (*STACKS, *GPU)):
+        stacks.setdefault(GPU.get(name, name), []).append(built[name])
     lines = []
     if stacks and engine == "apptainer":
         lines += ["", "In config/config.yaml, for snakemake --sdm apptainer:", "containers:"]
-        lines += [f"  {stack}: {image}" for stack, image in stacks.items()]
     if stacks and engine == "docker":
         lines += ["", "Push these to your registry, and name them by their digests in the config:"]
-        lines += [f"  {stack}: {image}" for stack, image in stacks.items()]
+    lines += [f"  {stack}: {'  # or '.join(images)}" for stack, images in stacks.items()]
     for stack in SERVICES:
         if stack in built:
             lines += [
@@ -280,10 +281,13 @@ def usage(engine: str, built: dict[str, str]) -> str:
 
 def _serving(engine: str, stack: str, built: dict[str, str]) -> list[str]:
     cuda = stack == "serve-cuda"
-    device = " --device cuda" if cuda else ""
+    # with a file in ./models: what packages carry computes on a CPU
+    device = " --detector scrfd --device cuda" if cuda else ""
+    models = " --models-dir models" if cuda else ""
     if engine == "apptainer":
-        return [f"apptainer run{' --nv' if cuda else ''} {built[stack]} serve --embed{device}"]
-    gpu = " --gpus all" if cuda else ""
+        nv = " --nv" if cuda else ""
+        return [f"apptainer run{nv} {built[stack]} serve --embed{device}{models}"]
+    gpu = ' --gpus all -v "$PWD/models:/models:ro" -e FACEMAKE_MODELS=/models' if cuda else ""
     return [
         "facemake serve --new-token anna > tokens; chmod 600 tokens",
         f'docker run --rm{gpu} --user "$(id -u):$(id -g)" -p 127.0.0.1:8000:8000 \\',

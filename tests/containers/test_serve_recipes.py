@@ -9,9 +9,10 @@ import shlex
 import sys
 
 import pytest
+import yaml
 
 from conftest import ROOT
-from facemake.cli import serve
+from facemake.cli import serve, serve_embed
 
 FOLDER = ROOT / "containers"
 RECIPES = sorted((FOLDER / "serve").glob("Dockerfile.*"))
@@ -117,8 +118,26 @@ def test_the_last_words_of_a_build_say_how_it_is_started():
     sys.path.insert(0, str(FOLDER))
     import build_images
 
-    for engine, built in (("docker", "facemake-serve"), ("apptainer", "facemake-serve.sif")):
-        said = build_images.usage(engine, {"serve": built})
-        assert "The service for embeddings" in said and "The whole workflow" not in said
-        words = shlex.split(said.splitlines()[-1])
-        assert arguments(words[words.index("serve") :]).embed
+    for stack in build_images.SERVICES:
+        for engine, end in (("docker", ""), ("apptainer", ".sif")):
+            said = build_images.usage(engine, {stack: f"facemake-{stack}{end}"})
+            assert "The service for embeddings" in said and "The whole workflow" not in said
+            words = shlex.split(said.splitlines()[-1])
+            options = arguments(words[words.index("serve") :])
+            assert options.embed and (options.device == "cuda") == (stack == "serve-cuda")
+            serve_embed.on_cpu(options)  # something computes where it is asked to
+
+
+def test_an_image_of_pytorch_for_gpus_is_named_in_the_place_of_its_stack():
+    sys.path.insert(0, str(FOLDER))
+    import build_images
+
+    for built, wanted in (
+        ({"train-gpu": "b.sif"}, {"train": "b.sif"}),
+        (
+            {"core": "c.sif", "train": "a.sif", "train-gpu": "b.sif"},
+            {"core": "c.sif", "train": "a.sif"},
+        ),
+    ):
+        said = build_images.usage("apptainer", built)
+        assert yaml.safe_load(said[said.index("containers:") :]) == {"containers": wanted}
