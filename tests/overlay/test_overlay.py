@@ -17,7 +17,7 @@ from facemake import schemes
 from facemake.backends.fit import builtin
 from facemake.cli import main
 from facemake.media import VideoMedia, open_media
-from facemake.overlay.drawing import AXES, GAZE, View, axes, gaze
+from facemake.overlay.drawing import AXES, GAZE, Pen, View, axes, gaze
 from facemake.overlay.hiding import CELLS, Course, hide, widened
 from facemake.overlay.rows import Face
 from facemake.samples import Sample, shard_text
@@ -78,6 +78,21 @@ def test_a_gaze_begins_in_its_eye_and_goes_where_it_looks():
     assert down_end[1] > right[1] + 10  # y > 0 is down
     one_eye = face(gaze=np.array([[np.nan] * 3, [0.0, 0.0, -1.0]]))
     assert len(gaze(one_eye, VIEW)) == 1
+
+
+@pytest.mark.parametrize(("middle", "left"), [(150, False), (500, True)])
+def test_bars_are_as_long_as_what_they_say_and_not_on_the_face(middle: float, left: bool):
+    box = np.array([middle - 60.0, 100.0, 120.0, 120.0])
+    rgb = GREY.copy()
+    faces = [Face(0, "ok", box=box, aus=np.array([5.0, 2.5, 0.0, np.nan])), Face(1, "ok", box=box)]
+    Pen(frozenset({"aus"}), ["AU01_r", "AU02_r", "AU04_r", "AU05_r"]).draw(rgb, faces, VIEW)
+    yellow = (rgb[..., 0].astype(int) - rgb[..., 2]) > 60
+    rows = yellow.sum(axis=1)
+    lengths = sorted({int(n) for n in rows if n > 5})
+    assert len(lengths) == 2 and abs(lengths[1] - 2 * lengths[0]) <= 1
+    changed = np.flatnonzero((rgb != GREY).any(axis=(0, 2)))
+    assert changed.min() == 0 if left else changed.max() == SIZE[0] - 1
+    assert np.ptp(changed) < SIZE[0] / 4 + 2
 
 
 def test_without_a_camera_the_weak_perspective_draws():

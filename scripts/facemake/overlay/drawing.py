@@ -33,6 +33,9 @@ AU_FULL = 5.0
 """The intensity that fills a bar."""
 
 _MOST_PANELS = 4  # more would hide the picture
+_LINES_WIDE = 7.8  # a panel, in heights of its lines
+_BAR = (240, 228, 66)
+_NO_BAR = (150, 150, 150)
 
 # Okabe and Ito's colours, apart for the colour-blind.
 TRACKS: Sequence[Colour] = (
@@ -109,6 +112,7 @@ class Pen:
         aus: names of the action units' columns.
         surface: for the layer `mesh`.
         barred: tracks that have bars, the first four of them.
+        left: whether bars are at the left; None: by where the faces of a frame are.
     """
 
     def __init__(
@@ -117,7 +121,9 @@ class Pen:
         aus: Sequence[str],
         surface: Surface | None = None,
         barred: Iterable[int] = (0,),
+        left: bool | None = None,
     ) -> None:
+        self._left = left
         self._layers = layers
         self._barred = frozenset(sorted(barred)[:_MOST_PANELS])
         self._aus = tuple(name.removesuffix("_r") for name in aus)
@@ -144,11 +150,7 @@ class Pen:
         for face in faces:
             self._face(rgb, face, view, unit)
         if "aus" in self._layers and self._aus:
-            measured = [
-                face for face in faces if face.aus is not None and face.track in self._barred
-            ]
-            for place, face in enumerate(measured):
-                self._bars(rgb, face, place)
+            self._panels(rgb, faces)
         if "frame" in self._layers:
             clock = "" if time is None else f"  {time:.3f} s"
             _text(rgb, f"{frame}{clock}", (4 * unit, rgb.shape[0] - 5 * unit), unit, _WHITE)
@@ -179,23 +181,35 @@ class Pen:
             said = "" if face.status == FrameStatus.OK else f" {face.status}"
             _text(rgb, f"{face.track}{said}", (anchor[0], anchor[1] - 4 * unit), unit, colour)
 
-    def _bars(self, rgb: Pixels, face: Face, place: int) -> None:
-        """The bars of one face, in a panel of its own from the left."""
-        panel = _panel(self._aus, rgb.shape[0], TRACKS[face.track % len(TRACKS)], face.track)
-        left = place * (panel.picture.shape[1] + 2)
-        height = min(panel.picture.shape[0], rgb.shape[0])
-        width = min(panel.picture.shape[1], rgb.shape[1] - left)
-        if width <= 0 or face.aus is None:
-            return
-        ground = rgb[:height, left : left + width]
+    def _panels(self, rgb: Pixels, faces: Sequence[Face]) -> None:
+        """Bars in panels side by side, on the side where the faces are not."""
+        shown = [face for face in faces if face.aus is not None and face.track in self._barred]
+        middles = [face.box[0] + face.box[2] / 2 for face in shown if face.box is not None]
+        left = self._left
+        if left is None:
+            left = bool(middles) and float(np.mean(middles)) > rgb.shape[1] / 2
+        edge = 0
+        for face in shown:
+            colour = TRACKS[face.track % len(TRACKS)]
+            panel = _panel(self._aus, rgb.shape[1::-1], colour, face.track)
+            width = panel.picture.shape[1]
+            at = edge if left else rgb.shape[1] - edge - width
+            edge += width + 2
+            if at >= 0 and at + width <= rgb.shape[1]:
+                self._bars(rgb[: panel.picture.shape[0], at : at + width], face, panel)
+
+    def _bars(self, ground: Pixels, face: Face, panel: _Panel) -> None:
+        """A panel with the bars of a face, over a piece of the picture."""
         picture = panel.picture.copy()
-        for value, (x, y) in zip(face.aus.tolist(), panel.bars, strict=True):
+        for value, (x, y) in zip(
+            face.aus if face.aus is not None else (), panel.bars, strict=False
+        ):
             if np.isfinite(value):
-                full = round(np.clip(value / AU_FULL, 0, 1) * panel.length)
-                picture[y : y + panel.thick, x : x + full] = (240, 228, 66)
+                full = round(float(np.clip(value / AU_FULL, 0, 1)) * panel.length)
+                picture[y : y + panel.thick, x : x + full] = _BAR
             else:
-                picture[y + panel.thick // 2, x : x + panel.length : 4] = (150, 150, 150)
-        ground[:] = cv2.addWeighted(ground, 0.35, picture[:height, :width], 0.65, 0)
+                picture[y + panel.thick // 2, x : x + panel.length : 4] = _NO_BAR
+        ground[:] = cv2.addWeighted(ground, 0.35, picture[: len(ground)], 0.65, 0)
 
 
 def axes(face: Face, view: View) -> Array | None:
@@ -251,8 +265,11 @@ class _Panel:
 
 
 @lru_cache(maxsize=64)
-def _panel(aus: tuple[str, ...], height: int, colour: Colour, track: int) -> _Panel:
-    line = int(np.clip(height / (len(aus) + 3), 8, height / 22 if height > 400 else 16))
+def _panel(aus: tuple[str, ...], size: tuple[int, int], colour: Colour, track: int) -> _Panel:
+    """For a frame of this width and height: it takes a quarter of the width, if it can be read."""
+    width, height = size
+    tallest = min(height / (len(aus) + 3), height / 22 if height > 400 else 16.0)
+    line = max(8, int(min(tallest, width / 4 / _LINES_WIDE)))
     scale = 0.62 * line / _FONT_HEIGHT
     label = cv2.getTextSize("AU00", _FONT, scale, 1)[0][0]
     length, edge = int(4.5 * line), max(2, line // 4)

@@ -32,6 +32,7 @@ from facemake.overlay.sinks import (
 from facemake.overlay.study import Recorded
 from facemake.overlay.surface import Surface
 from facemake.pictures import stand_alone
+from facemake.rows import numbers
 from facemake.runtime.atomic import replacing
 from facemake.status import FrameStatus
 from facemake.tables import TableReader
@@ -144,11 +145,13 @@ class _Overlay:
         self._settings: dict[str, Any] = (
             readers["fit"].metadata["recipe"]["settings"] if "fit" in readers else {}
         )
+        barred = frozenset({0}) if options.tracks is None else options.tracks
         self._pen = Pen(
             options.draw,
             au_columns(readers),
             surface,
-            (0,) if options.tracks is None else options.tracks,
+            barred,
+            self._bars_left(barred),
         )
         self._times = self._shown() if options.frames or options.from_zero else []
         self._zero = (self._times[0] or 0.0) if options.from_zero and self._times else 0.0
@@ -164,6 +167,20 @@ class _Overlay:
                 around=max(1, around),
                 spare=options.spare,
             )
+
+    def _bars_left(self, tracks: frozenset[int]) -> bool | None:
+        """Which side of a video has the bars, all of it; None: each picture has its own side."""
+        width = self._recorded.probe["width"]
+        if not isinstance(self._media, VideoMedia) or not width:
+            return None
+        total = count = 0.0
+        columns = ["track", "x", "w"]
+        for table in self._readers["detections"].groups(self._recorded.sample.sample, columns):
+            mine = np.isin(table["track"].to_numpy(), list(tracks))
+            middles = (numbers(table, "x") + numbers(table, "w") / 2)[mine]
+            total += float(np.nansum(middles))
+            count += int(np.isfinite(middles).sum())
+        return count > 0 and total / count > width / 2
 
     def write(self, told: Callable[[int], None]) -> None:
         with self._sink() as sink:
