@@ -1,4 +1,4 @@
-"""The doctor, on this machine and on stand-ins for the programs of another one."""
+"""The doctor (docs/troubleshooting.md), here and on stand-ins for programs of other machines."""
 
 from __future__ import annotations
 
