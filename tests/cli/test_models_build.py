@@ -1,4 +1,4 @@
-"""facemake models build, and what list, verify and path say of what was built."""
+"""facemake models build (docs/backends.md), and what list, verify and path say of what is built."""
 
 from __future__ import annotations
 

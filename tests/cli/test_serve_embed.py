@@ -1,4 +1,4 @@
-"""facemake serve --embed: the command itself, as a process."""
+"""facemake serve --embed (docs/service.md): the command itself, as a process."""
 
 from __future__ import annotations
 

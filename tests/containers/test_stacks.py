@@ -1,4 +1,7 @@
-"""The default workflow in the images of its stacks, and whole in its Docker image."""
+"""The default workflow in the images of its stacks, and whole in its Docker image.
+
+As docs/containers.md has it.
+"""
 
 from __future__ import annotations
 

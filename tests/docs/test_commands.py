@@ -33,12 +33,8 @@ from runworkflow import Run
 pytestmark = pytest.mark.xdist_group("run")  # for the finished run
 
 NOT_RUN = {
-    "a cluster": 1,
-    "containers": 1,
     "weights to be downloaded": 1,
     "another machine": 1,
-    "files of a face model": 1,
-    "a shell to work in": 1,
 }
 """Why a block cannot run in a test, and how many there are: one more is a change here, too."""
 

@@ -1,4 +1,4 @@
-"""The whole workflow on the cluster gives what it gives on one machine."""
+"""The whole workflow on the cluster (docs/cluster.md) gives what it gives on one machine."""
 
 from __future__ import annotations
 
