@@ -119,7 +119,9 @@ def test_what_apptainer_is_told(here: Path, tmp_path: Path, monkeypatch: pytest.
         assert os.environ["FACEMAKE_MODELS"] == f"{models}:{built}"
     assert os.environ["APPTAINERENV_PYTHONPATH"] == ""
     beside = {row["destination"] for row in rows if row["source"] != row["destination"]}
-    assert beside == {"/mnt/snakemake_searchpaths/config", "/mnt/snakemake_searchpaths/envs"}
+    names = ("config", "envs", "rules", "Snakefile", "LICENSE", "CITATION.cff")
+    assert beside == {f"/mnt/snakemake_searchpaths/{name}" for name in names}
+    assert all(Path(source).exists() for source in sources[-len(names) :])
 
 
 def test_an_image_that_is_not_there_is_refused_before_any_job(here: Path):

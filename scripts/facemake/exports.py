@@ -54,6 +54,9 @@ TABLES: Mapping[str, str] = {
 WHOLE = ("bids", "rocrate")
 """Formats of a whole run, a folder each."""
 
+FRAME_TABLES = ("detections", "landmarks", "fit", "smooth", "expressions", "aus")
+"""Those of TABLES in which each frame has a row of track 0."""
+
 BIDS_TABLES = ("fit", "smooth", "expressions", "aus")
 """Tables that go into the layout of BIDS: a row a frame and face."""
 

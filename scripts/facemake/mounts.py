@@ -24,7 +24,7 @@ from facemake.runtime.libraries import MOUNTED
 MOST = 32
 """So many mounts a job at most: folders beyond are mounted by what they lie in."""
 
-_BESIDE = ("config", "envs")
+_BESIDE = ("config", "envs", "rules", "Snakefile", "LICENSE", "CITATION.cff")
 
 VARIABLES = ("APPTAINER_MOUNT", "SINGULARITY_MOUNT")
 

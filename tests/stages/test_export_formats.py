@@ -18,6 +18,7 @@ from facemake.archives import Archive
 from facemake.backends.aus import AU_COLUMNS
 from facemake.backends.fit import load
 from facemake.cli import export as command
+from facemake.cli import main
 from facemake.csvs import write_csv
 from facemake.errors import FacemakeError
 from facemake.exports import PACKED, drop_broken, listed, set_aside
@@ -455,3 +456,32 @@ def test_files_of_samples_that_went_are_set_aside(tmp_path: Path):
     assert set_aside(tmp_path, {"s"}, {"a"}) == [tmp_path / ".orphans/export/csv/fit/b.csv"]
     left = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert left == {"fit/a.csv", "mine.txt", ".shards/s.json"}
+
+
+def test_a_table_that_lacks_frames_is_no_shorter_file(portraits: Study, tmp_path: Path):
+    shard = portraits.plan.shards[0]
+    paths = {name: portraits.table(name, shard) for name in NAMES}
+    with TableReader(paths["fit"]) as reader:
+        short = tmp_path / "fit.parquet"
+        with TableWriter(short, reader.schema.remove_metadata(), reader.metadata) as writer:
+            for name in reader.samples:
+                if name != "clip":
+                    writer.write_table(reader.read(name))
+    with Tables.open({**paths, "fit": short}) as tables:
+        for form in (CsvWriter, ParquetWriter):
+            with pytest.raises(FacemakeError, match="has 0 frames of clip, which has 75"):
+                form(tables, {"tables": ["fit"]}).write("clip", tmp_path)
+        with pytest.raises(FacemakeError, match="does not have the rows of"):
+            openface.OpenFaceWriter(tables).write("clip", tmp_path)
+        with pytest.raises(FacemakeError, match="does not have the rows of"):
+            pyfeat.PyFeatWriter(tables).write("clip", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["fit.parquet"]
+
+
+def test_what_made_an_exported_file(written: Path, tmp_path: Path, capsys):
+    assert main(["provenance", str(written / "openface" / "clip.csv")]) == 0
+    assert json.loads(capsys.readouterr().out)["stages"]["fit"]["models"]
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "a.csv.json").write_text("[]")
+    assert main(["provenance", str(tmp_path / "a.csv")]) == 2
+    assert "was not exported by facemake" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def test_export(bundled: Path, tmp_path: Path):
         ("clip_pose", people / "eileen_collins.png"),
         ("hopper", people / "grace_hopper.jpg"),
     ]
-    formats = {"formats": ["openface", "3di", "csv"], "tables": ["aus"]}
+    formats = {"formats": ["openface", "3di", "csv", "bids"], "tables": ["aus"]}
     study(tmp_path, samples, shards=1, export=formats)
     done = jobs(run(tmp_path, "export"))  # a pack of three
     for name in ("export_3di", "export_openface", "export_openface_files", "export_csv_files"):
@@ -56,6 +56,8 @@ def test_export(bundled: Path, tmp_path: Path):
         assert abs(pose.to_numpy() - wanted).max() < 1e-4
     word = json.loads((folder / "clip_pose.3DI.json").read_text())
     assert word["backend"] == "facemake"
+    assert len(list((exported / "bids").glob("sub-*/beh/*_acq-aus_beh.tsv"))) == len(samples)
+
     # a file that somebody deleted is written again, out of its pack
     (exported / "openface" / "hopper.csv").unlink()
     done = jobs(run(tmp_path, "export"))

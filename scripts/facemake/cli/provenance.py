@@ -36,6 +36,8 @@ def _provenance(options: argparse.Namespace, rest: list[str]) -> int:
             raise FacemakeError(f"{options.file} has no {sidecar.sidecar_of(options.file).name}")
         print(json.dumps(word, indent=2, ensure_ascii=False))
         return 0
+    if (beside := options.file.with_name(f"{options.file.name}.json")).is_file():
+        return _print_word(options.file, beside)
     if options.file.suffix not in (".parquet", ".h5", ".zip"):
         raise FacemakeError(
             f"{options.file} is no table (.parquet), no HDF5 file (.h5) and no file of 3DI's"
@@ -47,4 +49,17 @@ def _provenance(options: argparse.Namespace, rest: list[str]) -> int:
             if model["name"] in rows:
                 model["citation"] = rows[model["name"]].citation
     print(json.dumps(document, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _print_word(file: Path, beside: Path) -> int:
+    """Of an exported file, what the JSON beside it says."""
+    try:
+        word = json.loads(beside.read_text(encoding="utf-8"))
+        made = word["made_by"].startswith("facemake") and "stages" in word
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        made = False
+    if not made:
+        raise FacemakeError(f"{file} was not exported by facemake")
+    print(json.dumps(word, indent=2, ensure_ascii=False))
     return 0

@@ -32,7 +32,7 @@ from facemake.rows import Source, side_by_side
 from facemake.runtime.atomic import write_text
 from facemake.samples import Sample
 from facemake.stages.export_tables import WIDTHS, Flat, lists_of, widths_of
-from facemake.stages.exporting import Tables, word
+from facemake.stages.exporting import Frames, Tables, word
 from facemake.tables import TableReader
 from facemake.version import __version__
 
@@ -246,12 +246,15 @@ class _Writer:
             "landmarks": Source(self._tables.readers["landmarks"], ("time",)),
             "rows": Source(reader, columns),
         }
+        frames = Frames(self._tables, sample)
         for piece in side_by_side(sources, sample):
+            frames.add(piece["rows"])
             batch = self._flat.batch(piece["rows"])
             seen.update(piece["rows"]["status"].to_pylist())
             arrays = batch.columns
             arrays.insert(self._at, piece["landmarks"]["time"].combine_chunks())
             yield pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        frames.check(reader)
 
     def _columns(self) -> Iterator[tuple[str, dict[str, str]]]:
         for flat, column, unit in self._flat.described():

@@ -487,7 +487,16 @@ _KINDS_OF_WORKFLOW = ["File", "SoftwareSourceCode", "ComputationalWorkflow", "Ho
 
 
 def _workflow_files(graph: _Graph, folder: Path) -> list[Entity]:
-    """The workflow's own files, copied."""
+    """The workflow's own files, copied.
+
+    Raises:
+        FacemakeError: the library is not in a clone of the workflow.
+    """
+    if not (PROJECT / "Snakefile").is_file():
+        raise FacemakeError(
+            f"{PROJECT / 'Snakefile'} is missing: a crate has the workflow's own files, so write "
+            "it with a clone of facemake"
+        )
     language = graph.add(
         "https://w3id.org/workflowhub/workflow-ro-crate#snakemake",
         "ComputerLanguage",
@@ -519,6 +528,8 @@ def _workflow_files(graph: _Graph, folder: Path) -> list[Entity]:
         *(PROJECT / "config" / name for name in ("config.schema.yaml", "models.yaml")),
         *(PROJECT / name for name in ("LICENSE", "CITATION.cff")),
     ):
+        if not path.is_file():
+            continue
         name = f"workflow/{path.relative_to(PROJECT).as_posix()}"
         parts.append(
             graph.add(name, "File", name=path.name, license=licence, encodingFormat=_format(path))

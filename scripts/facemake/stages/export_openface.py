@@ -33,7 +33,7 @@ from facemake.backends.fit.sources import openface_pdm
 from facemake.csvs import columns_of, write_csv
 from facemake.provenance import Recipe
 from facemake.rows import Source, equals, lists, numbers, side_by_side
-from facemake.stages.exporting import Tables, export_shard, word, write_word
+from facemake.stages.exporting import Frames, Tables, export_shard, word, write_word
 from facemake.status import FrameStatus
 from facemake.tables import GAZE_COLUMNS
 
@@ -126,9 +126,12 @@ class OpenFaceWriter:
             "aus": Source(readers["aus"], (*GROUPS["intensities"], *GROUPS["occurrences"])),
         }
         people = self._people(sample)
+        frames = Frames(self._tables, sample)
         for piece in side_by_side(sources, sample):
+            frames.add(piece["fit"])
             seen.update(piece["fit"]["status"].to_pylist())
             yield self._batch(piece, people)
+        frames.check(readers["fit"])
 
     def _people(self, sample: str) -> dict[int, Array]:
         """Track -> its neutral face at the model's points, (L, 3) mm."""

@@ -29,7 +29,7 @@ from facemake.csvs import columns_of, write_csv
 from facemake.provenance import Recipe
 from facemake.rows import Source, equals, numbers, side_by_side
 from facemake.stages.export_openface import points_2d
-from facemake.stages.exporting import Tables, export_shard, word, write_word
+from facemake.stages.exporting import Frames, Tables, export_shard, word, write_word
 from facemake.status import FrameStatus
 
 FACE_BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore")
@@ -116,9 +116,12 @@ class PyFeatWriter:
             "fit": Source(readers["fit"], ("rx", "ry", "rz", "status")),
             "aus": Source(readers["aus"], tuple(_SOURCE_OF.values())),
         }
+        frames = Frames(self._tables, sample)
         for piece in side_by_side(sources, sample):
+            frames.add(piece["fit"])
             seen.update(piece["fit"]["status"].to_pylist())
             yield _batch(piece, sample)
+        frames.check(readers["fit"])
 
 
 def _batch(piece: Mapping[str, pa.Table], sample: str) -> pa.RecordBatch:

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 
 from facemake.csvs import columns_of, write_csv
 from facemake.errors import TableError
+from facemake.exports import FRAME_TABLES
 from facemake.provenance import Recipe
 from facemake.runtime.atomic import replacing
-from facemake.stages.exporting import SEPARATOR, Tables, export_shard, word, write_word
+from facemake.stages.exporting import SEPARATOR, Frames, Tables, export_shard, word, write_word
 from facemake.tables import TableReader, TableWriter, units
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -75,7 +76,8 @@ class CsvWriter:
         for name, flat in self._flats.items():
             path = folder / f"{sample}{SEPARATOR}{name}.csv"
             seen: Counter[str] = Counter()
-            write_csv(path, flat.schema, flat.batches(sample, seen))
+            frames = Frames(self._tables, sample) if name in FRAME_TABLES else None
+            write_csv(path, flat.schema, flat.batches(sample, seen, frames))
             said = word(
                 self._tables,
                 sample,
@@ -103,8 +105,13 @@ class ParquetWriter:
             path = folder / f"{sample}{SEPARATOR}{name}.parquet"
             schema = reader.schema.remove_metadata()
             with replacing(path) as beside, TableWriter(beside, schema, reader.metadata) as writer:
+                frames = Frames(self._tables, sample) if name in FRAME_TABLES else None
                 for table in reader.groups(sample):
+                    if frames:
+                        frames.add(table)
                     writer.write_table(table)
+                if frames:
+                    frames.check(reader)
             made.append(path)
         return made
 
@@ -164,12 +171,18 @@ class Flat:
                 for _ in names:
                     yield next(left), f.name, known.get(f.name, "")
 
-    def batches(self, sample: str, seen: Counter[str]) -> Iterator[pa.RecordBatch]:
-        """The rows of a sample; their statuses are counted."""
+    def batches(
+        self, sample: str, seen: Counter[str], frames: Frames | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a sample; their statuses are counted, and their frames where it is asked."""
         for table in self.reader.groups(sample):
+            if frames:
+                frames.add(table)
             if "status" in self.reader.schema.names:
                 seen.update(table["status"].to_pylist())
             yield self.batch(table)
+        if frames:
+            frames.check(self.reader)
 
     def batch(self, table: pa.Table) -> pa.RecordBatch:
         """Rows of the table, flat."""

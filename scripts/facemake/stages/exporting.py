@@ -16,8 +16,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from facemake.archives import Archive
-from facemake.errors import FacemakeError
+from facemake.errors import FacemakeError, TableError
 from facemake.provenance import Recipe, file_sha256
 from facemake.runtime.atomic import replacing, write_text
 from facemake.samples import read_shard
@@ -188,6 +191,38 @@ def write_files(writer: Writer, sample: str, folder: Path) -> list[Path]:
             target.parent.mkdir(exist_ok=True)
             path.replace(target)
     return targets
+
+
+class Frames:
+    """Counts the frames of a sample while its rows go by, so that none is lost without a word.
+
+    Args:
+        tables: of the shard.
+        sample: whose rows they are.
+    """
+
+    def __init__(self, tables: Tables, sample: str) -> None:
+        row = tables.probe[sample]
+        self._sample = sample
+        self._expected = row["n_frames"] if row["status"] in DECODABLE else 0
+        self._seen = 0
+
+    def add(self, rows: pa.Table) -> None:
+        """See the next rows of a frame table."""
+        self._seen += pc.sum(pc.equal(rows["track"], 0)).as_py() or 0
+
+    def check(self, reader: TableReader) -> None:
+        """After the last rows.
+
+        Raises:
+            TableError: the table has not one row of track 0 for each frame.
+        """
+        if self._seen != self._expected:
+            raise TableError(
+                f"{reader.path} has {self._seen} frames of {self._sample}, which has "
+                f"{self._expected}: it was not written whole, or is of another run; delete it and "
+                "run again"
+            )
 
 
 def word(
