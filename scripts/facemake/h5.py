@@ -84,23 +84,38 @@ def write_metadata(file: h5py.File, metadata: Mapping[str, Any]) -> None:
     file.attrs[METADATA_ATTRIBUTE] = json.dumps(metadata, sort_keys=True, ensure_ascii=False)
 
 
+def opened(path: Path) -> h5py.File:
+    """A file, open for reading.
+
+    Raises:
+        TableError: it is damaged, or not there.
+    """
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise TableError(
+            f"{path} cannot be read as HDF5 ({error}); if it is one of a run's results, delete "
+            f"{path.resolve()} and run again"
+        ) from None
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
     """What made an HDF5 file.
 
     Raises:
         TableError: the file is damaged or was not written by facemake.
     """
-    try:
-        with h5py.File(path, "r") as file:
+    with opened(path) as file:
+        try:
             document: dict[str, Any] = json.loads(file.attrs[METADATA_ATTRIBUTE])
             return document
-    except OSError as error:
-        raise TableError(
-            f"{path} cannot be read as HDF5 ({error}); if it is one of a run's results, delete "
-            f"{path.resolve()} and run again"
-        ) from None
-    except KeyError:
-        raise ForeignFileError(f"{path} was not written by facemake") from None
+        except KeyError:
+            raise ForeignFileError(f"{path} was not written by facemake") from None
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise TableError(
+                f"{path} is damaged: what made it cannot be read ({error}); if it is one of a "
+                f"run's results, delete {path.resolve()} and run again"
+            ) from None
 
 
 def merge_groups(

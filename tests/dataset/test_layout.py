@@ -123,3 +123,12 @@ def test_a_damaged_part_is_refused_by_name(tmp_path):
     path.write_bytes(write(tmp_path / "good.h5", 4).read_bytes()[:5000])
     with pytest.raises(TableError, match=r"torn\.h5"):
         layout.concatenate([path], tmp_path / "all.h5", META)
+
+
+@pytest.mark.parametrize("said", ["no JSON", 7])
+def test_a_file_whose_making_cannot_be_read_is_refused_by_name(tmp_path, said):
+    path = write(tmp_path / "odd.h5", 1)
+    with h5py.File(path, "a") as file:
+        file.attrs[h5.METADATA_ATTRIBUTE] = said
+    with pytest.raises(TableError, match=r"odd\.h5 is damaged: what made it"):
+        h5.read_metadata(path)

@@ -116,6 +116,9 @@ def test_vectors_of_two_lengths_are_refused(tmp_path: Path):
     write_looks(tmp_path, {"a": rows})
     with pytest.raises(TableError, match="another length"):
         read_looks(tables_of(tmp_path))
+    write_looks(tmp_path, {"a": [(0, 0, None, 0.5)]})
+    with pytest.raises(TableError, match="without an embedding"):
+        read_looks(tables_of(tmp_path))
     write_looks(tmp_path, {"a": rows[:1]})
     write_looks(tmp_path, {"b": [(0, 0, VECTORS[1][:5], 0.5)]}, shard="two")
     with pytest.raises(TableError, match="5 and 16 numbers"):

@@ -211,7 +211,7 @@ def concatenate(parts: Sequence[Path], output: Path, metadata: Mapping[str, Any]
     """
     lengths = []
     for path in parts:
-        with _open(path) as part:
+        with h5.opened(path) as part:
             lengths.append(length(part))
     total = sum(lengths)
     with h5.whole(output) as file:
@@ -219,18 +219,9 @@ def concatenate(parts: Sequence[Path], output: Path, metadata: Mapping[str, Any]
         start = 0
         for path, count in zip(parts, lengths, strict=True):
             if count:
-                with _open(path) as part:
+                with h5.opened(path) as part:
                     for field in FIELDS:
                         copy(part[field.name], made[field.name], start, field)
             start += count
         describe(file, total, metadata)
     return total
-
-
-def _open(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise TableError(
-            f"{path} cannot be read as HDF5 ({error}); delete it and run again"
-        ) from None

@@ -229,7 +229,7 @@ def examples(path: Path, rows: NDArray[np.int64]) -> Examples:
         path: of the training set.
         rows: (n,) rising.
     """
-    with h5py.File(path, "r") as file:
+    with h5.opened(path) as file:
         return Examples(
             _texts(file, "metadata/video_names", rows),
             _texts(file, "metadata/subjects", rows),

@@ -299,7 +299,7 @@ def _faces(
 ) -> Iterator[_Piece]:
     if not len(rows):
         return
-    width = len(rows["embedding"][0])
+    width = len(rows["embedding"][0].as_py() or ())
     vectors = lists(rows, "embedding", width)
     if not width or not np.isfinite(vectors).all():
         raise TableError(

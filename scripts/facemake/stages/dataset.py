@@ -120,7 +120,7 @@ def dataset(
             name: stack.enter_context(TableReader(path))
             for name, path in zip(_EVIDENCE, (detections, landmarks, fit, aus), strict=True)
         }
-        crops = stack.enter_context(h5py.File(faces, "r"))
+        crops = stack.enter_context(h5.opened(faces))
         probes, failed = _probe_rows(probe), _failures(raw)
         run.progress.expect(sum(row["n_frames"] or 0 for row in probes.values()))
         for sample, part in run.pending():
@@ -443,7 +443,7 @@ def _assemble(
     metadata = {**metadata, "lineage": digest([metadata["lineage"], people])}
     lengths = []
     for path in parts:
-        with h5py.File(path, "r") as part:
+        with h5.opened(path) as part:
             lengths.append(len(part["images"]) if "images" in part else 0)
     total = sum(lengths)
     with h5.whole(output) as file:
@@ -452,7 +452,7 @@ def _assemble(
         for path, sample, count in zip(parts, samples, lengths, strict=True):
             if not count:
                 continue
-            with h5py.File(path, "r") as part:
+            with h5.opened(path) as part:
                 for one in NUMBERS:
                     layout.copy(part[one.name], made[one.name], start, one)
                 tracks = part["metadata/track"][:]
