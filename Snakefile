@@ -28,6 +28,9 @@ if Path("config/config.yaml").is_file():
     configfile: "config/config.yaml"
 
 
+report: "rules/captions/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/run.smk"
 include: "rules/threedi_common.smk"

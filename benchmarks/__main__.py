@@ -23,6 +23,7 @@ from benchmarks import (
     planning,
     predictors,
     quality,
+    report,
     speed,
     training,
     writing,
@@ -33,7 +34,7 @@ BENCH = (
     *("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders"),
     *("embedserver", "writing", "training", "predictors", "overlay"),
 )
-BY_NAME = ("cluster", "accuracy", "identities", "hiding", "learning", "quality")
+BY_NAME = ("cluster", "accuracy", "identities", "hiding", "learning", "quality", "report")
 NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors", "embedserver", "overlay"}
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -144,6 +145,8 @@ with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
         added.run(folder, min(options.samples, 10_000))
     if "identities" in options.what:
         identities.run(folder, options.vectors)
+    if "report" in options.what:
+        report.run(folder, min(options.samples, 10_000), options.runs)
     if "cluster" in options.what:
         cluster.run(folder, options.clip)
     if "planning" in options.what:

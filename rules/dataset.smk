@@ -125,7 +125,12 @@ rule verdict:
         manifest=f"{OUT}/dataset/manifest.parquet",
         people=people_table("warn", "refuse"),
     output:
-        f"{OUT}/dataset/manifest.json",
+        report(
+            f"{OUT}/dataset/manifest.json",
+            caption="captions/verdict.rst",
+            category="Overview",
+            labels={"page": "training set"},
+        ),
     log:
         f"{OUT}/logs/verdict.log",
     conda:

@@ -3,6 +3,21 @@
 # Pages show what is there and decide nothing: they are no part of byte identity and not cached.
 from facemake.report.looks import fingerprint as report_looks
 
+MOST_EMBEDDED = 300
+
+
+def embedded_pages(path):
+    """A folder of pages, in Snakemake's own report too unless that would be of gigabytes."""
+    if PLAN.samples > MOST_EMBEDDED:
+        return directory(path)
+    return report(
+        directory(path),
+        patterns=["{sample}.html"],
+        caption="captions/pages.rst",
+        category="Samples",
+        labels={"sample": "{sample}"},
+    )
+
 
 rule report_pages:
     input:
@@ -20,7 +35,7 @@ rule report_pages:
         examples=f"{OUT}/dataset/{{shard}}.h5",
         counts=f"{OUT}/counts/{{shard}}.parquet",
     output:
-        pages=directory(f"{OUT}/report/samples/{{shard}}"),
+        pages=embedded_pages(f"{OUT}/report/samples/{{shard}}"),
     log:
         f"{OUT}/logs/report_pages/{{shard}}.log",
     conda:
@@ -53,7 +68,12 @@ rule report:
         embeddings=stage_tables("embed", "embeddings")[:1],
         people=people_table("warn", "refuse"),
     output:
-        index=f"{OUT}/report/index.html",
+        index=report(
+            f"{OUT}/report/index.html",
+            caption="captions/index.rst",
+            category="Overview",
+            labels={"page": "all samples"},
+        ),
     log:
         f"{OUT}/logs/report.log",
     conda:

@@ -69,7 +69,12 @@ rule evaluate:
         labels=labels_file(),
     output:
         tables=directory(f"{OUT}/evaluation"),
-        page=f"{OUT}/report/networks.html",
+        page=report(
+            f"{OUT}/report/networks.html",
+            caption="captions/networks.rst",
+            category="Networks",
+            labels={"page": "networks"},
+        ),
     log:
         f"{OUT}/logs/evaluate.log",
     conda:

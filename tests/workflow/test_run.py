@@ -1,7 +1,11 @@
-"""The workflow, run for real on the bundled sample: README.md and docs/your-own-data.md."""
+"""The workflow, run for real on the bundled sample.
+
+README.md, docs/your-own-data.md and docs/report.md.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -96,6 +100,29 @@ def test_the_report_opens_without_a_network(finished: Run):
     assert "moving portrait" in index
     for attribute in ('src="http', "src='http", 'href="http', "url(http"):
         assert attribute not in index
+
+
+def test_snakemake_makes_its_own_report_of_it(finished: Run, tmp_path: Path):
+    page = tmp_path / "report.html"
+    made = run(finished.folder, "--report", str(page))
+    assert made.code == 0, made.output
+    text = page.read_text(encoding="utf-8")
+    categories, results = (
+        json.JSONDecoder().raw_decode(text, text.index(f"var {name} = {{") + len(f"var {name} = "))[
+            0
+        ]
+        for name in ("categories", "results")
+    )
+    assert set(categories) == {"Overview", "Samples"}
+    assert {Path(name).name: about["labels"] for name, about in results.items()} == {
+        "index.html": {"page": "all samples"},
+        "manifest.json": {"page": "training set"},
+        "moving portrait.html": {"sample": "moving portrait"},
+        "portraits.html": {"sample": "portraits"},
+    }
+    captions = " ".join(about["caption"] for about in results.values())
+    assert "A sample of shard portraits: contact sheet" in captions
+    assert "Share them as you would share the recordings" in text
 
 
 def test_one_core_gives_the_same_bytes(finished: Run, bundled: Path, tmp_path: Path):

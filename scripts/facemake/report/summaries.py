@@ -15,7 +15,6 @@ from typing import Any
 from facemake.report import alike
 from facemake.report.charts import Histogram
 from facemake.report.timecourse import TimeCourse
-from facemake.runtime.atomic import write_text
 from facemake.samples import Sample
 
 FILE = ".summary.json"
@@ -119,9 +118,9 @@ def summary(
 
 
 def write(folder: Path, rows: Iterable[Summary]) -> None:
-    """The summaries of a shard, beside its pages."""
+    """The summaries of a shard, beside its pages: in a folder that is not in its place yet."""
     lines = (json.dumps(asdict(row), ensure_ascii=False) for row in rows)
-    write_text(folder / FILE, "".join(f"{line}\n" for line in lines))
+    (folder / FILE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def read(folders: Iterable[Path]) -> Iterator[Summary]:

@@ -1,0 +1,195 @@
+"""The report in a real browser: what people do with it, and how long it lets them wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import browser
+from browser import Browser, Tab
+from facemake.stages.report_pages import report_pages
+from makereport import REPORT, Shard, counts, index, picture, seconds
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser; skipped where there is none."""
+    executable = browser.find()
+    if executable is None:
+        pytest.skip(f"no browser is installed ({', '.join(browser.NAMES)})")
+    with Browser(executable, tmp_path_factory.mktemp("profile")) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def report_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of a clip with a gap and two faces, and of 400 samples of which nothing else is."""
+    folder = tmp_path_factory.mktemp("run")
+    shard = Shard(folder / "shard")
+    n = 200
+    gap = (np.arange(n) >= 100) & (np.arange(n) < 110)
+    shard.video("clip", seconds(n), gap=gap, ry=np.linspace(-0.5, 0.5, n))
+    shard.second_track("clip", 50, 149)
+    shard.pictures["clip"] = {frame: picture() for frame in (25, 75, 125, 175)}
+    pages = folder / "report" / "samples" / "pack"
+    report_pages(shard.plan, shard.write(), pages, REPORT)
+    rows = [counts("clip", n_frames=n, n_face=n - 10, n_kept=90, n_considered=90)]
+    rows += [counts(f"s{i}", n_frames=i, n_face=i // 2, n_kept=i % 7) for i in range(399)]
+    rows.append(counts("bad", status="unreadable", reason=HOSTILE, subject=HOSTILE))
+    index(folder, rows, [pages])
+    return folder / "report"
+
+
+def is_alone(tab: Tab) -> None:
+    """Nothing was asked of a network, and the browser has nothing to complain of."""
+    assert tab.complaints == []
+    assert [a for a in tab.fetched if not a.startswith(("file:", "data:"))] == []
+
+
+def names(tab: Tab, section: str = "table-samples") -> list[str]:
+    found: list[str] = tab.run(
+        f"[...document.querySelectorAll('#{section} table.data tbody th')]"
+        ".map((th) => th.textContent)"
+    )
+    return found
+
+
+def text(tab: Tab, selector: str) -> str:
+    return str(tab.run(f"document.querySelector({selector!r}).textContent"))
+
+
+def view(tab: Tab) -> tuple[float, float]:
+    """What of their thousand units all curves show: from where on, and how much."""
+    views = tab.run(
+        "[...new Set([...document.querySelectorAll('#course .plot svg')]"
+        ".map((one) => one.getAttribute('viewBox')))]"
+    )
+    assert len(views) == 1
+    left, _, width, _ = map(float, views[0].split())
+    return left, width
+
+
+def find(tab: Tab, words: str) -> None:
+    tab.run(
+        f"{{ const input = document.querySelector('#table-samples [name=words]');"
+        f"input.value = {words!r}; input.dispatchEvent(new Event('input', {{bubbles: true}})); }}"
+    )
+
+
+def test_the_table_sorts_searches_and_turns_pages(shown: Browser, report_folder: Path):
+    tab = shown.open(report_folder / "index.html")
+    assert names(tab)[:2] == ["clip", "s0"]
+    assert len(names(tab)) == 100
+    press = "[...document.querySelectorAll('#table-samples thead button')]"
+    tab.run(f"{press}[0].click()")
+    # numbers in names sort as numbers
+    assert names(tab)[:4] == ["bad", "clip", "s0", "s1"]
+    assert names(tab).index("s9") + 1 == names(tab).index("s10")
+    tab.run(f"{press}[4].click(), {press}[4].click()")
+    assert names(tab)[:2] == ["s398", "s397"]
+    tab.run("document.querySelector('#table-samples .pager button:last-child').click()")
+    assert names(tab)[0] == "s298"
+    find(tab, "S39 who")
+    assert names(tab) == [*(f"s{i}" for i in range(398, 389, -1)), "s39"]
+    assert text(tab, "#table-samples output") == "10 of 401 samples"
+    find(tab, "onerror")
+    assert names(tab) == ["bad"]
+    assert HOSTILE in text(tab, "#table-samples .reason")
+    find(tab, "nobody of that name")
+    assert "No sample fits" in text(tab, "#table-samples tbody")
+    # the subjects are those of the samples
+    assert len(names(tab, "table-subjects")) == 100
+    assert names(tab, "table-subjects")[0] == "who clip"
+    is_alone(tab)
+
+
+def test_a_keyboard_is_enough(shown: Browser, report_folder: Path):
+    tab = shown.open(report_folder / "index.html")
+    tab.run("document.querySelector('#table-samples thead button').focus()")
+    tab.press("Enter")
+    assert names(tab)[0] == "bad"
+    tab.press("Enter")
+    assert names(tab)[0] == "s398"
+    page = shown.open(report_folder / "samples" / "pack" / "clip.html")
+    page.run("document.getElementById('cursor').focus()")
+    page.press("ArrowRight")
+    page.press("ArrowRight")
+    assert text(page, "#cursor-says") == "0.08 s, frame 2"
+    page.press("+")
+    assert view(page)[1] < 1000
+    page.press("End")
+    # the view goes along with the cursor
+    assert text(page, "#cursor-says") == "7.96 s, frame 199"
+    assert sum(view(page)) == pytest.approx(1000)
+    page.press("Escape")
+    assert text(page, "#cursor-says") == "move over a curve"
+    assert view(page) == (0, 1000)
+
+
+def box(tab: Tab, selector: str) -> tuple[float, float, float, float]:
+    tab.run("document.documentElement.style.scrollBehavior = 'auto'")
+    found = tab.run(
+        f"(() => {{ const one = document.querySelector('{selector}');"
+        "one.scrollIntoView({block: 'center'}); const r = one.getBoundingClientRect();"
+        "return [r.left, r.top, r.width, r.height]; })()"
+    )
+    x, y, width, height = found
+    return x, y, width, height
+
+
+def test_a_curve_says_its_frame_and_shows_the_nearest_picture(shown: Browser, report_folder: Path):
+    tab = shown.open(report_folder / "samples" / "pack" / "clip.html")
+    x, y, width, height = box(tab, ".g-pose .strip:nth-of-type(2) .plot")
+    tab.mouse("mouseMoved", x + width * 60.5 / 200, y + height / 2)
+    assert text(tab, "#cursor-says") == "2.40 s, frame 60"
+    assert text(tab, "[data-key=ry]") == f"−{np.degrees(0.5 - 60 / 199):.1f}°"
+    assert text(tab, "#near-says") == "nearest: 75"
+    shows = (
+        "document.querySelector('#near img').src === document.querySelector('[data-frame=\"75\"]')"
+        ".closest('figure').querySelector('img').src"
+    )
+    assert tab.run(shows)
+    assert tab.run("document.querySelectorAll('figure.here').length") == 1
+    tab.mouse("mouseMoved", x + width * 105.5 / 200, y + height / 2)
+    assert text(tab, "[data-key=ry]") == "no value"
+    # dragging zooms to what was dragged over
+    tab.mouse("mouseMoved", x + width * 0.25, y + height / 2)
+    tab.mouse("mousePressed", x + width * 0.25, y + height / 2)
+    tab.mouse("mouseMoved", x + width * 0.5, y + height / 2)
+    tab.mouse("mouseReleased", x + width * 0.5, y + height / 2)
+    left, wide = view(tab)
+    assert (left, wide) == (pytest.approx(250, abs=2), pytest.approx(250, abs=2))
+    tab.mouse("mouseMoved", x + width * 0.5, y + height / 2)
+    assert text(tab, "#cursor-says") == "3.00 s, frame 75"
+    ticks = tab.run("[...document.querySelectorAll('#ticks span')].map(s => s.textContent)")
+    assert ticks[0] == "2.0 s" and len(ticks) >= 4
+    tab.run("document.getElementById('zoom-all').click()")
+    assert text(tab, "#ticks span") == "0 s"
+    # a picture of the contact sheet leads to its place on the curves
+    tab.run("document.querySelector('[data-frame=\"125\"]').click()")
+    assert text(tab, "#cursor-says") == "5.00 s, frame 125"
+    is_alone(tab)
+
+
+@pytest.mark.parametrize("name", ["index.html", "samples/pack/clip.html"])
+def test_it_is_read_on_a_phone_and_in_the_dark(shown: Browser, report_folder: Path, name: str):
+    light = shown.open(report_folder / name, 390, 800)
+    assert light.run("document.documentElement.scrollWidth") == 390
+    dark = shown.open(report_folder / name, dark=True)
+    colours = (
+        "(({backgroundColor, color}) => backgroundColor + color)(getComputedStyle(document.body))"
+    )
+    assert light.run(colours) != dark.run(colours)
+    assert dark.run("document.documentElement.scrollWidth") == 1280
+    # whoever does not see it hears what each drawing is
+    unnamed = "document.querySelectorAll('svg[role=img]:not([aria-label])').length"
+    assert light.run(unnamed) == 0
+    is_alone(light)
+    is_alone(dark)
