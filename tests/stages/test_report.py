@@ -164,7 +164,7 @@ def test_stages_that_did_not_run_are_named(shard: Shard):
         (
             "excluded",
             "consent was withdrawn",
-            "Left out by the sample sheet: consent was withdrawn.",
+            "Left out by the sample sheet or by dataset.exclude: consent was withdrawn.",
         ),
         ("no_images", "", "The folder holds no image."),
     ],
