@@ -1,4 +1,4 @@
-"""The pages that say what the code says: columns.md and licences.md.
+"""The pages that say what the code says: columns.md, licences.md and command-line.md.
 
     python docs/generated.py
 
@@ -7,6 +7,8 @@ writes them again; a test holds them against the code.
 
 from __future__ import annotations
 
+import argparse
+import html
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +17,7 @@ from facemake.backends.aus import AU_COLUMNS
 from facemake.backends.aus.proxy import UNITS
 from facemake.backends.fit.builtin import load_builtin
 from facemake.backends.fit.localize import units
+from facemake.cli import parser
 from facemake.facemodels import SOURCES
 from facemake.models import registry
 from facemake.nn.action_units import AU_DESCRIPTIONS
@@ -157,7 +160,75 @@ def licences() -> str:
     )
 
 
-PAGES = {"columns.md": columns, "licences.md": licences}
+FIRST = """\
+From a folder of recordings to the report in three steps ([your own data](your-own-data.md)):
+
+```text
+facemake init ~/recordings -d my_study
+facemake run -d my_study
+xdg-open my_study/results/report/index.html
+```
+
+`facemake doctor` says what is in order here, and the cure of what is not: environment, GPU,
+decoders, containers, SLURM, 3DI, models, cache, config and sheet. It changes nothing and sends
+nothing, no check of it can hang, and it ends with 1 where there is a fault. A run looks for the
+models and packages of its stages before its first job, and names all that are missing at once.
+
+`facemake completion SHELL` prints what a shell needs to complete commands, options and values:
+
+```text
+eval "$(facemake completion bash)"       in ~/.bashrc
+eval "$(facemake completion zsh)"        in ~/.zshrc, below compinit
+facemake completion fish > ~/.config/fish/completions/facemake.fish
+```
+
+A user's mistake is a line and ends with 2, an interruption (^C) with 130. `facemake run` ends as
+Snakemake does: with 1 where a job failed or nothing could be started.
+"""
+
+
+def command_line() -> str:
+    """Every command, with its options and an example, as its parser has them."""
+    parts = ["# The command line\n", "<!-- Written by docs/generated.py. -->\n", FIRST]
+
+    def add(parser: argparse.ArgumentParser, name: str, about: str) -> None:
+        below = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        if name != "facemake":
+            depth = "#" * len(name.split())
+            parts.append(f"{depth} {name}\n")
+            said = parser.description or (about and f"{about[0].upper()}{about[1:]}.")
+            parts.append(f"{html.escape(said, quote=False)}\n")
+        expand = parser._get_formatter()._expand_help
+        rows = [
+            (f"`{_named(action)}`", html.escape(expand(action) if action.help else "", quote=False))
+            for action in parser._actions
+            if action not in below and not isinstance(action, argparse._HelpAction)
+        ]
+        if name != "facemake" and rows:
+            parts.append(table(("argument", "is"), *rows))
+        if name != "facemake" and parser.epilog:
+            parts.append(f"```text\n{parser.epilog}\n```\n")
+        for action in below:
+            helps = {one.dest: one.help or "" for one in action._choices_actions}
+            for word, sub in action.choices.items():
+                add(sub, f"{name} {word}", helps.get(word, ""))
+
+    add(parser(), "facemake", "")
+    return "\n".join(parts).replace(str(Path.home()), "~")
+
+
+def _named(action: argparse.Action) -> str:
+    """An argument as it is typed."""
+    value = action.metavar or (
+        "{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper()
+    )
+    if not action.option_strings:
+        return f"{value} ..." if action.nargs in ("+", "*") else str(value)
+    value = "" if action.nargs == 0 else f" {value}"
+    return ", ".join(action.option_strings) + value
+
+
+PAGES = {"columns.md": columns, "licences.md": licences, "command-line.md": command_line}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -14,6 +14,7 @@ from facemake.cli import (
     compare,
     compare_detectors,
     compare_faces,
+    completion,
     dataset,
     doctor,
     evaluate,
@@ -42,6 +43,7 @@ _COMMANDS = (
     *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh),
     *(overlay, qc),
     *(compare_faces, dataset, evaluate, export, extract, identities, cache, materialize, serve),
+    completion,
 )
 
 

@@ -35,7 +35,11 @@ def add_to(commands: Any) -> None:
         "makes room, `check` reads it all to find damage.",
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    info = actions.add_parser("info", help="its size, by stage and by working directory")
+    info = actions.add_parser(
+        "info",
+        help="its size, by stage and by working directory",
+        epilog="example: facemake cache info --json",
+    )
     info.add_argument("--json", action="store_true", help="as JSON, with the key of each entry")
     info.set_defaults(function=_info)
     prune = actions.add_parser(
@@ -72,7 +76,11 @@ def add_to(commands: Any) -> None:
     )
     prune.add_argument("--dry-run", action="store_true", help="only say what would go")
     prune.set_defaults(function=_prune)
-    check = actions.add_parser("check", help="read every file to its end and name damaged ones")
+    check = actions.add_parser(
+        "check",
+        help="read every file to its end and name damaged ones",
+        epilog="example: facemake cache check --remove",
+    )
     check.add_argument(
         "--remove", action="store_true", help="remove what is damaged; the next run makes it again"
     )

@@ -30,6 +30,7 @@ def add_to(commands: Any) -> None:
         "another recipe made them, it says so. Where the samples lie in other shards, a stage's "
         "folder is compared as a whole, sample by sample. Hidden folders are not looked into. "
         "Exit code 1 where something is not the same.",
+        epilog="example: facemake compare my_study/results from_the_cluster/results",
     )
     parser.add_argument("a", type=Path, metavar="A")
     parser.add_argument("b", type=Path, metavar="B")

@@ -45,7 +45,13 @@ def add_to(commands: Any) -> None:
         "empty.",
         epilog="example: facemake init ~/videos -d my_study",
     )
-    parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER_OF_VIDEOS")
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER_OF_VIDEOS",
+        help="the recordings: videos, pictures and folders of pictures, at any depth",
+    )
     parser.add_argument(
         "-d",
         "--directory",

@@ -25,6 +25,7 @@ def add_to(commands: Any) -> None:
         description="Puts a copy in the place of each result that is a link into the artifact "
         "cache, so that the folder can be archived or copied to another machine, and the cache "
         "can go. No result is made again after it. What was stopped goes on where it was.",
+        epilog="example: facemake materialize -d my_study --dry-run",
     )
     parser.add_argument(
         "-d", "--directory", type=Path, default=Path(), help="the working directory (this one)"

@@ -19,17 +19,31 @@ def add_to(commands: Any) -> None:
         "models", help="list, fetch and verify models, print a path, build a face model"
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    listed = actions.add_parser("list", help="every registered model, and those that are built")
+    listed = actions.add_parser(
+        "list",
+        help="every registered model, and those that are built",
+        epilog="example: facemake models list",
+    )
     listed.set_defaults(function=_list)
-    verify = actions.add_parser("verify", help="hash the files of all models, or of the named ones")
+    verify = actions.add_parser(
+        "verify",
+        help="hash the files of all models, or of the named ones",
+        epilog="example: facemake models verify dlib_68_point_predictor",
+    )
     verify.add_argument("names", nargs="*", metavar="NAME")
     verify.set_defaults(function=_verify)
     fetched = actions.add_parser(
-        "fetch", help="download the named models, or all that have an address"
+        "fetch",
+        help="download the named models, or all that have an address",
+        epilog="example: facemake models fetch yunet_n_640_640",
     )
     fetched.add_argument("names", nargs="*", metavar="NAME")
     fetched.set_defaults(function=_fetch)
-    path = actions.add_parser("path", help="where a model's verified file is")
+    path = actions.add_parser(
+        "path",
+        help="where a model's verified file is",
+        epilog="example: facemake models path blazeface_full_range",
+    )
     path.add_argument("name", metavar="NAME")
     path.set_defaults(function=_path)
     for action in (listed, verify, fetched, path):
@@ -37,7 +51,9 @@ def add_to(commands: Any) -> None:
             "--models-dir", type=Path, metavar="DIR", help="a folder to look through before others"
         )
     build = actions.add_parser(
-        "build", help="make the file of a face model from what its maker publishes"
+        "build",
+        help="make the file of a face model from what its maker publishes",
+        epilog="example: facemake models build ict-facekit ICT-FaceKit/FaceXModel",
     )
     build.add_argument("name", choices=list(facemodels.SOURCES), metavar="NAME", help=_names())
     build.add_argument("source", type=Path, metavar="FOLDER", help="the maker's files, or one file")

@@ -28,13 +28,18 @@ def add_to(commands: Any) -> None:
         "profile", help="list profiles (SLURM, a workstation with GPUs), install one"
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    listed = actions.add_parser("list", help="the profiles that there are, and where")
+    listed = actions.add_parser(
+        "list",
+        help="the profiles that there are, and where",
+        epilog="example: facemake profile list",
+    )
     listed.set_defaults(function=_list)
     install = actions.add_parser(
         "install",
         help="copy a profile into your Snakemake configuration",
         description="Copies a profile to where `snakemake --profile NAME` finds it, to be edited "
         "there. A copy that was edited is left alone.",
+        epilog="example: facemake profile install slurm",
     )
     install.add_argument("name", choices=names(), metavar="NAME", help=", ".join(names()))
     install.add_argument(

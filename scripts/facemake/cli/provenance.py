@@ -20,6 +20,7 @@ def add_to(commands: Any) -> None:
         help="what made a table, an HDF5 file or a raw file of 3DI",
         description="Prints what made a file: settings, each model with its SHA-256, licence and "
         "citation, the fingerprint of the code. Of a raw file of 3DI, the word beside it.",
+        epilog="example: facemake provenance results/aus/anna_01.parquet",
     )
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.set_defaults(function=_provenance)

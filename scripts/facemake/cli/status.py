@@ -26,6 +26,7 @@ def add_to(commands: Any) -> None:
         help="which samples are finished, running, waiting, failed, and why",
         description="Says how far the run in this folder is, from its files alone: during the run "
         "and after it, also from another machine that sees the folder.",
+        epilog="example: facemake status -d my_study --watch",
     )
     parser.add_argument(
         "-d", "--directory", type=Path, default=Path(), help="the folder of the run (this one)"
