@@ -206,7 +206,7 @@ class Trained:
 
     def mean_labels(self) -> dict[str, NDArray[np.float32]]:
         """Mean of each label over the training examples: what a network says that sees nothing."""
-        return {n: mean.numpy() for n, mean in self.dataset.only("train").means().items()}
+        return {n: mean.numpy() for n, mean in self.dataset.only("train").moments()[0].items()}
 
     def _outputs(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         pictures = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
