@@ -201,6 +201,19 @@ def test_what_is_said_beside_each_file(form: str, portraits: Study, written: Pat
     assert str(portraits.folder) not in text
 
 
+def test_pyfeats_columns_are_those_of_its_first_detector(written: Path):
+    """From `feat.utils` of py-feat 2.1.5, written down anew."""
+    units = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43)
+    wanted = [
+        *(f"FaceRect{name}" for name in ("X", "Y", "Width", "Height")),
+        *("FaceScore", *numbered("x_{}", 67), *numbered("y_{}", 67)),
+        *("Pitch", "Roll", "Yaw", "X", "Y", "Z", *(f"AU{n:02d}" for n in units)),
+        *("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"),
+        *("Identity", "input", "frame"),
+    ]
+    assert (written / "pyfeat" / "nonsense.csv").read_text() == ",".join(wanted) + "\n"
+
+
 def test_pyfeats_numbers(portraits: Study, written: Path):
     read = pd.read_csv(written / "pyfeat" / "clip.csv")
     fit, aus, boxes = (of(portraits, name, "clip") for name in ("fit", "aus", "detections"))
@@ -430,8 +443,10 @@ def test_the_command(portraits: Study, written: Path, tmp_path: Path, capsys):
     assert parse("csv", "--all", "-t", "aus", *results, "--output", str(tmp_path / "c")) == 0
     found = {p.relative_to(tmp_path / "c").as_posix() for p in (tmp_path / "c").rglob("*.csv")}
     assert found == {f"aus/{sample}.csv" for sample in SAMPLES}
-    with pytest.raises(FacemakeError, match="has no sample nobody"):
+    with pytest.raises(FacemakeError, match=r"has no sample nobody$"):
         parse("pyfeat", "clip", "nobody", *results)
+    with pytest.raises(FacemakeError, match=r"has no sample clips; did you mean clip\?"):
+        parse("pyfeat", "clips", *results)
     with pytest.raises(FacemakeError, match="does not make embeddings"):
         parse("parquet", "clip", "-t", "embeddings", *results)
     with pytest.raises(FacemakeError, match="--all"):

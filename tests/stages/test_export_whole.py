@@ -105,7 +105,8 @@ def test_each_stage_is_an_action_with_its_times_and_models(crate: Path, run: Fin
     start, end = (pd.Timestamp(action[key]) for key in ("startTime", "endTime"))
     assert (end - start).total_seconds() in (2, 3) and end.tzinfo is not None
     assert pd.Timestamp(found["#run"]["startTime"]) < start
-    assert {"@id": "results/fit/"} in action["result"]
+    assert {"@id": "#results-fit"} in action["result"]
+    assert found["#action-smooth"]["result"] == {"@id": "results/smooth/"}
     assert found["#tool-fit"]["softwareVersion"] and found["#tool-fit"]["identifier"]
     models = [found[name] for name in references(found["#action-detect"]["object"])]
     (model,) = [one for one in models if one.get("description") == "model"]
@@ -120,7 +121,7 @@ def test_each_stage_is_an_action_with_its_times_and_models(crate: Path, run: Fin
 def test_what_shows_faces_is_named_and_left_out(crate: Path, run: FinishedRun, portraits: Study):
     found = graph(crate)
     assert sorted(p.name for p in (crate / "results").iterdir()) == [
-        *("aus", "expressions", "fit", "identity", "probe", "smooth")
+        *("aus", "expressions", "probe", "smooth")
     ]
     faces = run.results / "faces" / f"{run.shards[0]}.h5"
     outside = found[ni(file_sha256(faces))]

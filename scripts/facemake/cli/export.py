@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,8 @@ def _add_rocrate(formats: Any) -> None:
         help="a finished run as a Workflow Run RO-Crate",
         description="Writes a folder (or OUT.zip) that says what the run did, by which settings, "
         "models and code, to which recordings (by their SHA-256), with tables of the results. "
-        "Names of samples are in it; pictures, landmarks and embeddings are not, unless --with "
-        "asks for them.",
+        "Names of samples are in it; pictures, embeddings and the shape of faces are not, unless "
+        "--with asks for them.",
         epilog="example: facemake export rocrate smiles-crate --author 'A. Author' "
         "--licence https://creativecommons.org/licenses/by/4.0/",
     )
@@ -102,7 +103,7 @@ def _add_rocrate(formats: Any) -> None:
         nargs="*",
         dest="contents",
         metavar="FOLDER",
-        help="folders of the results whose files go into the crate (probe fit identity smooth "
+        help="folders of the results whose files go into the crate (probe smooth "
         "expressions aus); the others are named by their SHA-256",
     )
     parser.add_argument("--name", default="", help="of the study")
@@ -313,16 +314,21 @@ def shards_of(results: Path, samples: list[str] | None) -> dict[str, list[str]]:
             "finished run"
         )
     found: dict[str, list[str]] = {}
+    known: list[str] = []
     left = None if samples is None else dict.fromkeys(samples)
     for path in sorted(tables, key=lambda p: p.stem not in (left or ())):
         if left is not None and not left:
             break
         with TableReader(path) as reader:
+            known += reader.samples
             for name in reader.samples:
                 if left is None or name in left:
                     found.setdefault(path.stem, []).append(name)
                     if left is not None:
                         del left[name]
     if left:
-        raise FacemakeError(f"{results} has no sample {next(iter(left))}")
+        name = next(iter(left))
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise FacemakeError(f"{results} has no sample {name}{meant}")
     return found

@@ -109,9 +109,9 @@ PRODUCTS = (
 )
 """The stages of a run, in order."""
 
-SHARED = ("probe", "fit", "identity", "smooth", "expressions", "aus")
-"""Folders of the results whose files a crate has unless others are asked for: none of them shows
-a face."""
+SHARED = ("probe", "smooth", "expressions", "aus")
+"""Folders of the results whose files a crate has unless others are asked for: what faces did, and
+not what they look like (as `fit` has it in `local_params`, and `identity`)."""
 
 FOLDERS = tuple(
     dict.fromkeys(pattern.split("/")[0] for product in PRODUCTS for pattern in product.files)
