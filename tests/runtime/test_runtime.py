@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from facemake.runtime.atomic import replacing, write_text
+from facemake.runtime.atomic import replacing, replacing_folder, write_text
 from facemake.runtime.memory import threads_said
 
 
@@ -25,6 +25,22 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path: Path):
         raise OSError("disk full")
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path):
+    path = tmp_path / "below" / "out"
+    for text in ("one", "two"):
+        with replacing_folder(path) as beside:
+            (beside / text).touch()
+        assert [file.name for file in path.iterdir()] == [text]
+    (tmp_path / "below" / ".out.part").mkdir()
+    (tmp_path / "below" / ".out.part" / "of a killed try").touch()
+    with pytest.raises(OSError, match="disk"), replacing_folder(path) as beside:
+        assert not list(beside.iterdir())
+        (beside / "three").touch()
+        raise OSError("disk full")
+    assert [file.name for file in path.parent.iterdir()] == ["out"]
+    assert [file.name for file in path.iterdir()] == ["two"]
 
 
 def test_an_unchanged_text_is_not_written_again(tmp_path: Path):

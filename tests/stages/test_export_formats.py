@@ -337,7 +337,7 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path):
         return used
 
     peak(20)
-    assert peak(1200) < peak(300) + 500_000
+    assert peak(800) < peak(300) + 500_000
 
 
 def test_tables_as_csv_say_what_the_tables_say(portraits: Study, tables: Tables, tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,36 @@ def replacing(path: Path, *, flush: bool = True, private: bool = False) -> Itera
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder of a dotted name beside `path`; rename it to `path` at a good end.
+
+    What was there is gone then. As with `replacing`, what a killed try left is overwritten by the
+    next one; one that is killed while it renames leaves what was there as `.NAME.earlier`.
+
+    Args:
+        path: of the folder.
+
+    Raises:
+        OSError: what writing raised; `path` is then as it was.
+    """
+    beside, earlier = (path.with_name(f".{path.name}.{word}") for word in ("part", "earlier"))
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        if path.exists():
+            shutil.rmtree(earlier, ignore_errors=True)
+            path.replace(earlier)
+        beside.replace(path)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        if earlier.exists() and not path.exists():
+            earlier.replace(path)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> bool:

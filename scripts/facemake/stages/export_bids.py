@@ -21,7 +21,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -29,7 +28,7 @@ import pyarrow as pa
 from facemake.csvs import write_csv
 from facemake.errors import FacemakeError
 from facemake.rows import Source, side_by_side
-from facemake.runtime.atomic import write_text
+from facemake.runtime.atomic import replacing_folder, write_text
 from facemake.samples import Sample
 from facemake.stages.export_tables import WIDTHS, Flat, lists_of, widths_of
 from facemake.stages.exporting import Frames, Tables, word
@@ -146,10 +145,7 @@ def export_bids(
     everyone = named([sample for members in shards.values() for sample in members], task)
     of = {one.sample.sample: one for one in everyone}
     _check_ours(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
-        folder = Path(scratch) / "bids"
-        folder.mkdir()
+    with replacing_folder(output) as folder:
         widths = {table: _widths(results, list(shards), table) for table in tables}
         states: dict[str, Mapping[str, Any]] = {}
         for shard, samples in shards.items():
@@ -169,9 +165,6 @@ def export_bids(
                     for writer in writers.values():
                         writer.write(of[sample.sample], folder)
         _describe(folder, everyone, states, name, licence)
-        if output.exists():
-            output.replace(Path(scratch) / "earlier")
-        folder.replace(output)
     return output
 
 

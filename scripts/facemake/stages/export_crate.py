@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -32,7 +31,7 @@ from facemake.errors import FacemakeError
 from facemake.media import Kind
 from facemake.models import registry
 from facemake.provenance import LIBRARY, file_sha256, json_text
-from facemake.runtime.atomic import replacing, write_text
+from facemake.runtime.atomic import replacing, replacing_folder, write_text
 from facemake.shards import read_metadata
 from facemake.tables import TableReader
 from facemake.version import __version__
@@ -188,22 +187,27 @@ def export_crate(
     """
     done = _finished(run)
     _check_ours(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
-        folder = Path(scratch) / "crate"
-        folder.mkdir()
-        graph = _Graph()
-        _describe(graph, run, done, about, set(contents), folder)
-        document = {"@context": list(_CONTEXT), "@graph": graph.entities()}
-        write_text(folder / METADATA, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-        if output.suffix == ".zip":
-            with replacing(output) as beside:
+    if output.suffix == ".zip":
+        scratch = output.with_name(f".{output.name}.files")
+        try:
+            with replacing_folder(scratch) as folder, replacing(output) as beside:
+                _write(run, done, about, set(contents), folder)
                 _zip(folder, beside)
-        else:
-            if output.exists():
-                output.replace(Path(scratch) / "earlier")
-            folder.replace(output)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    else:
+        with replacing_folder(output) as folder:
+            _write(run, done, about, set(contents), folder)
     return output
+
+
+def _write(
+    run: FinishedRun, done: Sequence[_Done], about: About, contents: set[str], folder: Path
+) -> None:
+    graph = _Graph()
+    _describe(graph, run, done, about, contents, folder)
+    document = {"@context": list(_CONTEXT), "@graph": graph.entities()}
+    write_text(folder / METADATA, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def _check_ours(output: Path) -> None:

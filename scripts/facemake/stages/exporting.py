@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self
 
 import pyarrow as pa
@@ -183,13 +182,17 @@ def write_files(writer: Writer, sample: str, folder: Path) -> list[Path]:
     Raises:
         OSError: it cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".export-") as scratch:
-        made = writer.write(sample, Path(scratch))
+    scratch = folder / f".{sample}.part"  # the same for every try, as one is killed
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        made = writer.write(sample, scratch)
         targets = [folder / place(path.name) for path in made]
         for path, target in zip(made, targets, strict=True):
             target.parent.mkdir(exist_ok=True)
             path.replace(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return targets
 
 
