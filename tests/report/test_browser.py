@@ -38,6 +38,9 @@ def report_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shard.video("clip", seconds(n), gap=gap, ry=np.linspace(-0.5, 0.5, n))
     shard.second_track("clip", 50, 149)
     shard.pictures["clip"] = {frame: picture() for frame in (25, 75, 125, 175)}
+    turns = np.zeros(1500)
+    turns[700] = 0.4
+    shard.video("long", seconds(1500), gap=np.arange(1500) == 720, ry=turns)
     pages = folder / "report" / "samples" / "pack"
     report_pages(shard.plan, shard.write(), pages, REPORT)
     rows = [counts("clip", n_frames=n, n_face=n - 10, n_kept=90, n_considered=90)]
@@ -176,6 +179,44 @@ def test_a_curve_says_its_frame_and_shows_the_nearest_picture(shown: Browser, re
     tab.run("document.querySelector('[data-frame=\"125\"]').click()")
     assert text(tab, "#cursor-says") == "5.00 s, frame 125"
     is_alone(tab)
+
+
+def test_a_long_recording_is_drawn_frame_by_frame_when_one_looks_closely(
+    shown: Browser, report_folder: Path
+):
+    tab = shown.open(report_folder / "samples" / "pack" / "long.html")
+    strip = "document.querySelectorAll('.g-pose .strip')[1]"
+    path = f"{strip}.querySelector('.line').getAttribute('d')"
+    whole = tab.run(path)
+    tab.run("document.getElementById('cursor').focus()")
+    tab.run(
+        "{ const c = document.getElementById('cursor'); c.value = 700;"
+        "c.dispatchEvent(new Event('input', {bubbles: true})); }"
+    )
+    assert text(tab, "#cursor-says") == "0:28.00, frame 700"
+    assert text(tab, "[data-key=ry]") == f"{np.degrees(0.4):.1f}°"
+    for _ in range(4):
+        tab.press("+")
+    left, width = view(tab)
+    assert width == pytest.approx(1000 / 16)
+    runs = tab.run(path).split("M")[1:]
+    points = [[tuple(map(float, one.split())) for one in _pairs(run)] for run in runs]
+    # a point a frame, the peak in one of them, a gap of one frame
+    inside = [x for run in points for x, _ in run if left <= x <= left + width]
+    assert len(inside) == pytest.approx(1500 / 16, abs=2)
+    ((top, _),) = [point for run in points for point in run if point[1] < points[0][0][1] - 1]
+    assert top == pytest.approx(1000 * 700.5 / 1500, abs=0.1)
+    assert len(points) == 2
+    gap = tab.run(f"{strip}.querySelector('.gap').getAttribute('d')")
+    assert float(gap[1:].split()[0]) == pytest.approx(1000 * 720 / 1500, abs=0.1)
+    tab.press("0")
+    assert tab.run(path) == whole
+    is_alone(tab)
+
+
+def _pairs(run: str) -> list[str]:
+    numbers = run.split()
+    return [" ".join(numbers[i : i + 2]) for i in range(0, len(numbers), 2)]
 
 
 @pytest.mark.parametrize("name", ["index.html", "samples/pack/clip.html"])

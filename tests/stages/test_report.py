@@ -20,7 +20,7 @@ from facemake.models import registry
 from facemake.provenance import Recipe
 from facemake.recipes import recipe
 from facemake.report import charts, contact, render
-from facemake.report.series import BINS, EXACT_FRAMES, Series, States, timeline
+from facemake.report.series import BINS, FINE_BINS, Series, States, timeline
 from facemake.samples import Sample, shard_text
 from facemake.stages.report_pages import Sources, report_pages
 from facemake.tables import SCHEMAS, TableWriter
@@ -190,7 +190,7 @@ def test_no_face_at_all_is_said_once(shard: Shard):
 def test_a_long_video_makes_no_larger_a_page(shard: Shard):
     sizes = []
     rng = np.random.default_rng(0)
-    for n in (4 * EXACT_FRAMES, 16 * EXACT_FRAMES):
+    for n in (2 * FINE_BINS, 6 * FINE_BINS):
         longer = Shard(shard.folder / str(n))
         noise = {name: rng.standard_normal(n) for name in ("rx", "ry", "rz", "tx", "ty")}
         longer.video("long", seconds(n), **noise)
@@ -283,6 +283,23 @@ def test_an_envelope_keeps_a_single_peak_and_a_single_lost_frame():
     path = charts.ribbon(axis, states)["lost"]
     height = float(re.fullmatch(r"M\S+ \S+h\S+v(\S+?)h\S+Z", path).group(1))  # type: ignore[union-attr]
     assert height >= 15
+
+
+@pytest.mark.parametrize(
+    ("n", "fine"), [(1500, 1500), (FINE_BINS, FINE_BINS), (FINE_BINS + 500, 1750), (60_000, 3000)]
+)
+@pytest.mark.parametrize("clock", [True, False])
+def test_a_long_recording_has_finer_bins_besides(n: int, fine: int, clock: bool):
+    axis = timeline(seconds(n) if clock else np.full(n, np.nan))
+    assert (axis.n_bins, axis.exact) == (BINS, False)
+    assert axis.fine is not None
+    assert (axis.fine.n_bins, axis.fine.exact) == (fine, fine == n)
+    assert (axis.fine.first >= 0).all()
+    series = Series(axis)
+    series.add(np.array([n // 2]), np.array([7.0]))
+    assert series.fine is not None
+    assert np.flatnonzero(series.fine.high == 7).tolist() == [axis.fine.bin_of[n // 2]]
+    assert timeline(seconds(1000)).fine is None
 
 
 def test_time_runs_by_the_stamps():

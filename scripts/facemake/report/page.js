@@ -34,6 +34,72 @@
     return text + (unit === "°" || !unit ? unit : " " + unit);
   };
 
+  // long recordings: finer bins than the page's own curves have, drawn when one looks closely
+  const strips = [];
+  const unpack = (text) => {
+    const bytes = atob(text), numbers = new Uint16Array(bytes.length / 2);
+    for (let i = 0; i < numbers.length; i++) numbers[i] = bytes.charCodeAt(2 * i) | (bytes.charCodeAt(2 * i + 1) << 8);
+    return numbers;
+  };
+  for (const [cell, key] of cells) {
+    const packed = data.values[key];
+    if (!packed || Array.isArray(packed)) continue;
+    const { from, to, scale } = packed, value = (q) => (q === 65535 ? null : from + (q / 65534) * (to - from));
+    const parts = {};
+    for (const name of ["low", "high", "raw_low", "raw_high"]) if (packed[name] !== undefined) parts[name] = Array.from(unpack(packed[name]), value);
+    parts.high = parts.high || parts.low;
+    const svg = cell.closest(".strip").querySelector("svg");
+    strips.push({ svg, scale, parts, raw: parts.raw_low ? { low: parts.raw_low, high: parts.raw_high || parts.raw_low } : null, own: ["line", "band", "faint", "gap"].map((kind) => [svg.querySelector("." + kind), kind]).map(([node, kind]) => [node, kind, node && node.getAttribute("d")]) });
+    // a number where a bin has one, as the pages of short recordings have them
+    data.values[key] = parts.low.map((low, i) => (low === null || parts.high[i] === low ? low : [low, parts.high[i]]));
+  }
+  const starts = new Set(data.breaks);
+  const closely = (from, to) => {
+    const n = data.edges.length - 1, x = (i) => (5 * (data.edges[i] + data.edges[i + 1])).toFixed(2);
+    for (const { svg, scale, parts, raw, own } of strips) {
+      const y = (v) => (100 * (1 - Math.min(1, Math.max(0, (v - scale[0]) / (scale[1] - scale[0]))))).toFixed(1);
+      const runs = (there) => {
+        const found = [];
+        for (let i = from; i < to; i++) {
+          if (!there(i)) continue;
+          const last = found[found.length - 1];
+          if (last && last[1] === i && !starts.has(i)) last[1] = i + 1; else found.push([i, i + 1]);
+        }
+        return found;
+      };
+      const line = ({ low, high }) => runs((i) => low[i] !== null).map(([a, b]) => {
+        let d = "M";
+        for (let i = a; i < b; i++) d += `${i > a ? " " : ""}${x(i)} ${y((low[i] + high[i]) / 2)}`;
+        return b - a > 1 ? d : d + "h0";
+      }).join("");
+      const band = ({ low, high }) => runs((i) => low[i] !== null).map(([a, b]) => {
+        let d = "M";
+        for (let i = a; i < b; i++) d += `${i > a ? " " : ""}${x(i)} ${y(high[i])}`;
+        for (let i = b - 1; i >= a; i--) d += ` ${x(i)} ${y(low[i])}`;
+        return d + "Z";
+      }).join("");
+      const drawn = {
+        line: () => line(parts),
+        band: () => (data.exact ? "" : band(raw || parts)),
+        faint: () => (data.exact && raw ? line(raw) : ""),
+        gap: () => runs((i) => parts.low[i] === null).map(([a, b]) => `M${10 * data.edges[a]} 0H${10 * data.edges[b]}V100H${10 * data.edges[a]}Z`).join(""),
+      };
+      for (const [node, kind] of own) {
+        if (node) node.setAttribute("d", drawn[kind]());
+        else if (kind === "faint" && data.exact && raw) {
+          const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+          path.setAttribute("class", "faint");
+          path.setAttribute("d", drawn.faint());
+          svg.querySelector(".line").before(path);
+        }
+      }
+      own.forEach((one) => { one[0] = one[0] || svg.querySelector("." + one[1]); });
+    }
+  };
+  const asWritten = () => {
+    for (const { own } of strips) for (const [node, , d] of own) if (node) node.setAttribute("d", d || "");
+  };
+
   // what is seen of the axis, 0-100
   let left = 0, right = 100, pinned = false, current = -1;
   const middleOf = (bin) => (data.edges[bin] + data.edges[bin + 1]) / 2;
@@ -78,6 +144,8 @@
     right = left + width;
     if (width >= 99.99) { left = 0; right = 100; }
     for (const drawing of drawings) drawing.setAttribute("viewBox", `${10 * left} 0 ${10 * (right - left)} 100`);
+    if (strips.length && left === 0 && right === 100) asWritten();
+    else if (strips.length) closely(Math.max(0, binAt(left) - 1), Math.min(bins, binAt(right) + 2));
     at("zoom-in").disabled = width <= least * 1.01;
     at("zoom-out").disabled = at("zoom-all").disabled = left === 0 && right === 100;
     drawTicks();

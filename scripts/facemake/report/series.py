@@ -2,8 +2,9 @@
 
 A sample of at most `EXACT_FRAMES` frames has a bin a frame, so that every value is drawn. A longer
 one has `BINS` bins of equal time, and a series keeps the lowest and the highest value of each:
-peaks stay, and neither a page nor memory grows with the recording. A bin without a value is a gap;
-nothing is interpolated.
+peaks stay, and neither a page nor memory grows with the recording. Such a sample has a finer axis
+besides, for a reader who looks closely: a bin a frame, or at most `FINE_BINS`. A bin without a
+value is a gap; nothing is interpolated.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 EXACT_FRAMES = 1000
 BINS = 600
+FINE_BINS = 3000
+_FRAMES_A_BIN = 2
+"""At least so many on average where a bin is not one frame: else slow frames would leave gaps."""
 _LONG_STEP = 5.0
 """A step this many times the usual one is a hole in the recording, not a slow frame."""
 
@@ -38,6 +42,7 @@ class Timeline:
         breaks: (n_bins,) True where a curve may not go on from the bin before.
         exact: whether each bin is one frame.
         alone: the frames are pictures that have nothing to do with each other.
+        fine: the same axis in finer bins; None where a bin is one frame.
     """
 
     in_time: bool
@@ -50,6 +55,7 @@ class Timeline:
     breaks: NDArray[np.bool_]
     exact: bool
     alone: bool = False
+    fine: Timeline | None = None
 
     @property
     def n_bins(self) -> int:
@@ -79,48 +85,69 @@ def timeline(times: Floats, *, alone: bool = False) -> Timeline:
         in_time = False  # stamps that run backward make no axis
     if not in_time:
         return _by_number(n, alone)
+    start, end = float(times[0]), float(times[-1]) + float(np.median(np.diff(times)))
+    if n <= EXACT_FRAMES:
+        return _exact(times, end)
+
+    def binned(bins: int) -> Timeline:
+        at = ((times - start) / (end - start) * bins).astype(np.int64)
+        return _binned(True, np.linspace(start, end, bins + 1), np.clip(at, 0, bins - 1))
+
+    fine = _exact(times, end) if n <= FINE_BINS else binned(_fine_bins(n))
+    return replace(binned(BINS), fine=fine)
+
+
+def _fine_bins(n: int) -> int:
+    return min(FINE_BINS, n // _FRAMES_A_BIN)
+
+
+def _exact(times: Floats, end: float) -> Timeline:
+    """A bin a frame, by its stamp."""
     steps = np.diff(times)
     usual = float(np.median(steps))
-    start, end = float(times[0]), float(times[-1]) + usual
-    if n <= EXACT_FRAMES:
-        edges = np.append(times, end)
-        held = np.minimum(np.append(steps, usual), usual if usual > 0 else np.inf)
-        late = steps > max(_LONG_STEP * usual, 0.25)
-        return Timeline(
-            in_time=True,
-            start=start,
-            end=end,
-            edges=edges,
-            centers=times + held / 2,
-            bin_of=np.arange(n),
-            first=np.arange(n),
-            breaks=np.concatenate([[True], late]),
-            exact=True,
-        )
-    edges = np.linspace(start, end, BINS + 1)
-    bin_of = np.clip(((times - start) / (end - start) * BINS).astype(np.int64), 0, BINS - 1)
-    return _binned(True, edges, bin_of)
+    held = np.minimum(np.append(steps, usual), usual if usual > 0 else np.inf)
+    late = steps > max(_LONG_STEP * usual, 0.25)
+    return Timeline(
+        in_time=True,
+        start=float(times[0]),
+        end=end,
+        edges=np.append(times, end),
+        centers=times + held / 2,
+        bin_of=np.arange(len(times)),
+        first=np.arange(len(times)),
+        breaks=np.concatenate([[True], late]),
+        exact=True,
+    )
 
 
 def _by_number(n: int, alone: bool) -> Timeline:
     if n <= EXACT_FRAMES:
-        edges = np.arange(n + 1, dtype=np.float64)
-        breaks = np.full(n, alone)
-        breaks[:1] = True
-        return Timeline(
-            in_time=False,
-            start=0.0,
-            end=float(max(n, 1)),
-            edges=edges,
-            centers=edges[:-1] + 0.5,
-            bin_of=np.arange(n),
-            first=np.arange(n),
-            breaks=breaks,
-            exact=True,
-            alone=alone,
-        )
-    axis = _binned(False, np.linspace(0, n, BINS + 1), np.arange(n) * BINS // n)
-    return replace(axis, alone=alone)
+        return _numbered(n, alone)
+
+    def binned(bins: int) -> Timeline:
+        return _binned(False, np.linspace(0, n, bins + 1), np.arange(n) * bins // n)
+
+    fine = _numbered(n, alone) if n <= FINE_BINS else binned(_fine_bins(n))
+    return replace(binned(BINS), alone=alone, fine=replace(fine, alone=alone))
+
+
+def _numbered(n: int, alone: bool) -> Timeline:
+    """A bin a frame, by its number."""
+    edges = np.arange(n + 1, dtype=np.float64)
+    breaks = np.full(n, alone)
+    breaks[:1] = True
+    return Timeline(
+        in_time=False,
+        start=0.0,
+        end=float(max(n, 1)),
+        edges=edges,
+        centers=edges[:-1] + 0.5,
+        bin_of=np.arange(n),
+        first=np.arange(n),
+        breaks=breaks,
+        exact=True,
+        alone=alone,
+    )
 
 
 def _binned(in_time: bool, edges: Floats, bin_of: Ints) -> Timeline:
@@ -142,10 +169,14 @@ def _binned(in_time: bool, edges: Floats, bin_of: Ints) -> Timeline:
 
 
 class Series:
-    """One quantity over a timeline: lowest and highest value a bin, and its mean over all."""
+    """One quantity over a timeline: lowest and highest value a bin, and its mean over all.
+
+    `fine` is the same on the finer axis, None where there is none.
+    """
 
     def __init__(self, axis: Timeline) -> None:
         self._axis = axis
+        self.fine: Series | None = Series(axis.fine) if axis.fine else None
         self.low: Floats = np.full(axis.n_bins, np.nan)
         self.high: Floats = np.full(axis.n_bins, np.nan)
         self.count = 0
@@ -153,12 +184,19 @@ class Series:
 
     def add(self, frames: Ints, values: Floats) -> None:
         """Take values of some frames; a value that is not finite is none."""
+        if self.fine:
+            self.fine.add(frames, values)
         there = np.isfinite(values)
         values, bins = values[there], self._axis.bin_of[frames[there]]
         np.fmin.at(self.low, bins, values)
         np.fmax.at(self.high, bins, values)
         self.count += len(values)
         self._sum += float(values.sum())
+
+    @property
+    def exact(self) -> bool:
+        """Whether each bin is one frame."""
+        return self._axis.exact
 
     @property
     def mean(self) -> float:
@@ -205,12 +243,15 @@ class States:
 
     def __init__(self, axis: Timeline, names: Sequence[str]) -> None:
         self._axis = axis
+        self.fine: States | None = States(axis.fine, names) if axis.fine else None
         self.names = tuple(names)
         self._code = {name: index for index, name in enumerate(self.names)}
         self.counts: NDArray[np.int32] = np.zeros((len(self.names), axis.n_bins), np.int32)
 
     def add(self, frames: Ints, statuses: Sequence[str]) -> None:
         """Take the statuses of some frames."""
+        if self.fine:
+            self.fine.add(frames, statuses)
         codes = np.array([self._code[s] for s in statuses], np.int64)
         np.add.at(self.counts, (codes, self._axis.bin_of[frames]), 1)
 

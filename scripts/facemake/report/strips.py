@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,7 +38,8 @@ class Strip:
         present: path of the time where an action unit is present; "" for none.
         low, high, mean: of all values; None where there is none.
         present_share: share of the frames with the unit; None where that is not said.
-        values: what the page's cursor reads: a number a bin, or [lowest, highest], None in a gap.
+        values: what the page's cursor reads: a number a bin, None in a gap. On an axis with a finer
+            one: `packed`, with what the page draws closely.
     """
 
     key: str
@@ -56,7 +58,7 @@ class Strip:
     high: float | None
     mean: float | None
     present_share: float | None
-    values: list[Any]
+    values: list[Any] | dict[str, Any]
 
     @property
     def zero(self) -> float | None:
@@ -257,7 +259,7 @@ def _strip(
         high=limits[1] if limits else None,
         mean=drawn.mean if limits else None,
         present_share=presence.mean if presence and presence.count else None,
-        values=_values(drawn, decimals, exact=axis.exact),
+        values=_packed(drawn, raw, scale) if drawn.fine else _values(drawn, decimals),
     )
 
 
@@ -269,11 +271,38 @@ def _sure(course: TimeCourse) -> Any:
     return main.states.counts[main.states.names.index(FrameStatus.OK)] > 0
 
 
-def _values(series: Series, decimals: int, *, exact: bool) -> list[Any]:
-    low, high = _rounded(series.low, decimals), _rounded(series.high, decimals)
-    if exact:
-        return low
-    return [None if a is None else a if a == b else [a, b] for a, b in zip(low, high, strict=True)]
+def _values(series: Series, decimals: int) -> list[Any]:
+    return _rounded(series.low, decimals)
+
+
+def _packed(drawn: Series, raw: Series, scale: Scale) -> dict[str, Any]:
+    """The fine bins of a strip for the page's script.
+
+    `low` and `high` (absent where a bin is one frame) of what is drawn as a line and said in
+    numbers, and where that was smoothed of the values frame by frame too: base64 of little-endian
+    uint16 from 0 at `from` to 65534 at `to`, 65535 in a gap. `scale`: ends of the vertical axis.
+    """
+    parts = {"": drawn, **({"raw_": raw} if raw is not drawn else {})}
+    limits = [one.limits for one in parts.values() if one.limits is not None]
+    low = min((one for one, _ in limits), default=0.0)
+    high = max((one for _, one in limits), default=0.0)
+    span = (high - low) or 1.0
+    packed: dict[str, Any] = {"from": low, "to": low + span, "scale": [scale.low, scale.high]}
+    for name, series in parts.items():
+        fine = series.fine
+        if fine is None:
+            continue
+        packed[f"{name}low"] = _sixteen_bits((fine.low - low) / span)
+        if not fine.exact:
+            packed[f"{name}high"] = _sixteen_bits((fine.high - low) / span)
+    return packed
+
+
+def _sixteen_bits(shares: Floats) -> str:
+    """(n,) 0-1, NaN in a gap, as `_packed` says."""
+    there = np.isfinite(shares)
+    codes = np.where(there, np.rint(np.where(there, shares, 0.0) * 65534), 65535).astype("<u2")
+    return base64.b64encode(codes.tobytes()).decode()
 
 
 def _rounded(values: Floats, decimals: int) -> list[float | int | None]:

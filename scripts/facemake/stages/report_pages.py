@@ -338,14 +338,15 @@ def _camera_words(settings: Mapping[str, Any]) -> str:
 
 def _share(course: TimeCourse, frame: int) -> float:
     """Where a frame is drawn, 0-100 % of the axis."""
-    axis = course.axis
+    axis = course.axis.fine or course.axis
     return round(100 * axis.share(float(axis.centers[axis.bin_of[frame]])), 2)
 
 
 def _cursor(course: TimeCourse, groups: list[strips.Group]) -> dict[str, Any]:
     """What the page's script needs to read the strips under the cursor."""
-    axis = course.axis
+    axis = course.axis.fine or course.axis
     states = course.main.states if course.main else None
+    states = states.fine or states if states else None
     common = (
         np.where(states.counts.any(axis=0), states.counts.argmax(axis=0), -1).tolist()
         if states
@@ -361,6 +362,7 @@ def _cursor(course: TimeCourse, groups: list[strips.Group]) -> dict[str, Any]:
         "words": [words.FRAME_STATUS[s] for s in states.names] if states else [],
         "picture": not axis.in_time,
         "exact": axis.exact,
+        "breaks": np.flatnonzero(axis.breaks).tolist() if course.axis.fine else [],
         "values": {strip.key: strip.values for group in groups for strip in group.strips},
         "units": {
             strip.key: [strip.unit, strip.decimals] for group in groups for strip in group.strips
