@@ -127,9 +127,12 @@ def set_aside(results: Path, shards: Container[str], samples: Container[str]) ->
                 if sample is not None and sample not in samples:
                     moved.append(_moved(path, results / ".orphans" / folder))
         for path in (results / folder / RECEIPTS).glob("*.json"):
-            moved += _listed_aside(path, results, folder, samples)
-            if path.stem not in shards:
+            gone = _listed_aside(path, results, folder, samples)
+            moved += gone
+            if gone or path.stem not in shards:
                 path.unlink()
+                # it has what they were, too
+                (results / folder / PACKS / f"{path.stem}.zip").unlink(missing_ok=True)
         for path in (results / folder / PACKS).glob("*.zip"):
             if path.stem not in shards:
                 path.unlink()

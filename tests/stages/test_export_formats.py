@@ -466,11 +466,15 @@ def test_files_of_samples_that_went_are_set_aside(tmp_path: Path):
     (folder / ".shards/s.json").write_text(json.dumps({"files": files}))
     (folder / ".packs").mkdir()
     (folder / ".packs/gone.zip").symlink_to(tmp_path / "nowhere")
-    (folder / ".packs/old.zip").touch()
+    for name in ("old", "s", "t"):
+        (folder / f".packs/{name}.zip").touch()
+    (folder / ".shards/t.json").write_text(json.dumps({"files": {"c": {}}}))
     assert drop_broken(tmp_path) == [folder / ".packs/gone.zip"]
-    assert set_aside(tmp_path, {"s"}, {"a"}) == [tmp_path / ".orphans/export/csv/fit/b.csv"]
+    assert set_aside(tmp_path, {"s", "t"}, {"a", "c"}) == [
+        tmp_path / ".orphans/export/csv/fit/b.csv"
+    ]
     left = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    assert left == {"fit/a.csv", "mine.txt", ".shards/s.json"}
+    assert left == {"fit/a.csv", "mine.txt", ".shards/t.json", ".packs/t.zip"}
 
 
 def test_a_table_that_lacks_frames_is_no_shorter_file(portraits: Study, tmp_path: Path):
