@@ -163,7 +163,8 @@ def licences() -> str:
 FIRST = """\
 From a folder of recordings to the report in three steps ([your own data](your-own-data.md)):
 
-```text
+<!-- run by tests/cli/test_init.py -->
+```sh
 facemake init ~/recordings -d my_study
 facemake run -d my_study
 xdg-open my_study/results/report/index.html
@@ -176,9 +177,10 @@ models and packages of its stages before its first job, and names all that are m
 
 `facemake completion SHELL` prints what a shell needs to complete commands, options and values:
 
-```text
-eval "$(facemake completion bash)"       in ~/.bashrc
-eval "$(facemake completion zsh)"        in ~/.zshrc, below compinit
+<!-- run by tests/cli/test_completion.py -->
+```sh
+eval "$(facemake completion bash)"       # in ~/.bashrc
+eval "$(facemake completion zsh)"        # in ~/.zshrc, below compinit
 facemake completion fish > ~/.config/fish/completions/facemake.fish
 ```
 

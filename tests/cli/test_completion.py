@@ -1,4 +1,4 @@
-"""What the shells complete, asked of the shells."""
+"""What the shells complete (docs/command-line.md), asked of the shells."""
 
 from __future__ import annotations
 

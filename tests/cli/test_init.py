@@ -1,3 +1,5 @@
+"""facemake init (docs/command-line.md): what it finds, names and never overwrites."""
+
 from __future__ import annotations
 
 import os

@@ -49,6 +49,8 @@ def test_each_block_says_what_it_is():
         assert block.language in (*CODE, *OTHER), f"{block}: {block.language}"
         if block.language in OTHER:
             assert block.runs, f"{block}: a marker above what is no code"
+            typed = re.search(r"^(\$ |facemake |snakemake |make |python |pip )", block.code, re.M)
+            assert not typed, f"{block}: a command in what is no code, where nothing runs it"
 
 
 def test_what_is_not_run_has_a_reason_and_is_counted():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,7 +12,7 @@ import pytest
 
 from conftest import ROOT
 from facemake.status import FrameStatus, SampleStatus
-from facemake.tables import SCHEMAS
+from facemake.tables import METADATA_KEY, SCHEMAS
 from runworkflow import Run
 
 SPEC = importlib.util.spec_from_file_location("generated", ROOT / "docs" / "generated.py")
@@ -40,3 +42,15 @@ def test_a_run_writes_the_columns_that_the_page_lists(finished: Run, stage: str)
         assert [f"| `{name}`" for name in pq.read_schema(path).names] == [
             row.split(" | ")[0] for row in rows
         ]
+
+
+@pytest.mark.workflow
+@pytest.mark.xdist_group("run")
+def test_the_default_models_have_the_licences_that_the_questions_name(finished: Run):
+    said = (ROOT / "docs" / "faq.md").read_text("utf-8")
+    named = re.search(r"The default chain has (.*?) models", said, re.S)[1]
+    licences = set()
+    for path in finished.results.glob("*/*.parquet"):
+        document = json.loads(pq.read_schema(path).metadata[METADATA_KEY])
+        licences |= {model["licence"] for model in document["recipe"]["models"]}
+    assert licences == set(re.split(r", | and ", named))
