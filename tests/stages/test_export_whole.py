@@ -159,8 +159,10 @@ def test_no_word_of_a_user_is_in_the_configuration():
 
 def test_a_crate_is_the_same_bytes_and_replaces_its_own_alone(run: FinishedRun, tmp_path: Path):
     one, other = tmp_path / "one.zip", tmp_path / "two.zip"
+    said: list[str] = []
     for path in (one, other, one):
-        export_crate(run, path, About(), ("aus",))
+        export_crate(run, path, About(), ("aus",), said.append)
+    assert said[:2] == ["hashing probe: 1 files", "hashing detect: 1 files"]
     assert one.read_bytes() == other.read_bytes()
     with zipfile.ZipFile(one) as archive:
         names = archive.namelist()
@@ -264,6 +266,9 @@ def test_the_commands(portraits: Study, tmp_path: Path, capsys):
     assert "is no data set that facemake wrote" in capsys.readouterr().err
     assert main(["export", "rocrate", str(tmp_path / "c"), *here]) == 2
     assert "is missing: finish the run first" in capsys.readouterr().err
+    author = ("--author", "A. Author", "--orcid", "1825-0097")
+    assert main(["export", "rocrate", str(tmp_path / "c"), *here, *author]) == 2
+    assert "an ORCID is like" in capsys.readouterr().err
     assert main(["export", "rocrate", str(tmp_path / "c"), *here, "--with", "videos"]) == 2
     assert "--with videos: there are probe, " in capsys.readouterr().err
     assert main(["export", "rocrate", str(tmp_path / "c"), "-d", str(tmp_path)]) == 2

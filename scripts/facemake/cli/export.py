@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,12 @@ def _add_rocrate(formats: Any) -> None:
     parser.set_defaults(function=_export_rocrate)
 
 
+def _say(line: str) -> None:
+    """How far it is, for who looks."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr)
+
+
 def _add_bids(formats: Any) -> None:
     parser = formats.add_parser(
         "bids",
@@ -153,7 +161,7 @@ def _export_bids(options: argparse.Namespace, rest: list[str]) -> int:
     results = options.directory / plan.config["outdir"]
     said = {k: getattr(options, k) for k in ("name", "licence", "task")}
     try:
-        print(export_bids(shards, results, options.output, tables, **said))
+        print(export_bids(shards, results, options.output, tables, say=_say, **said))
     except OSError as error:
         raise FacemakeError(f"{options.output} cannot be written: {error.strerror}") from None
     return 0
@@ -175,6 +183,8 @@ def _export_rocrate(options: argparse.Namespace, rest: list[str]) -> int:
         raise FacemakeError(f"--with {unknown[0]}: there are {', '.join(FOLDERS)}")
     if options.orcid and not options.author:
         raise FacemakeError("--orcid needs --author")
+    if options.orcid and not re.fullmatch(r"(\d{4}-){3}\d{3}[\dX]", options.orcid):
+        raise FacemakeError(f"--orcid {options.orcid}: an ORCID is like 0000-0002-1825-0097")
     plan = load(options.directory / WORK)
     run = FinishedRun(
         options.directory / plan.config["outdir"],
@@ -185,7 +195,7 @@ def _export_rocrate(options: argparse.Namespace, rest: list[str]) -> int:
     said = {k: getattr(options, k) for k in ("name", "author", "orcid", "licence")}
     about = About(**{k: v for k, v in said.items() if v})
     try:
-        print(export_crate(run, options.output, about, contents))
+        print(export_crate(run, options.output, about, contents, _say))
     except OSError as error:
         raise FacemakeError(f"{options.output} cannot be written: {error.strerror}") from None
     return 0

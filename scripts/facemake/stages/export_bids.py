@@ -18,7 +18,7 @@ import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,7 @@ def export_bids(
     name: str = "",
     licence: str = "",
     task: str = "",
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write the data set, as a whole or not at all.
 
@@ -135,6 +136,7 @@ def export_bids(
         name: of the data set.
         licence: of the data; "" where none is given.
         task: of all recordings; "": each is its own.
+        say: is told how far it is.
 
     Returns:
         `output`.
@@ -148,7 +150,8 @@ def export_bids(
     with replacing_folder(output) as folder:
         widths = {table: _widths(results, list(shards), table) for table in tables}
         states: dict[str, Mapping[str, Any]] = {}
-        for shard, samples in shards.items():
+        for number, (shard, samples) in enumerate(shards.items(), start=1):
+            say(f"shard {number} of {len(shards)}")
             paths = {
                 table: results / table / f"{shard}.parquet"
                 for table in dict.fromkeys(("probe", "landmarks", *tables))

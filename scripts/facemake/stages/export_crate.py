@@ -19,7 +19,7 @@ import re
 import shutil
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -169,7 +169,11 @@ class _Done:
 
 
 def export_crate(
-    run: FinishedRun, output: Path, about: About, contents: Iterable[str] = SHARED
+    run: FinishedRun,
+    output: Path,
+    about: About,
+    contents: Iterable[str] = SHARED,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write a crate, as a whole or not at all.
 
@@ -178,6 +182,7 @@ def export_crate(
         output: a folder, or a file NAME.zip; one that is there must be a crate of facemake.
         about: what the user says of it.
         contents: folders of the results (of `FOLDERS`) whose files it has.
+        say: is told how far it is.
 
     Returns:
         `output`.
@@ -185,8 +190,9 @@ def export_crate(
     Raises:
         FacemakeError: the run is not finished, or something else is there.
     """
-    done = _finished(run)
     _check_ours(output)
+    done = _finished(run, say)
+    say("writing the crate")
     if output.suffix == ".zip":
         scratch = output.with_name(f".{output.name}.files")
         try:
@@ -246,7 +252,7 @@ def _zip(folder: Path, target: Path) -> None:
                 shutil.copyfileobj(handle, member, 1 << 20)
 
 
-def _finished(run: FinishedRun) -> list[_Done]:
+def _finished(run: FinishedRun, say: Callable[[str], None]) -> list[_Done]:
     """The stages of a run with their files.
 
     Raises:
@@ -258,7 +264,9 @@ def _finished(run: FinishedRun) -> list[_Done]:
         if product.stage not in run.stages:
             continue
         one = _Done(product)
-        for name in _names(product, run):
+        names = list(_names(product, run))
+        say(f"hashing {product.stage}: {len(names)} files")
+        for name in names:
             path = run.results / name
             if not path.is_file():
                 if product.needed and path.suffix == ".parquet":
