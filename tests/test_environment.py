@@ -134,6 +134,18 @@ def image_locks(stack: str) -> dict[str, str]:
     return found
 
 
+def test_the_documentation_lists_every_extra_and_what_make_installs():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    page = (ROOT / "docs" / "containers.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("|")]
+    named, made = ({n for r in rows for n in re.findall(r"`([^`]+)`", r[i])} for i in (0, 1))
+    assert named == extras.keys() - {"dev"}
+    targets = re.findall(r"^(\w+): \.venv/\1  ##", (ROOT / "Makefile").read_text(), re.M)
+    assert made == {f"make {name}" for name in targets}
+
+
 def pinned_anywhere() -> dict[str, str]:
     """What is pinned anywhere: an extra is in the development lock, torch stands by its name."""
     apart = locked("stacks/cuda") | locked("stacks/facenet") | locked("torch")
