@@ -153,7 +153,9 @@ class VideoSink:
         if self._size is None:
             self._begin(rgb.shape[1], rgb.shape[0])
         assert self._size is not None
-        frame = VideoFrame.from_ndarray(_fitted(rgb, *self._size), format="rgb24")
+        # not from_ndarray, which copies: what comes of it below is a copy
+        whole = np.ascontiguousarray(_fitted(rgb, *self._size))
+        frame = VideoFrame.from_numpy_buffer(whole, format="rgb24")
         frame = self._reformatter.reformat(
             frame,
             format="yuv420p",
