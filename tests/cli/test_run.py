@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import pytest
 
 from facemake import plan
 from facemake.cli import main
-from facemake.cli.run import live_owner
+from facemake.cli.run import START, live_owner
+from facemake.provenance import LIBRARY
 
 
 def write_owner(folder: Path, host: str, pid: int, started: float) -> None:
@@ -217,3 +219,27 @@ def test_a_lock_that_cannot_be_cleared_ends_the_run_with_its_reason(
     run = subprocess.run
     monkeypatch.setattr("facemake.cli.run.subprocess.run", lambda command: run(refused))
     assert main(["run", "-d", str(tmp_path)]) == 1
+
+
+def test_an_early_interruption_is_a_line(tmp_path: Path):
+    """While Snakemake is imported, say: it is one that takes as long as it likes."""
+    (tmp_path / "snakemake").mkdir()
+    (tmp_path / "snakemake" / "__init__.py").touch()
+    code = "import sys, time\nprint(sys.argv[1:], flush=True)\ntime.sleep(60)\n"
+    (tmp_path / "snakemake" / "__main__.py").write_text(code)
+    path = os.pathsep.join([str(tmp_path), str(LIBRARY.parent)])
+    started = subprocess.Popen(
+        [sys.executable, "-m", START, "--cores", "2"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "['--cores', '2']\n"
+    assert live_owner(tmp_path) == f"process {started.pid}"  # it is found as Snakemake itself is
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert said == "facemake: interrupted before the first job\n"

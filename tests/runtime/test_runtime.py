@@ -88,6 +88,13 @@ def test_a_full_disk_is_named_with_its_cure(tmp_path: Path, error: str):
     assert "in sample s1" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_an_interrupted_job_is_no_bug(tmp_path: Path):
+    done = script(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nos.read(0, 1)")
+    assert done.returncode == 130 and done.stderr == ""
+    log = (tmp_path / "logs" / "x.log").read_text()
+    assert log.rstrip().endswith("interrupted") and "Traceback" not in log
+
+
 def test_threads_are_set_before_the_work_and_the_cost_is_logged(tmp_path: Path):
     done = script(tmp_path, "import os\nprint(os.environ['OMP_NUM_THREADS'])")
     assert done.stdout == "3\n"

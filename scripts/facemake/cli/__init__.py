@@ -8,44 +8,20 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from facemake.cli import (
-    cache,
-    compare,
-    compare_detectors,
-    compare_faces,
-    completion,
-    dataset,
-    doctor,
-    evaluate,
-    export,
-    extract,
-    fetch,
-    identities,
-    init,
-    materialize,
-    mesh,
-    models,
-    overlay,
-    profile,
-    provenance,
-    qc,
-    run,
-    serve,
-    status,
-)
 from facemake.errors import FacemakeError
 from facemake.version import __version__
 
 _COMMANDS = (
-    init,
-    doctor,
-    *(run, status, profile, fetch, models, provenance, compare, compare_detectors, mesh),
-    *(overlay, qc),
-    *(compare_faces, dataset, evaluate, export, extract, identities, cache, materialize, serve),
-    completion,
+    *("init", "doctor", "run", "status", "profile", "fetch", "models", "provenance"),
+    *("compare", "compare_detectors", "mesh", "overlay", "qc", "compare_faces", "dataset"),
+    *("evaluate", "export", "extract", "identities", "cache", "materialize", "serve"),
+    "completion",
 )
-
+"""Modules here, in the order in which help lists them; imported when the line is read, so that
+whoever interrupts that is not shown where it was.
+"""
 
 _INTERRUPTED = 130
 
@@ -61,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="version", version=__version__)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
-        command.add_to(commands)
+        import_module(f"{__name__}.{command}").add_to(commands)
     return made
 
 
@@ -73,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted.
     """
     _print_any_name()
-    line = parser()
-    options, rest = line.parse_known_args(arguments)
-    if rest and not getattr(options, "passes_on", False):
-        line.error(f"no such argument: {' '.join(rest)}")
     try:
+        line = parser()
+        options, rest = line.parse_known_args(arguments)
+        if rest and not getattr(options, "passes_on", False):
+            line.error(f"no such argument: {' '.join(rest)}")
         code = int(options.function(options, rest))
         sys.stdout.flush()
         return code

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -45,6 +46,7 @@ _SAY_WHAT_TO_DO = (
 )
 """Options of snakemake with which a folder needs no config of its own."""
 
+START = "facemake.runtime.snakemake"
 SNAKEFILE = LIBRARY.parent.parent / "Snakefile"
 
 
@@ -76,7 +78,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
         )
     config = _config(folder, rest)
     modules.keep_out_of_folder()
-    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
+    snakemake = [sys.executable, "-m", START, "--snakefile", str(SNAKEFILE)]
     snakemake += ["--directory", str(folder)]
     with _one_at_a_time(folder):
         if any((folder / ".snakemake" / "locks").glob("*")):
@@ -167,7 +169,7 @@ def live_owner(folder: Path) -> str | None:
             command = process.cmdline()
             if (
                 "--nolock" not in command  # a job of a cluster, which may outlive its run
-                and any(os.path.basename(part) == "snakemake" for part in command[:3])  # noqa: PTH119
+                and any(re.split(r"[/.]", part)[-1] == "snakemake" for part in command[:3])
                 and Path(process.cwd()).resolve() == folder.resolve()
             ):
                 return f"process {process.pid}"

@@ -19,6 +19,7 @@ from facemake.runtime.gpu import lease
 from facemake.runtime.modules import spare_pandas
 from facemake.runtime.parent import end_on_sigterm, end_with_parent
 
+_INTERRUPTED = 130
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -96,6 +97,11 @@ def job(
         if not runs.is_stale():  # else the log is the other run's job's by now, and so is the note
             failures.write(log, message, curable=failures.is_curable(error), sample=_sample())
         sys.exit(1)
+    except KeyboardInterrupt:  # the terminal tells all of a run: what is done is kept
+        logger.info("interrupted")
+        if not runs.is_stale():
+            failures.write(log, "interrupted", curable=True, sample=_sample())
+        sys.exit(_INTERRUPTED)
 
 
 def _sample() -> str:
