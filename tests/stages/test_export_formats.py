@@ -236,7 +236,12 @@ def test_pyfeats_numbers(portraits: Study, written: Path):
 BUILTIN = {"model": "builtin"}
 
 
-def two_faces(folder: Path, n: int, settings: dict[str, str] | None = None) -> Tables:
+def two_faces(
+    folder: Path,
+    n: int,
+    settings: dict[str, str] | None = None,
+    pdm: str = "34 modes derived from another model",
+) -> Tables:
     """Tables of a recording of n frames, in the second half of which there are two faces."""
     frame = np.concatenate([np.arange(n // 2), np.repeat(np.arange(n // 2, n), 2)])
     track = np.concatenate([np.zeros(n // 2, int), np.tile([0, 1], n - n // 2)])
@@ -259,7 +264,7 @@ def two_faces(folder: Path, n: int, settings: dict[str, str] | None = None) -> T
     marks = {"time": frame / 25.0, "scheme": ["mediapipe478"] * len(frame), "points": points}
     units = {name: fill(track + 1.0) for name in AU_COLUMNS}
     boxes = {"time": frame / 25.0, **dict.fromkeys("xywh", track * 1.0), "score": track * 0.5}
-    models = [{"name": model.name, "sha256": model.sha256, "pdm": "34 modes derived"}]
+    models = [{"name": model.name, "sha256": model.sha256, "pdm": pdm}]
 
     def write(name: str, schema: pa.Schema, columns: dict, stage: str) -> Path:
         recipe = {"stage": stage, "backend": None, "settings": settings or {}}
@@ -312,6 +317,19 @@ def test_several_faces_and_a_frame_that_failed(tmp_path: Path):
         fex = pd.read_csv(tmp_path / "a.csv")
         assert fex["Identity"].tolist() == [f"Person_{k}" for k in read["face_id"]]
         assert fex.loc[1, ["FaceScore", "Pitch", "AU12"]].isna().tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("unit", [")", ", its unit is 1.02 mm)"])
+def test_modes_are_those_of_openfaces_own_model_alone(unit: str, tmp_path: Path):
+    own = f"OpenFace's own 34 modes (In-the-wild_aligned_PDM_68.txt{unit}"
+    with two_faces(tmp_path, 4, BUILTIN, own) as tables:
+        openface.OpenFaceWriter(tables).write("a", tmp_path)
+    modes = pd.read_csv(tmp_path / "a.csv").filter(regex=r"^p_\d")
+    assert modes.shape[1] == 34
+    if unit == ")":
+        assert (modes.dropna() == 1).all(axis=None) and modes.isna().all(axis=1).sum() == 1
+    else:  # other numbers than OpenFace's
+        assert modes.isna().all(axis=None)
 
 
 def test_another_engines_fit_has_no_model_of_ours(tmp_path: Path):

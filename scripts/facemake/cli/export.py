@@ -62,6 +62,13 @@ def _add_packed(formats: Any, form: str, what: str, description: str, example: s
         form, help=what, description=description, epilog=f"example: {example}"
     )
     _add_common(parser, form)
+    if form == "openface":
+        parser.add_argument(
+            "--models-dir",
+            type=Path,
+            metavar="DIR",
+            help="a folder with the face model of the fit, where it is not the built-in one",
+        )
     if not PACKED[form]:
         parser.add_argument(
             *("--tables", "-t"),
@@ -216,8 +223,10 @@ def _add_common(parser: argparse.ArgumentParser, form: str) -> None:
 
 
 def _export_packed(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.models import use_models_dir
     from facemake.stages.exporting import Tables, write_files
 
+    use_models_dir(getattr(options, "models_dir", None))
     form, results = str(options.form), Path(options.results)
     names = PACKED[form] or tuple(dict.fromkeys(options.tables))
     writer_of = _writer_of(form)
