@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from facemake.provenance import Recipe
 from facemake.report import overall, pipeline, summaries, usage
 from facemake.report.counts import Counts
 from facemake.report.overall import Overall, quantile
@@ -137,6 +138,19 @@ def test_people_in_two_splits_stand_first(tmp_path: Path):
     none = people_table(tmp_path / "nobody.parquet", [])
     assert "nobody to compare" in index(tmp_path, rows, [], people=none)
     assert "People were not compared" in index(tmp_path, rows, [])
+
+
+def test_nothing_that_others_wrote_becomes_part_of_the_page(tmp_path: Path):
+    bad = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    model = {"name": bad, "sha256": "f" * 64, "licence": bad, "citation": bad}
+    made = Recipe("fit", bad, {"model": bad, bad: 1}, (model,), "c0de", version=bad).to_dict()
+    rows = [counts("a", reason=bad, subject=bad, split=bad, n_kept=1, n_considered=1)]
+    table = people_table(tmp_path / "people.parquet", [("a", 0, bad, bad, 0)])
+    page = Page(index(tmp_path, rows, [], people=table, fit=made))
+    assert len(page.all("script")) == 3
+    assert not page.all("img")
+    assert page.text.count(bad) >= 9
+    assert not any(bad in script for script in page.scripts)
 
 
 LINE = "2030-01-01 00:00:00,000 INFO {} s, {} s of CPU, at most {} MB\n"

@@ -30,7 +30,8 @@
   const write = (key, value) => {
     if (value === null || value === undefined) return "no value";
     const [unit, decimals] = data.units[key];
-    const text = (Array.isArray(value) ? value : [value]).map((v) => minus(v.toFixed(decimals))).join(" … ");
+    const ends = (Array.isArray(value) ? value : [value]).map((v) => minus(v.toFixed(decimals)));
+    const text = [...new Set(ends)].join(" … ");
     return text + (unit === "°" || !unit ? unit : " " + unit);
   };
 
