@@ -158,14 +158,15 @@ def test_a_job_looks_for_garbage_among_what_came_after_its_imports(tmp_path: Pat
 import gc
 from facemake.runtime import garbage
 usual = gc.get_threshold()
+frozen = gc.get_freeze_count()  # of Python 3.12 its own
 garbage.imported()
-assert gc.get_freeze_count() == 0, "a notebook's own objects are looked at as ever"
+assert gc.get_freeze_count() == frozen, "a notebook's own objects are looked at as ever"
 garbage.while_importing()
 garbage.while_importing()
 assert gc.get_threshold()[0] > usual[0]
 kept = [[] for _ in range(1000)]
 garbage.imported()
-assert gc.get_threshold() == usual and gc.get_freeze_count() > 1000
+assert gc.get_threshold() == usual and gc.get_freeze_count() > frozen + 1000
 class Knot: pass
 knot = Knot()
 knot.knot = knot
