@@ -282,3 +282,11 @@ def test_a_bad_file_of_labels_is_refused_with_its_line(tmp_path: Path, text: str
     with pytest.raises(ConfigError) as caught:
         read_labels(path)
     assert said in str(caught.value)
+
+
+def test_a_file_of_labels_that_is_not_there_or_no_text_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"gone\.tsv cannot be read: No such file"):
+        read_labels(tmp_path / "gone.tsv")
+    (tmp_path / "table.xls").write_bytes(b"\xd0\xcf\x11\xe0")
+    with pytest.raises(ConfigError, match=r"table\.xls are no text in UTF-8"):
+        read_labels(tmp_path / "table.xls")

@@ -67,8 +67,10 @@ def read_labels(path: Path) -> Labels:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"labels {path} cannot be read as UTF-8: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"labels {path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"labels {path} are no text in UTF-8: {error}") from None
     lines = _lines(path, text)
     header = [name.strip() for name in lines[0][1]] if lines else []
     columns = _columns(path, header)
