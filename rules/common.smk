@@ -64,6 +64,10 @@ wildcard_constraints:
     shard=r"(?!(training_data|manifest)\.)[^/.][^/]*",
 
 
+MOST_EMBEDDED = 300
+"""Samples, up to which Snakemake's own report has their pages."""
+
+
 def stage_tables(stage, folder=None):
     """Every shard's table of a stage; none where the config switches the stage off."""
     if not PLAN.enabled(stage):
@@ -151,6 +155,19 @@ def networks_page():
     """A parameter of the report: the page of the networks as it is; it decides no job of theirs."""
     path = Path(OUT, "report", "networks.html")
     return file_sha256(path) if path.is_file() else ""
+
+
+def embedded_pages(path):
+    """A folder of pages, in Snakemake's own report too unless that would be of gigabytes."""
+    if PLAN.samples > MOST_EMBEDDED:
+        return directory(path)
+    return report(
+        directory(path),
+        patterns=["{sample}.html"],
+        caption="captions/pages.rst",
+        category="Samples",
+        labels={"sample": "{sample}"},
+    )
 
 
 def segment_range(wildcards):

@@ -3,21 +3,6 @@
 # Pages show what is there and decide nothing: they are no part of byte identity and not cached.
 from facemake.report.looks import fingerprint as report_looks
 
-MOST_EMBEDDED = 300
-
-
-def embedded_pages(path):
-    """A folder of pages, in Snakemake's own report too unless that would be of gigabytes."""
-    if PLAN.samples > MOST_EMBEDDED:
-        return directory(path)
-    return report(
-        directory(path),
-        patterns=["{sample}.html"],
-        caption="captions/pages.rst",
-        category="Samples",
-        labels={"sample": "{sample}"},
-    )
-
 
 rule report_pages:
     input:
