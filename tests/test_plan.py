@@ -394,3 +394,12 @@ def test_all_models_of_ones_own_that_are_missing_are_said_at_once(folder: Path):
         made(wanted)
     said = str(refused.value)
     assert said.count("landmark_pose is not on") == said.count("au_prediction is not on") == 1
+
+
+def test_results_of_somebody_else_are_refused_in_words():
+    with public_folder() as top:
+        (top / "results" / "probe").mkdir(parents=True)
+        (top / "results").chmod(0)
+        said = unprivileged(lambda: plan.drop_dangling_links(top / "results"))
+        (top / "results").chmod(0o700)
+    assert "ConfigError" in said and "Permission denied: the results of earlier runs" in said

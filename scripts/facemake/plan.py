@@ -461,13 +461,22 @@ def drop_dangling_links(out: Path) -> None:
 
     Results from the artifact cache are links into its store; Snakemake stops at one whose file was
     deleted there, and pandas reads a folder of such links as an empty table.
+
+    Raises:
+        ConfigError: the folder may not be looked into or changed.
     """
     segments = [f"{folder}/.segments" for folder in ("detections", "landmarks", "faces")]
-    for folder in (*STAGE_FOLDERS, *segments, f"{RAW_FILES}/.steps", *_of_3di(out)):
-        for path in (out / folder).glob("[!.]*"):
-            if path.is_symlink() and not path.exists():
-                path.unlink()
-    drop_broken(out)
+    try:
+        for folder in (*STAGE_FOLDERS, *segments, f"{RAW_FILES}/.steps", *_of_3di(out)):
+            for path in (out / folder).glob("[!.]*"):
+                if path.is_symlink() and not path.exists():
+                    path.unlink()
+        drop_broken(out)
+    except PermissionError as error:
+        raise ConfigError(
+            f"{error.filename}: {error.strerror}: the results of earlier runs must be yours to "
+            f"read and write; ask their owner, run `chmod -R u+rwX {out}`, or set another outdir"
+        ) from None
 
 
 _OPTIONAL = {"embeddings": "embed", "smooth": "smooth", "detections/.tracklets": "identify"}
