@@ -181,20 +181,26 @@ def test_time_is_read_from_the_last_line_of_each_log(tmp_path: Path):
 
 
 def test_the_stages_are_boxes_joined_by_arrows():
-    stages = ["probe", "detect", "landmarks", "fit", "aus", "dataset"]
+    stages = ["probe", "detect", "landmarks", "fit", "expressions", "aus", "embed", "dataset"]
     titles = {stage: stage.title() for stage in stages}
     along = pipeline.drawing(stages, titles, {"detect": "mediapipe"}, {"fit": "3 s"})
     assert [box.lines for box in along.boxes if box.stage in ("detect", "fit")] == [
         ("Detect", "mediapipe"),
         ("Fit", "3 s"),
     ]
-    assert len(along.arrows) == 5
+    # a chain of seven, and what leaves it at the fit
+    assert len(along.arrows) == 7
+    places = {box.stage: (box.x, box.y) for box in along.boxes}
+    assert places["embed"][0] == places["expressions"][0]
+    assert places["embed"][1] > places["expressions"][1] == places["probe"][1]
     assert along.width > along.height
     down = pipeline.drawing(stages, titles, {}, {}, down=True)
     assert down.width < down.height
     for one in (along, down):
         assert all(box.x + box.width <= one.width for box in one.boxes)
         assert all(box.y + box.height <= one.height for box in one.boxes)
+    assert pipeline.drawing([], {}, {}, {}).boxes == ()
+    assert len(pipeline.drawing(["embed", "people"], {}, {}, {}).arrows) == 1
 
 
 def test_the_programs_of_3di_are_one_box():

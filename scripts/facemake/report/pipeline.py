@@ -4,35 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-_PLACES = {
-    "probe": (0, 0),
-    "3di": (1, 0),
-    "detect": (2, 0),
-    "landmarks": (3, 0),
-    "fit": (4, 0),
-    "aus": (5, 0),
-    "expressions": (5, 1),
-    "smooth": (5, 2),
-    "embed": (5, 3),
-    "dataset": (6, 0),
-    "people": (6, 3),
-}
-"""Stage -> its level, and its place in that."""
-
-_ARROWS = (
-    ("probe", "3di"),
-    ("3di", "detect"),
-    ("probe", "detect"),
-    ("detect", "landmarks"),
-    ("landmarks", "fit"),
-    ("fit", "aus"),
-    ("fit", "expressions"),
-    ("fit", "smooth"),
-    ("fit", "embed"),
-    ("aus", "dataset"),
-    ("embed", "people"),
+_CHAIN = (
+    *("probe", "3di", "detect", "landmarks", "fit"),
+    *("smooth", "expressions", "aus", "dataset"),
 )
+"""Each reads what the one before it wrote; dataset reads landmarks and fit besides."""
+
+_BRANCH = ("embed", "people")
+"""Beside the chain, from the fit on."""
+
+_JOINT = "fit"
 _PROGRAMS = "threedi_"
 
 
@@ -84,14 +67,16 @@ def drawing(
     """
     programs = [stage for stage in stages if stage.startswith(_PROGRAMS)]
     first = {"3di": programs[0]} if programs else {}
-    there = {name: place for name, place in _PLACES.items() if name in stages or name in first}
-    levels = sorted({level for level, _ in there.values()})
-    lanes = sorted({lane for _, lane in there.values()})
-    width, height, gap_x, gap_y = (86.0, 52.0, 7.0, 24.0) if down else (128.0, 56.0, 32.0, 14.0)
+    names = {*stages, *first}
+    chain = [name for name in _CHAIN if name in names]
+    branch = [name for name in _BRANCH if name in names]
+    joint = chain.index(_JOINT) + 1 if _JOINT in chain else len(chain)
+    places = {name: (level, 0) for level, name in enumerate(chain)}
+    places |= {name: (joint + level, 1) for level, name in enumerate(branch)}
+    width, height, gap_x, gap_y = (150.0, 52.0, 14.0, 24.0) if down else (116.0, 56.0, 24.0, 22.0)
     corners = {}
-    for name, (level, lane) in there.items():
-        along, across = levels.index(level), lanes.index(lane)
-        column, row = (across, along) if down else (along, across)
+    for name, (level, lane) in places.items():
+        column, row = (lane, level) if down else (level, lane)
         corners[name] = (1 + column * (width + gap_x), 1 + row * (height + gap_y))
     boxes = tuple(
         Box(
@@ -113,11 +98,8 @@ def drawing(
         )
         for name, (x, y) in corners.items()
     )
-    arrows = tuple(
-        _arrow(corners[a], corners[b], width, height, down=down)
-        for a, b in _ARROWS
-        if a in corners and b in corners and not ((a, b) == ("probe", "detect") and programs)
-    )
+    joined = [*pairwise(chain), *pairwise([*chain[joint - 1 : joint], *branch])]
+    arrows = tuple(_arrow(corners[a], corners[b], width, height, down=down) for a, b in joined)
     right = max((box.x for box in boxes), default=0.0) + width + 1
     bottom = max((box.y for box in boxes), default=0.0) + height + 1
     return Drawing(right, bottom, boxes, arrows, down)
