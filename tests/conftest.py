@@ -36,8 +36,8 @@ def shared_folder() -> Path | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep groups (`xdist_group`) on one worker, so that what they share is made once.
 
-    pytest-xdist 3.8.0 writes a group behind a test's name, into a field that pytest 9.2 does not read
-    any more: tests/test_groups.py fails where this is neither done here nor needed.
+    pytest-xdist 3.8.0 writes a group behind a test's name, into a field that pytest 9.2 does not
+    read any more: tests/test_groups.py fails where this is neither done here nor needed.
     """
     for item in items:
         grouped = vars(item).get("_nodeid")
