@@ -47,7 +47,8 @@ def estimate(recordings: Sequence[Path], jobs: int = 0, cores: int | None = None
     words = []
     if ahead:
         words.append(
-            f"about {ahead:,.0f} frames if all is new: with a face in each "
+            f"about {ahead:,.0f} frame{'' if round(ahead) == 1 else 's'} if all is new: with a "
+            f"face in each "
             f"{_bytes(ahead * BYTES_A_FRAME)} of results"
         )
     if jobs:
@@ -86,7 +87,7 @@ def _bytes(count: float) -> str:
     for unit, size in (("TB", 1e12), ("GB", 1e9)):
         if count >= size:
             return f"{count / size:.1f} {unit}"
-    return f"{count / 1e6:.0f} MB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
 def _time(seconds: float) -> str:
