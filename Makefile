@@ -14,7 +14,7 @@ CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
     -c requirements/constraints.txt
 
-.PHONY: demo demo-3di demo-extract demo-embed demo-serve demo-train docs slurm onnx facenet train serve protocol test test-containers test-slurm containers lint format bench lock clean help
+.PHONY: demo demo-3di demo-extract demo-embed demo-serve demo-train docs slurm onnx facenet train serve protocol test test-containers test-slurm browser containers lint format bench lock clean help
 
 demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -84,6 +84,9 @@ test-containers: .venv/dev resources/bundled/moving_portrait.mp4  ## Tests in a 
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m containers --durations=5 \
 	    tests/containers; code=$$?; \
 	    $(BIN)/python tests/containers/setup.py --stop; exit $$code
+
+browser: .venv/dev  ## Chromium for the tests of the report, in ~/.cache (root on Debian)
+	$(BIN)/python tests/report/setup.py || test $$? -eq 77
 
 test-slurm: .venv/dev resources/bundled/moving_portrait.mp4  ## Tests on a real SLURM of one node (root on Debian)
 	$(BIN)/python tests/slurm/setup.py || test $$? -eq 77
