@@ -5,9 +5,11 @@ from pathlib import Path
 from facemake.runtime.job import job
 
 with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
+    from facemake.crate.finished import FinishedRun
+    from facemake.crate.workflow import About
     from facemake.plan import load
     from facemake.settings import without_words
-    from facemake.stages.export_crate import About, FinishedRun, export_crate
+    from facemake.stages.export_crate import export_crate
 
     plan = load()
     folder = Path(snakemake.output.folder)

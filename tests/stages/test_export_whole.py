@@ -13,17 +13,14 @@ import pytest
 
 from facemake import settings
 from facemake.cli import main
+from facemake.crate.finished import FinishedRun
+from facemake.crate.graph import ni
+from facemake.crate.workflow import METADATA, About
 from facemake.errors import FacemakeError
 from facemake.provenance import file_sha256
 from facemake.samples import Sample, read_shard
 from facemake.stages.export_bids import export_bids, labels, named
-from facemake.stages.export_crate import (
-    METADATA,
-    About,
-    FinishedRun,
-    export_crate,
-    ni,
-)
+from facemake.stages.export_crate import export_crate
 from makestudy import Study
 
 STAGES = ("probe", "detect", "landmarks", "fit", "smooth", "expressions", "aus", "dataset")

@@ -181,9 +181,11 @@ def _add_directory(parser: argparse.ArgumentParser) -> None:
 
 
 def _export_rocrate(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.crate.finished import FOLDERS, SHARED, FinishedRun
+    from facemake.crate.workflow import About
     from facemake.plan import load
     from facemake.settings import without_words
-    from facemake.stages.export_crate import FOLDERS, SHARED, About, FinishedRun, export_crate
+    from facemake.stages.export_crate import export_crate
 
     contents = SHARED if options.contents is None else tuple(options.contents)
     if unknown := [name for name in contents if name not in FOLDERS]:
