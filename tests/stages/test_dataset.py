@@ -435,7 +435,7 @@ def test_memory_does_not_grow_with_the_length(portraits, tmp_path):
     study = Study(tmp_path / "study", portraits.plan)
     shutil.copytree(portraits.folder, study.folder)
     peaks = {}
-    for times in (5, 30):
+    for times in (10, 40):
         lengthen(study, times, f"times{times}")
         command = [sys.executable, "-c", MEASURE, str(study.folder), f"times{times}"]
         done = subprocess.run(
@@ -444,8 +444,8 @@ def test_memory_does_not_grow_with_the_length(portraits, tmp_path):
         peaks[times] = int(done.stdout) / 1024
         with h5py.File(study.folder / f"times{times}.h5") as file:
             assert file.attrs["num_samples"] == 75 * times
-    # 1875 more examples are 105 MB
-    assert peaks[30] - peaks[5] < 25, peaks
+    # 2250 more examples are 126 MB
+    assert peaks[40] - peaks[10] < 25, peaks
 
 
 FULL = """
