@@ -254,12 +254,14 @@ def test_what_is_left_out_already_is_not_listed_again(
     rows = [["misses", 8, 13, ""], ["twice", None, None, ""], ["jumps", 0, 39, ""]]
     plan = {"config": {"outdir": str(study / "results")}, "excluded": {"pack0": rows}}
     (folder / ".facemake" / "plan.json").write_text(json.dumps(plan))
-    assert main(["qc", "-d", str(folder), "--output", str(tmp_path)]) == 0
-    review = (tmp_path / "review.tsv").read_text()
+    assert main(["qc", "-d", str(folder)]) == 0
+    review = (folder / "qc" / "review.tsv").read_text()
     assert "\ttwice\t" not in review and "\tmisses\t" not in review
     assert "\tjumps\t" in review  # frame 40 is not left out
-    assert "2 more are about what dataset.exclude leaves out already" in capsys.readouterr().out
-    assert "# misses\t10\t13" in (tmp_path / "exclude.tsv").read_text()  # nothing is lost
+    said = capsys.readouterr().out
+    assert "2 more are about what dataset.exclude leaves out already" in said
+    assert "`dataset: {exclude: qc/exclude.tsv}`" in said  # from the run's folder
+    assert "# misses\t10\t13" in (folder / "qc" / "exclude.tsv").read_text()  # nothing is lost
 
 
 def test_about_one_sample_and_for_scripts(

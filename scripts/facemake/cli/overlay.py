@@ -90,7 +90,7 @@ def add_to(commands: Any) -> None:
         help="begin at 0 s where the recording's own stamps, or its range, do not",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("overlay"), metavar="DIR", help="where to (overlay)"
+        "--output", type=Path, metavar="DIR", help="where to (overlay in the run's folder)"
     )
     parser.add_argument("--force", action="store_true", help="replace what is there")
     parser.add_argument(
@@ -163,11 +163,12 @@ def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
         from_zero=options.from_zero,
         threads=options.threads,
     )
+    output = options.output or options.directory / "overlay"
     found = find_all(options.directory) if options.all else find(options.directory, options.samples)
     if options.all and not options.force:
-        found = [one for one in found if not target(one, wanted, options.output).exists()]
+        found = [one for one in found if not target(one, wanted, output).exists()]
     for recorded in found:  # before any of them is begun
-        path = target(recorded, wanted, options.output)
+        path = target(recorded, wanted, output)
         if path.resolve() == recorded.sample.path.resolve():
             raise FacemakeError(f"{path} is the recording itself: name another --output")
         if path.exists() and not options.force:
@@ -175,10 +176,10 @@ def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
     for recorded in found:
         with _Line(recorded.sample.sample, recorded.probe["n_frames"] or 0) as line:
             try:
-                made = overlay(recorded, wanted, options.output, line.told)
+                made = overlay(recorded, wanted, output, line.told)
             except OSError as error:
                 raise FacemakeError(
-                    f"{target(recorded, wanted, options.output)} cannot be written: "
+                    f"{target(recorded, wanted, output)} cannot be written: "
                     f"{error.strerror or error}"
                 ) from None
         print(made.path)

@@ -52,7 +52,7 @@ def add_to(commands: Any) -> None:
         "-d", "--directory", type=Path, default=Path(), help="the folder of the run (this one)"
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("qc"), metavar="DIR", help="where to write (qc)"
+        "--output", type=Path, metavar="DIR", help="where to write (qc in the run's folder)"
     )
     parser.add_argument(
         "--force", action="store_true", help="write exclude.tsv anew: what you edited is lost"
@@ -64,25 +64,26 @@ def add_to(commands: Any) -> None:
 def _qc(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.qc.run import look
 
+    output = options.output or options.directory / "qc"
     results, left_out = _run_in(options.directory)
     looked = look(results, frozenset(options.samples), _told)
     proposed = exclusions(looked.findings)
     news = [one for one in looked.findings if not _covered(one, left_out)]
     already, looked.findings = len(looked.findings) - len(news), news
-    review, exclude = options.output / "review.tsv", options.output / "exclude.tsv"
+    review, exclude = output / "review.tsv", output / "exclude.tsv"
     try:
-        write_text(review, _table(_COLUMNS, _rows(looked, results, options.output)))
+        write_text(review, _table(_COLUMNS, _rows(looked, results, output)))
         kept = exclude.exists() and not options.force
         if not kept:
             write_text(exclude, proposed)
     except OSError as error:
-        raise FacemakeError(f"{options.output} cannot be written to: {error.strerror}") from None
+        raise FacemakeError(f"{output} cannot be written to: {error.strerror}") from None
     if options.json:
         json.dump([_document(one) for one in looked.findings], sys.stdout, indent=1)
         print()
         return 0
     _say(looked, already)
-    print(f"{review} lists all; {exclude} {_of_exclude(looked, kept)}")
+    print(f"{review} lists all; {exclude} {_of_exclude(looked, kept, _from(exclude, options))}")
     return 0
 
 
@@ -184,11 +185,17 @@ def _say(looked: Looked, already: int) -> None:
         print(f"not looked at: {words}")
 
 
-def _of_exclude(looked: Looked, kept: bool) -> str:
+def _from(path: Path, options: argparse.Namespace) -> Path:
+    """A file as the config of the run names it: from the run's folder."""
+    path, folder = path.absolute(), options.directory.absolute()
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
+def _of_exclude(looked: Looked, kept: bool, named: Path) -> str:
     if kept:
         return "is as you left it (--force writes it anew)"
     taken = sum(one.severity == 3 and one.kind != "unusable" for one in looked.findings)
     return (
         f"proposes {taken} to be left out, the others behind #; edit it, then set "
-        "`dataset: {exclude: ...}`"
+        f"`dataset: {{exclude: {named}}}`"
     )
