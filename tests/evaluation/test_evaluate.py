@@ -219,6 +219,7 @@ def test_another_training_set_is_judged_whole_and_said(study: Path, tmp_path: Pa
     about = found["networks"]["landmark_pose"]
     assert (about["split"], about["examples"]) == ("all", 12)
     assert not about["trained_on_this_set"]
+    assert not about["seen_in_training"], "nothing says so"
     assert "was trained with another training set" in caplog.text
 
 

@@ -163,7 +163,9 @@ def _about(trained: Trained, one: Predictions) -> Row:
         "videos": len(set(one.examples.videos.tolist())),
         "subjects": len(set(one.examples.subjects.tolist())),
         "divided_by": trained.dataset.division.by,
-        "seen_in_training": trained.dataset.division.loud or bool(trained.trained_with(one.split)),
+        # of another training set nothing is known: `trained_on_this_set` says so
+        "seen_in_training": trained.trained_on_it
+        and (trained.dataset.division.loud or bool(trained.trained_with(one.split))),
         "trained_on_this_set": trained.trained_on_it,
         "landmarks_in_crop": trained.dataset.in_crop,
     }
