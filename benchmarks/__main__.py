@@ -62,7 +62,7 @@ parser.add_argument(
     "--ict", type=Path, help="accuracy: ICT-FaceKit's folder, or a file built from it"
 )
 parser.add_argument(
-    "--device", choices=("cpu", "cuda"), default="cpu", help="embedders: where (cpu)"
+    "--device", choices=("cpu", "cuda"), default="cpu", help="embedders, batches: where (cpu)"
 )
 parser.add_argument(
     "--vectors", type=int, default=100_000, help="identities: tracks of the dataset (100000)"
@@ -114,7 +114,7 @@ if "quality" in options.what:
 if "detectors" in options.what:
     detectors.run(options.clip, options.runs)
 if "batches" in options.what:
-    batches.run(options.runs)
+    batches.run(options.runs, options.device)
 if "embedserver" in options.what:
     embedserver.run(options.clip, options.runs)
 

@@ -1,9 +1,11 @@
-"""ONNX networks in batches against one picture at a time: whether a CPU gains by them.
+"""ONNX networks in batches against one picture at a time, and what facemake hands over at once.
 
-Each network whose file is here computes the same pictures in one session on one thread, one at a
-time and in batches, in turn. A network that was exported for one picture gets a copy in memory that
-takes any number: its graph is the same, but for the sizes that say 1. Pictures are noise: what a
-convolution costs does not hang on what it sees.
+Each network whose file is here computes the same pictures in one session, one at a time and in
+batches, in turn: on a CPU on one thread, by CPU time; on a GPU by wall time. The last column is the
+speed of the size that facemake takes there (`OnnxModel.batch_size`): 1 by definition where that is
+one picture. A network that was exported for one picture gets a copy in memory that takes any
+number: its graph is the same, but for the sizes that say 1. Pictures are noise: what a convolution
+costs does not depend on what it sees.
 """
 
 from __future__ import annotations
@@ -22,21 +24,24 @@ from facemake.backends import Backend
 from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.backends.landmarks import LANDMARKERS
+from facemake.backends.onnx_model import OnnxModel
 from facemake.errors import FacemakeError
 from facemake.models import model_path
 
-BATCHES = (4, 8, 16)
+BATCHES = (2, 4, 8, 16)
 _PICTURES = 16
 
 
-def run(runs: int) -> None:
-    """Print, by network and batch, the CPU time of a picture alone as a part of one in a batch."""
+def run(runs: int, device: str = "cpu") -> None:
+    """Print, by network and batch, the time of a picture alone as a part of one in a batch."""
     rows: dict[str, Backend] = {**DETECTORS, **LANDMARKERS, **EMBEDDERS}
     for name, row in rows.items():
         if row.gpu_stack != "onnx-gpu":
             continue
         try:
-            session = _of_any_batch(model_path(row.models[0]))
+            path = model_path(row.models[0])
+            taken = OnnxModel(path, device)
+            session = _of_any_batch(path, device)
         except (FacemakeError, ImportError, ValueError) as error:
             print(f"{name}: not measured: {error}")
             continue
@@ -47,24 +52,28 @@ def run(runs: int) -> None:
         spent: dict[int, list[float]] = {size: [] for size in (1, *BATCHES)}
         for turn in range(1 + runs):  # who goes first takes turns
             for size in spent if turn % 2 else reversed(spent):
-                spent[size].append(_seconds(session, feed.name, pictures, size))
+                spent[size].append(_seconds(session, feed.name, pictures, size, device))
         one = median(spent[1][1:])  # the first one makes what is made once
-        ratios = ", ".join(f"{size}: {one / median(spent[size][1:]):.2f}" for size in BATCHES)
+        speed = {size: one / median(times[1:]) for size, times in spent.items()}
+        ratios = ", ".join(f"{size}: {speed[size]:.2f}" for size in BATCHES)
+        chosen = taken.batch_size
+        taken.close()
         print(
-            f"{name}: speed of batches against one at a time: {ratios} "
-            f"({1e3 * one / _PICTURES:.1f} ms of CPU a picture alone, {runs} runs)"
+            f"{name}: speed of batches against one at a time: {ratios}; facemake takes {chosen}: "
+            f"{speed[chosen]:.2f} ({1e3 * one / _PICTURES:.1f} ms a picture alone, {runs} runs)"
         )
 
 
-def _seconds(session: Any, feed: str, pictures: np.ndarray, size: int) -> float:
-    start = time.process_time()
+def _seconds(session: Any, feed: str, pictures: np.ndarray, size: int, device: str) -> float:
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    start = clock()
     for first in range(0, len(pictures), size):
         session.run(None, {feed: pictures[first : first + size]})
-    return time.process_time() - start
+    return clock() - start
 
 
-def _of_any_batch(path: Path) -> Any:
-    """A session of the network on one thread, of any number of pictures.
+def _of_any_batch(path: Path, device: str) -> Any:
+    """A session of the network, of any number of pictures; on one thread of a CPU.
 
     Raises:
         ValueError: the network gives something else for several pictures than for each alone.
@@ -76,6 +85,8 @@ def _of_any_batch(path: Path) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     providers = ["CPUExecutionProvider"]
+    if device != "cpu":
+        providers.insert(0, "CUDAExecutionProvider")
     model = onnx.load(path)
     values = {value.name: value for value in model.graph.initializer}
     values |= {

@@ -24,9 +24,10 @@ _ERRORS_ONLY = 3
 BATCH_ON_GPU = 16
 """Pictures at once on a GPU. On a CPU they go one at a time: the same to the last bit whatever
 stands beside a picture (a matrix product of one row is another kernel than that of several), and
-no slower: batches of 4, 8 and 16 had .74 to 1.03 of that speed with SCRFD, YOLOv8-face, Ultra-
-Light and PFLD (`python -m benchmarks batches`, one thread of two cores)."""
-
+as fast or faster: on one thread, batches of 2, 4, 8 and 16 had .94 to 1.01, .80 to 1.00, .75 to .97
+and .72 to .93 of that speed with SCRFD, YOLOv8-face, Ultra-Light and PFLD (`python -m benchmarks
+batches`; activations of several pictures leave the cache). Only a network as wide as ArcFace's
+IResNet-50 gains by them, 1.05 at most."""
 
 _CPU = "CPUExecutionProvider"
 
