@@ -9,7 +9,8 @@ LOCKED := $(PIP) --no-deps --require-hashes --no-build-isolation
 TORCH ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 WITHOUT_CUDA := $(LOCKED) --extra-index-url $(TORCH_INDEX) -r requirements/stacks/torch-cpu.txt
-PYTORCH := $(if $(filter cpu,$(TORCH)),$(WITHOUT_CUDA) && )$(PIP) -r requirements/torch.txt
+PYTORCH := $(LOCKED) -r requirements/torch-needs.txt && \
+    $(if $(filter cpu,$(TORCH)),$(WITHOUT_CUDA) && )$(PIP) -r requirements/torch.txt
 CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
     -c requirements/constraints.txt
@@ -159,12 +160,12 @@ serve: .venv/serve  ## Let `facemake serve` run, with gRPC
 	$(LOCKED) -r requirements/onnx.txt
 	@touch $@
 
-.venv/train: .venv/default requirements/onnx.txt requirements/torch.txt
+.venv/train: .venv/default requirements/onnx.txt requirements/torch-needs.txt requirements/torch.txt
 	$(LOCKED) -r requirements/onnx.txt
 	$(PYTORCH)
 	@touch $@
 
-.venv/facenet: .venv/default requirements/facenet.txt requirements/torch.txt
+.venv/facenet: .venv/default requirements/facenet.txt requirements/torch-needs.txt requirements/torch.txt
 	$(LOCKED) -r requirements/facenet.txt
 	$(PYTORCH)
 	@touch $@
@@ -194,6 +195,9 @@ lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (
 	$(LOCK) requirements/stacks/retinaface-gpu.in --excludes requirements/not-needed.txt \
 	    --excludes requirements/not-needed-gpu.txt \
 	    -c requirements/default.txt -c requirements/dev.txt -o requirements/stacks/retinaface-gpu.txt
+	$(LOCK) requirements/torch.txt --excludes requirements/not-needed.txt \
+	    --excludes requirements/not-needed-torch.txt --no-emit-package torch \
+	    -c requirements/default.txt -c requirements/dev.txt -o requirements/torch-needs.txt
 	for stack in facenet train; do \
 	    $(LOCK) requirements/stacks/$$stack.in --overrides requirements/stacks/overrides.txt \
 	        --excludes requirements/not-needed.txt --excludes requirements/not-needed-torch.txt \

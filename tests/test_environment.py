@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from conftest import ROOT
 
@@ -211,6 +212,22 @@ def test_with_another_build_of_pytorch_an_image_is_the_same(stack: str):
     assert locked("stacks/torch-cpu") == {"torch": f"{cpu['torch']}+cpu"}
     declared = (ROOT / "requirements" / "not-needed-torch.txt").read_text().split()
     assert cuda & set(declared) and "torchvision" in declared
+
+
+def test_what_pytorch_needs_is_installed_by_its_hash():
+    """Of any build; what a build with CUDA needs besides is of that build."""
+    needs = locked("torch-needs")
+    lines = [Requirement(line) for line in importlib.metadata.requires("torch") or ()]
+    of_cuda = (ROOT / "requirements" / "not-needed-torch.txt").read_text().split()
+    named = {
+        canonical(need.name)
+        for need in lines
+        if need.marker is None or need.marker.evaluate({"extra": ""})
+    }
+    assert named and named - set(of_cuda) <= needs.keys()
+    for stack in ("facenet", "train"):
+        assert needs.items() <= image_locks(stack).items()
+    assert "-r requirements/torch-needs.txt" in (ROOT / "Makefile").read_text()
 
 
 def test_the_stack_of_the_gpu_fits_the_lock():
