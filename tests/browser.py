@@ -106,8 +106,17 @@ class Browser:
         said: dict[str, Any] = json.loads(text)
         return said
 
-    def open(self, path: Path, width: int = 1280, height: int = 900, *, dark: bool = False) -> Tab:
-        """Show a file."""
+    def open(
+        self,
+        path: Path,
+        width: int = 1280,
+        height: int = 900,
+        *,
+        dark: bool = False,
+        touch: bool = False,
+        part: str = "",
+    ) -> Tab:
+        """Show a file, from a `part` of it (`#frame-7`) on; `touch`: on a screen for fingers."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = Tab(self, session)
@@ -120,10 +129,16 @@ class Browser:
             deviceScaleFactor=1,
             mobile=width < 600,
         )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        tab.call("Emulation.setEmulatedMedia", features=[scheme])
+        if touch:
+            tab.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
+        likes = {
+            "prefers-color-scheme": "dark" if dark else "light",
+            "prefers-reduced-motion": "reduce",  # what scrolls is there at once
+        }
+        features = [{"name": name, "value": value} for name, value in likes.items()]
+        tab.call("Emulation.setEmulatedMedia", features=features)
         begun = time.monotonic()
-        tab.call("Page.navigate", url=path.resolve().as_uri())
+        tab.call("Page.navigate", url=path.resolve().as_uri() + part)
         self.wait("Page.loadEventFired", session)
         tab.seconds = time.monotonic() - begun
         return tab
@@ -184,6 +199,18 @@ class Tab:
         """`mouseMoved`, `mousePressed` or `mouseReleased` of the left button."""
         button = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
+
+    def fingers(self, *moves: tuple[tuple[float, float], ...]) -> None:
+        """Fingers that come down at the first places, move on to the others, and leave."""
+        for number, places in enumerate(moves):
+            self.call(
+                "Input.dispatchTouchEvent",
+                type="touchMove" if number else "touchStart",
+                touchPoints=[{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)],
+            )
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        # what a page does with the next picture that it draws
+        self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
         """What it looks like, as PNG."""

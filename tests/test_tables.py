@@ -79,6 +79,25 @@ def test_a_sample_is_read_in_pieces(tmp_path: Path):
         assert reader.metadata["units"]["x"] == "px"
 
 
+def test_a_few_frames_are_read_without_the_row_groups_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    n = 3 * ROWS_PER_GROUP
+    write(tmp_path / "t.parquet", {"a": 9, "b": n})
+    wanted = [n - 1, 3, ROWS_PER_GROUP - 1]
+    with TableReader(tmp_path / "t.parquet") as reader:
+        read, seen = reader._read, []
+        monkeypatch.setattr(
+            reader, "_read", lambda groups, c: (seen.append(groups), read(groups, c))[1]
+        )
+        found = reader.frames("b", wanted, ["frame", "x"])
+        assert found.to_pylist() == [{"frame": i, "x": float(i)} for i in sorted(wanted)]
+        assert seen == [[1], [3]]
+        assert reader.frames("b", [], ["x"]).column_names == ["x"]
+        assert reader.frames("nobody", [3], ["x"]).num_rows == 0
+        assert reader.whole(["sample"])["sample"].to_pylist() == ["a"] * 9 + ["b"] * n
+
+
 def test_an_unknown_column_is_refused(tmp_path: Path):
     writer = TableWriter(tmp_path / "t.parquet", SCHEMAS["detections"], METADATA)
     with writer, pytest.raises(KeyError, match="colour"):

@@ -8,6 +8,7 @@ rest, and memory does not grow with the length of a video. Each field carries it
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -431,6 +433,25 @@ class TableReader:
     def read(self, sample: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of a sample (for small columns: this grows with the video)."""
         return self._read(self._groups.get(sample, []), columns)
+
+    def frames(self, sample: str, frames: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """The rows of a few frames of a sample, with columns of which `frame` is one.
+
+        Row groups without any of them are not read.
+        """
+        place = self.schema.get_field_index("frame")
+        wanted, found = sorted(frames), []
+        for index in self._groups.get(sample, ()):
+            span = self._file.metadata.row_group(index).column(place).statistics
+            if bisect_left(wanted, span.min) < bisect_right(wanted, span.max):
+                rows = self._read([index], columns)
+                among = pc.is_in(rows["frame"], pa.array(wanted, rows["frame"].type))
+                found.append(rows.filter(among))
+        return pa.concat_tables(found) if found else self._read([], columns)
+
+    def whole(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Every row: of a table of samples or tracks, whose row groups hold many of them."""
+        return self._read(list(range(self._file.num_row_groups)), columns)
 
     def _read(self, indices: list[int], columns: Sequence[str] | None) -> pa.Table:
         missing = set(columns or ()) - set(self.schema.names)

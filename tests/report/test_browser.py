@@ -17,6 +17,18 @@ from setups import found
 
 pytestmark = pytest.mark.xdist_group("browser")
 
+# until the page has come to rest
+STILL = """
+new Promise((done) => {
+  let last = -1;
+  const look = () => {
+    if (scrollY === last) return done();
+    last = scrollY;
+    setTimeout(look, 60);
+  };
+  look();
+})
+"""
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -138,7 +150,6 @@ def test_a_keyboard_is_enough(shown: Browser, report_folder: Path):
 
 
 def box(tab: Tab, selector: str) -> tuple[float, float, float, float]:
-    tab.run("document.documentElement.style.scrollBehavior = 'auto'")
     found = tab.run(
         f"(() => {{ const one = document.querySelector('{selector}');"
         "one.scrollIntoView({block: 'center'}); const r = one.getBoundingClientRect();"
@@ -176,10 +187,78 @@ def test_a_curve_says_its_frame_and_shows_the_nearest_picture(shown: Browser, re
     assert ticks[0] == "2.0 s" and len(ticks) >= 4
     tab.run("document.getElementById('zoom-all').click()")
     assert text(tab, "#ticks span") == "0 s"
-    # a picture of the contact sheet leads to its place on the curves
+    # a picture of the contact sheet leads to its place on the curves, and a place to its picture
     tab.run("document.querySelector('[data-frame=\"125\"]').click()")
     assert text(tab, "#cursor-says") == "5.00 s, frame 125"
+    assert tab.run("document.getElementById('near-link').hash") == "#small-125"
+    assert tab.run("document.querySelectorAll('#small-125').length") == 1
     is_alone(tab)
+
+
+def test_a_click_holds_the_cursor_and_a_second_one_lets_go(shown: Browser, report_folder: Path):
+    tab = shown.open(report_folder / "samples" / "pack" / "clip.html")
+    x, y, width, height = box(tab, ".g-pose .plot")
+
+    def move(frame: float) -> str:
+        tab.mouse("mouseMoved", x + width * (frame + 0.5) / 200, y + height / 2)
+        return text(tab, "#cursor-says")
+
+    def click() -> None:
+        at = {"x": x + width * 40.5 / 200, "y": y + height / 2}
+        tab.mouse("mousePressed", **at)
+        tab.mouse("mouseReleased", **at)
+
+    assert move(40) == "1.60 s, frame 40"
+    click()
+    assert move(60) == "1.60 s, frame 40"
+    move(40)
+    click()
+    assert move(60) == "2.40 s, frame 60"
+    move(40)
+    click()
+    tab.run("document.getElementById('let-go').click()")
+    assert text(tab, "#cursor-says") == "move over a curve"
+    assert "mean" in text(tab, "[data-key=ry]")
+
+
+def test_fingers_scroll_zoom_and_take_the_cursor_along(shown: Browser, report_folder: Path):
+    tab = shown.open(report_folder / "samples" / "pack" / "long.html", 390, 800, touch=True)
+    x, y, width, height = box(tab, ".g-pose .strip:nth-of-type(2) .plot")
+    middle = y + height / 2
+
+    def at(share: float, by: float = 0.0) -> tuple[float, float]:
+        return x + width * share, middle + by
+
+    # a page that is scrolled leaves the curves as they are
+    scrolled = tab.run("scrollY")
+    tab.fingers(*((at(0.5, -by),) for by in range(0, 160, 16)))
+    tab.run(STILL)
+    assert tab.run("scrollY") > scrolled
+    assert text(tab, "#cursor-says") == "move over a curve"
+    x, y, width, height = box(tab, ".g-pose .strip:nth-of-type(2) .plot")
+    middle = y + height / 2
+    tab.fingers((at(0.5003),))
+    assert text(tab, "#cursor-says") == "0:30.00, frame 750"
+    tab.fingers(*((at(0.2003 + by / 100),) for by in range(0, 61, 5)))
+    assert text(tab, "#cursor-says") == "0:48.00, frame 1200"
+    assert view(tab) == (0, 1000)
+    # two fingers hold what is under them: from 0.4 and 0.6 to 0.2 and 0.8
+    tab.fingers(*((at(0.4 - by / 50), at(0.6 + by / 50)) for by in range(11)))
+    left, wide = view(tab)
+    assert wide == pytest.approx(1000 / 3, rel=0.02)
+    assert left + 0.5 * wide == pytest.approx(500, abs=5)
+    # and beside each other to the left: the later part comes
+    tab.fingers(*((at(0.5 - by / 50), at(0.8 - by / 50)) for by in range(11)))
+    assert view(tab) == (pytest.approx(left + 0.2 * wide, abs=8), pytest.approx(wide, rel=0.02))
+    tab.fingers(*((at(0.1 + by / 50), at(0.9 - by / 50)) for by in range(16)))
+    assert view(tab)[1] > 2 * wide
+    is_alone(tab)
+
+
+def test_an_address_may_name_a_frame(shown: Browser, report_folder: Path):
+    tab = shown.open(report_folder / "samples" / "pack" / "long.html", part="#frame-1201")
+    assert text(tab, "#cursor-says") == "0:48.04, frame 1201"
+    assert tab.run("document.getElementById('course').getBoundingClientRect().top") < 100
 
 
 def test_a_long_recording_is_drawn_frame_by_frame_when_one_looks_closely(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,7 +13,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from facemake import settings
+from facemake import h5, settings
 from facemake.backends.aus import AU_COLUMNS
 from facemake.calibration import Calibration
 from facemake.geometry import Camera
@@ -23,7 +24,7 @@ from facemake.report import charts, contact, render
 from facemake.report.series import BINS, FINE_BINS, Series, States, timeline
 from facemake.samples import Sample, shard_text
 from facemake.stages.report_pages import Sources, report_pages
-from facemake.tables import SCHEMAS, TableWriter
+from facemake.tables import SCHEMAS, TableReader, TableWriter
 from makereport import REPORT, Page, Shard, counts, index, metadata, picture, seconds
 
 HOSTILE = "<img src=x onerror=alert(1)> & \"quoted\" 'one' %41 ünï 顔"
@@ -221,7 +222,7 @@ def test_quality_is_counted_a_sample(shard: Shard):
     shard.scores = {"a": [0.99, 0.97, 0.61], "b": [1.0]}
     pages = shard.pages()
     assert "quality scores of 3 examples" in pages["a"]
-    assert "quality scores of 1 examples" in pages["b"]
+    assert "quality scores of 1 example," in pages["b"]
     bars = Page(pages["a"]).all("path")
     tops = [a["d"] for a in bars if a["d"] and re.fullmatch(r"(M[\d.]+ 100V\S+?V100Z)+", a["d"])]
     # 25 bins of 0.04: two scores in the last, one in the bin of 0.60
@@ -255,6 +256,16 @@ def test_pictures_in_sequence_are_joined(shard: Shard):
     page = Page(shard.pages()["folder"])
     line = next(a["d"] for a in page.all("path", "line") if a["d"])
     assert line.count("M") == 1
+
+
+def test_a_video_of_one_frame_has_no_pictures(shard: Shard):
+    shard.video("clip", np.zeros(1))
+    shard.pictures["clip"] = {0: picture()}
+    page = Page(shard.pages()["clip"])
+    assert "Frames 1" in page.text
+    assert "icture" not in page.text.replace("Picture ", "", 1).split("facemake")[0].replace(
+        "picture places", ""
+    )
 
 
 def test_many_pictures_are_dots_that_no_line_joins(shard: Shard):
@@ -312,6 +323,21 @@ def test_time_runs_by_the_stamps():
     assert axis.share(axis.centers[3]) == pytest.approx(2.02 / 2.08)
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "texts"),
+    [
+        (0, 8, ["0 s", "2 s", "4 s", "6 s"]),
+        (70, 73, ["1:10.0", "1:10.5", "1:11.0", "1:11.5", "1:12.0", "1:12.5"]),
+        (3590, 3620, ["59:50", "59:55", "1:00:00", "1:00:05", "1:00:10", "1:00:15"]),
+        (0, 120, ["0:00", "0:30", "1:00", "1:30"]),
+        (0, 0.5, ["0.0 s", "0.1 s", "0.2 s", "0.3 s", "0.4 s"]),
+    ],
+)
+def test_marks_of_time_say_where_they_are(first: float, last: float, texts: list[str]):
+    ticks = charts.time_ticks(timeline(np.linspace(first, last, 200, endpoint=False)))
+    assert [tick.text for tick in ticks] == texts
+
+
 def test_frames_without_stamps_run_by_number():
     axis = timeline(np.full(10, np.nan))
     assert not axis.in_time
@@ -344,9 +370,12 @@ def test_head_axes_turn_as_the_head_does(shard: Shard, angle: str, axis: str, x:
     shard.pictures["clip"] = {2: picture()}
     sources = shard.write()
     assert sources.faces
-    paths = {k: v for k, v in sources.frame_tables.items() if k in contact.TABLES}
     camera = Camera.from_fov(160, 90, 30.0)
-    (tile,) = contact.tiles("clip", sources.faces, paths, camera, (160, 90))
+    with ExitStack() as stack:
+        pictures = contact.small_frames(stack.enter_context(h5.opened(sources.faces)), "clip")
+        paths = sources.frame_tables
+        tables = {name: stack.enter_context(TableReader(paths[name])) for name in paths}
+        (tile,) = contact.tiles("clip", pictures, tables, camera, (160, 90))
     (face,) = tile.faces
     lines = {a.name: a for a in face.axes}
     # the origin is straight ahead: in the middle of the picture

@@ -78,22 +78,25 @@ def time_ticks(axis: Timeline, parts: int = 6) -> list[Tick]:
         numbers = np.arange(math.ceil(axis.start / step) * step, axis.end - 0.5, step)
         middle = 0.5 if axis.exact else 0.0  # a picture is drawn in the middle of its bin
         return [Tick(100 * axis.share(n + middle), f"{n:.0f}") for n in numbers]
+    minutes = axis.end >= 60
     clock = [s for s in (15.0, 30.0, 60.0, 120, 300, 600, 1200, 1800, 3600) if s >= span / parts]
     step = nice_step(span, parts) if span < 60 or not clock else clock[0]
     first = math.ceil(axis.start / step - 1e-9) * step
     return [
-        Tick(100 * axis.share(t), clock_text(t, step)) for t in np.arange(first, axis.end, step)
+        Tick(100 * axis.share(t), clock_text(t, step, minutes=minutes))
+        for t in np.arange(first, axis.end, step).tolist()
     ]
 
 
-def clock_text(seconds: float, step: float = 1.0) -> str:
-    """`12.5 s`, `3:05`, `1:02:03`; decimals as fine as `step` needs."""
-    if seconds < 60:
-        decimals = max(0, -math.floor(math.log10(step))) if step < 1 else 0
+def clock_text(seconds: float, step: float, *, minutes: bool) -> str:
+    """`12.5 s`, or in `minutes` `0:12.5`, `3:05`, `1:02:03`; decimals as fine as `step` needs."""
+    decimals = max(0, -math.floor(math.log10(step))) if step < 1 else 0
+    if not minutes:
         return f"{seconds:.{decimals}f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    whole, rest = divmod(round(seconds, decimals), 60)
+    hours, whole = divmod(int(whole), 60)
+    text = f"{rest:0{decimals + 3 if decimals else 2}.{decimals}f}"
+    return f"{hours}:{whole:02d}:{text}" if hours else f"{whole}:{text}"
 
 
 def curve(axis: Timeline, series: Series, scale: Scale) -> tuple[str, str]:

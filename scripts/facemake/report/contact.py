@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image
 
 from facemake.calibration.lens import Lens
 from facemake.geometry import Camera, rotation_from_euler
 from facemake.schemes import convert, ibug
+from facemake.tables import TableReader
 
 AXIS_MM = 70.0
 """Length of a drawn head axis: about half a head."""
@@ -31,8 +30,6 @@ _COLUMNS = {
     "landmarks": ("scheme", "points"),
     "fit": ("tx", "ty", "tz", "rx", "ry", "rz", "global_params"),
 }
-TABLES = tuple(_COLUMNS)
-"""The tables that it reads."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +84,8 @@ class Tile:
 
 def tiles(
     sample: str,
-    faces: Path,
-    tables: Mapping[str, Path],
+    pictures: Mapping[int, tuple[bytes, float]],
+    tables: Mapping[str, TableReader],
     view: Camera | Lens | None,
     size: tuple[int, int] | None,
 ) -> list[Tile]:
@@ -96,17 +93,19 @@ def tiles(
 
     Args:
         sample: its name.
-        faces: the crops file of its shard, with `SAMPLE/contact/FRAME`.
-        tables: paths of `detections`, `landmarks` and `fit`, as far as there are.
+        pictures: its `small_frames`.
+        tables: `detections`, `landmarks` and `fit`, as far as there are; others are not read.
         view: what the fit projected with: the camera that its field of view makes, or the lens of
             its calibration; None where the frames share none: axes are then drawn by the fit's
             scaled-orthographic parameters.
         size: width and height of every frame; None where they differ.
     """
-    pictures = small_frames(faces, sample)
     rows: dict[tuple[int, int], dict[str, Any]] = {}
-    for stage, path in tables.items():
-        for row in _rows(path, sample, sorted(pictures), _COLUMNS[stage]):
+    for stage, columns in _COLUMNS.items():
+        if stage not in tables:
+            continue
+        wanted = ["frame", "track", "status", *columns]
+        for row in tables[stage].frames(sample, list(pictures), wanted).to_pylist():
             rows.setdefault((row["frame"], row["track"]), {}).update(row)
     result = []
     for frame, (jpeg, scale) in sorted(pictures.items()):
@@ -126,33 +125,12 @@ def tiles(
     return result
 
 
-def small_frames(faces: Path, sample: str) -> dict[int, tuple[bytes, float]]:
+def small_frames(faces: h5py.File, sample: str) -> dict[int, tuple[bytes, float]]:
     """Frame -> its JPEG and scale (pixels of it a frame pixel); none without a contact sheet."""
-    with h5py.File(faces, "r") as file:
-        contact = file.get(f"{sample}/contact")
-        if contact is None:
-            return {}
-        return {
-            int(name): (contact[name][()].tobytes(), float(contact[name].attrs["scale"]))
-            for name in contact
-        }
-
-
-def _rows(
-    path: Path, sample: str, frames: Sequence[int], columns: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The rows of a few frames; row groups without them are not read."""
-    if not frames:
-        return []
-    table = pq.read_table(
-        path,
-        columns=["frame", "track", "status", *columns],
-        filters=[("sample", "==", sample), ("frame", "in", list(frames))],
-        use_threads=False,
-        partitioning=None,
-    )
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+    contact = faces.get(f"{sample}/contact", {})
+    return {
+        int(name): (one[()].tobytes(), float(one.attrs["scale"])) for name, one in contact.items()
+    }
 
 
 def _face(row: Mapping[str, Any], track: int, view: Camera | Lens | None, scale: float) -> Face:

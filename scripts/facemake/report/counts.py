@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+from facemake.tables import TableReader
 
 _REJECTED = "rejected_"
 
@@ -63,6 +63,6 @@ class Counts:
 
 def read_counts(path: Path) -> dict[str, Counts]:
     """Sample -> its row, in the table's order."""
-    with pq.ParquetFile(path) as file:
-        rows = file.read(use_threads=False).to_pylist()
+    with TableReader(path) as table:
+        rows = table.whole().to_pylist()
     return {row["sample"]: Counts.of(row) for row in rows}

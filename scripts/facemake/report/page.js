@@ -12,28 +12,33 @@
   const cells = [...course.querySelectorAll(".value[data-key]")].map((cell) => [cell, cell.dataset.key, cell.innerHTML]);
   const plots = [...course.querySelectorAll(".plot")], drawings = plots.map((plot) => plot.querySelector("svg"));
   const whole = ticks.innerHTML, bins = data.edges.length - 1;
-  const buttons = [...document.querySelectorAll("button[data-at]")];
-  const frames = buttons.map((button) => [Number(button.dataset.frame), Number(button.dataset.at), button]);
-  const near = document.createElement("img");
-  near.hidden = true;
-  at("near").prepend(near);
+  const near = at("near-link"), nearPicture = document.createElement("img");
+  near.append(nearPicture);
   slider.closest("[hidden]").hidden = false;
 
-  const minus = (text) => text.replace("-", "−");
   const two = (n) => String(n).padStart(2, "0");
-  const length = data.times ? data.span : 0;
+  const length = data.times ? data.span : 0, minutes = data.start + length >= 60;
   const clock = (t, step = 0.01) => {
-    if (t < 60 && length < 60) return t.toFixed(step < 0.1 ? 2 : step < 1 ? 1 : 0) + " s";
-    const s = Math.floor(t), part = step < 1 ? (t - s).toFixed(step < 0.1 ? 2 : 1).slice(1) : "";
+    const decimals = step < 0.1 ? 2 : step < 1 ? 1 : 0, text = t.toFixed(decimals);
+    if (!minutes) return text + " s";
+    // what was rounded up may be the next minute
+    const s = Math.floor(Number(text)), part = decimals ? text.slice(-decimals - 1) : "";
     return (s >= 3600 ? Math.floor(s / 3600) + ":" + two(Math.floor(s / 60) % 60) : Math.floor(s / 60)) + ":" + two(s % 60) + part;
   };
   const write = (key, value) => {
-    if (value === null || value === undefined) return "no value";
     const [unit, decimals] = data.units[key];
-    const ends = (Array.isArray(value) ? value : [value]).map((v) => minus(v.toFixed(decimals)));
+    const ends = (Array.isArray(value) ? value : [value]).map((v) => {
+      const text = v.toFixed(decimals);
+      return /[1-9]/.test(text) ? text.replace("-", "−") : text.replace("-", "");
+    });
     const text = [...new Set(ends)].join(" … ");
     return text + (unit === "°" || !unit ? unit : " " + unit);
   };
+
+  // a bit a bin, the lowest one of a byte first
+  const flag = (bytes, i) => ((bytes.charCodeAt(i >> 3) >> (i & 7)) & 1) === 1;
+  for (const bits of [data.there, data.present]) for (const key of Object.keys(bits)) bits[key] = atob(bits[key]);
+  const sure = atob(data.sure);
 
   // long recordings: finer bins than the page's own curves have, drawn when one looks closely
   const strips = [];
@@ -50,14 +55,17 @@
     for (const name of ["low", "high", "raw_low", "raw_high"]) if (packed[name] !== undefined) parts[name] = Array.from(unpack(packed[name]), value);
     parts.high = parts.high || parts.low;
     const svg = cell.closest(".strip").querySelector("svg");
-    strips.push({ svg, scale, parts, raw: parts.raw_low ? { low: parts.raw_low, high: parts.raw_high || parts.raw_low } : null, own: ["line", "band", "faint", "gap"].map((kind) => [svg.querySelector("." + kind), kind]).map(([node, kind]) => [node, kind, node && node.getAttribute("d")]) });
+    const raw = parts.raw_low ? { low: parts.raw_low, high: parts.raw_high || parts.raw_low } : null;
+    const paths = [...svg.querySelectorAll("path:not(.zero)")].map((node) => [node, node.getAttribute("class"), node.getAttribute("d")]);
+    strips.push({ key, scale, parts, raw, paths });
     // a number where a bin has one, as the pages of short recordings have them
     data.values[key] = parts.low.map((low, i) => (low === null || parts.high[i] === low ? low : [low, parts.high[i]]));
   }
   const starts = new Set(data.breaks);
   const closely = (from, to) => {
-    const n = data.edges.length - 1, x = (i) => (5 * (data.edges[i] + data.edges[i + 1])).toFixed(2);
-    for (const { svg, scale, parts, raw, own } of strips) {
+    const x = (i) => (5 * (data.edges[i] + data.edges[i + 1])).toFixed(2);
+    for (const { key, scale, parts, raw, paths } of strips) {
+      const there = (i) => flag(data.there[key], i);
       const y = (v) => (100 * (1 - Math.min(1, Math.max(0, (v - scale[0]) / (scale[1] - scale[0]))))).toFixed(1);
       const runs = (there) => {
         const found = [];
@@ -79,26 +87,20 @@
         for (let i = b - 1; i >= a; i--) d += ` ${x(i)} ${y(low[i])}`;
         return d + "Z";
       }).join("");
+      const boxes = (on, top) => runs(on).map(([a, b]) => `M${10 * data.edges[a]} ${top}H${10 * data.edges[b]}V100H${10 * data.edges[a]}Z`).join("");
       const drawn = {
         line: () => line(parts),
         band: () => (data.exact ? "" : band(raw || parts)),
         faint: () => (data.exact && raw ? line(raw) : ""),
-        gap: () => runs((i) => parts.low[i] === null).map(([a, b]) => `M${10 * data.edges[a]} 0H${10 * data.edges[b]}V100H${10 * data.edges[a]}Z`).join(""),
+        gap: () => boxes((i) => !there(i), 0),
+        doubt: () => boxes((i) => there(i) && !flag(sure, i), 0),
+        present: () => boxes((i) => flag(data.present[key], i), 88),
       };
-      for (const [node, kind] of own) {
-        if (node) node.setAttribute("d", drawn[kind]());
-        else if (kind === "faint" && data.exact && raw) {
-          const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-          path.setAttribute("class", "faint");
-          path.setAttribute("d", drawn.faint());
-          svg.querySelector(".line").before(path);
-        }
-      }
-      own.forEach((one) => { one[0] = one[0] || svg.querySelector("." + one[1]); });
+      for (const [node, kind] of paths) node.setAttribute("d", drawn[kind]());
     }
   };
   const asWritten = () => {
-    for (const { own } of strips) for (const [node, , d] of own) if (node) node.setAttribute("d", d || "");
+    for (const { paths } of strips) for (const [node, , d] of paths) node.setAttribute("d", d);
   };
 
   // what is seen of the axis, 0-100
@@ -113,6 +115,8 @@
     }
     return low;
   };
+  // the bin of a frame: the last one that begins with it or before it
+  const binOf = (frame) => data.frames.findLastIndex((first) => first >= 0 && first <= frame);
   const drawTicks = () => {
     at("shown").textContent = "";
     if (left === 0 && right === 100) { ticks.innerHTML = whole; return; }
@@ -138,9 +142,10 @@
       else plot.style.setProperty("--at", place(middleOf(current)) + "%");
     }
   };
+  // never closer than four bins
+  const least = Math.min(100, (4 * 100) / bins);
   const view = (from, to) => {
-    // never closer than four bins, never beyond the ends
-    const least = Math.min(100, (4 * 100) / bins), width = Math.min(100, Math.max(least, to - from));
+    const width = Math.min(100, Math.max(least, to - from));
     left = Math.min(Math.max(0, from), 100 - width);
     right = left + width;
     if (width >= 99.99) { left = 0; right = 100; }
@@ -149,116 +154,222 @@
     else if (strips.length) closely(Math.max(0, binAt(left) - 1), Math.min(bins, binAt(right) + 2));
     at("zoom-in").disabled = width <= least * 1.01;
     at("zoom-out").disabled = at("zoom-all").disabled = left === 0 && right === 100;
+    evenHatch();
     drawTicks();
     mark();
   };
+  // stripes of one width on the screen, however close one looks
+  const evenHatch = () => {
+    const wide = plots[0].clientWidth;
+    if (wide) at("hatch").setAttribute("patternTransform", `scale(${(10 * (right - left)) / wide} 1)`);
+  };
+  new ResizeObserver(evenHatch).observe(plots[0]);
+  // so much of the axis, with a place of it at a share (0-1) of the plot
+  const around = (point, share, wanted) => {
+    const width = Math.min(100, Math.max(least, wanted));
+    view(point - share * width, point + (1 - share) * width);
+  };
   const zoom = (factor) => {
-    const center = current < 0 ? (left + right) / 2 : middleOf(current), width = (right - left) / factor;
-    const share = Math.min(1, Math.max(0, (center - left) / (right - left)));
-    view(center - share * width, center + (1 - share) * width);
+    const center = current < 0 ? (left + right) / 2 : middleOf(current);
+    around(center, Math.min(1, Math.max(0, place(center) / 100)), (right - left) / factor);
+  };
+
+  const small = [...document.querySelectorAll("button[data-frame]")].map((button) => {
+    const frame = Number(button.dataset.frame);
+    return { frame, bin: binOf(frame), button, figure: button.closest("figure") };
+  });
+  // pictures that stand alone have no neighbours that look like them
+  const nearest = (bin) => {
+    const middle = middleOf(bin), off = (one) => Math.abs(middleOf(one.bin) - middle);
+    return small.filter((one) => !data.alone || one.bin === bin).reduce((a, b) => (a && off(a) <= off(b) ? a : b), null);
+  };
+  const showPicture = (one) => {
+    near.hidden = !one;
+    if (one && near.hash !== `#${one.figure.id}`) {
+      near.href = `#${one.figure.id}`;
+      near.title = `To ${data.thing} ${one.frame} on the contact sheet`;
+      nearPicture.src = one.figure.querySelector("img").src;
+      nearPicture.alt = `the nearest small ${data.thing}, ${one.frame}`;
+    }
+    for (const { figure } of small) figure.classList.toggle("here", Boolean(one) && figure === one.figure);
+  };
+  const bold = (text) => {
+    const node = document.createElement("b");
+    node.textContent = text;
+    return node;
+  };
+  const saidOf = (key, bin) => {
+    if (key === "status") return [bold(data.words[data.status[bin]] || `no ${data.thing}`)];
+    const value = data.values[key][bin], present = data.present[key];
+    if (present === undefined || !flag(data.there[key], bin)) return [bold(value === null ? "no value" : write(key, value))];
+    const said = flag(present, bin) ? "present" : "absent";
+    return value === null ? [bold(said)] : [bold(write(key, value)), ` ${said}`];
   };
   const show = (bin) => {
     current = bin;
     const middle = middleOf(bin), frame = data.frames[bin];
     if (middle < left || middle > right) view(middle - (right - left) / 2, middle + (right - left) / 2);
     else mark();
-    const what = frame < 0 ? "no frame" : (data.picture ? "picture " : "frame ") + frame;
-    says.textContent = (data.times ? clock(data.times[bin]) + ", " : "") + what;
-    for (const [cell, key] of cells) {
-      const bold = document.createElement("b");
-      bold.textContent = key === "status" ? (data.words[data.status[bin]] || "no frame") : write(key, data.values[key][bin]);
-      cell.replaceChildren(bold);
-    }
-    if (frames.length) {
-      const [number, , button] = frames.reduce((a, b) => (Math.abs(b[1] - middle) < Math.abs(a[1] - middle) ? b : a));
-      const picture = button.closest("figure").querySelector("img");
-      if (near.dataset.frame !== String(number)) {
-        near.dataset.frame = number;
-        near.src = picture.src;
-        near.alt = `the nearest small frame, ${number}`;
-      }
-      near.hidden = false;
-      nearSays.textContent = `nearest: ${number}`;
-      for (const [n, , one] of frames) one.closest("figure").classList.toggle("here", n === number);
-    }
+    says.textContent = (data.times ? clock(data.times[bin]) + ", " : "") + (frame < 0 ? `no ${data.thing}` : `${data.thing} ${frame}`);
+    for (const [cell, key] of cells) cell.replaceChildren(...saidOf(key, bin));
+    const one = nearest(bin);
+    showPicture(one);
+    nearSays.textContent = one ? `nearest: ${one.frame}` : small.length ? "not on the contact sheet" : "";
     slider.value = bin;
     slider.setAttribute("aria-valuetext", says.textContent);
   };
+  const hold = (on) => {
+    pinned = on;
+    at("let-go").disabled = !on;
+  };
   const reset = () => {
+    hold(false);
     current = -1;
     mark();
     for (const [cell, , html] of cells) cell.innerHTML = html;
     says.textContent = "move over a curve";
-    near.hidden = true;
+    showPicture(null);
     nearSays.textContent = "";
-    for (const [, , one] of frames) one.closest("figure").classList.remove("here");
   };
-  const shareAt = (plot, event) => {
-    const box = plot.getBoundingClientRect();
-    return left + ((right - left) * Math.min(Math.max(event.clientX - box.left, 0), box.width)) / box.width;
+  const go = (frame) => {
+    const bin = binOf(frame);
+    if (bin < 0) return;
+    hold(true);
+    show(bin);
+    course.scrollIntoView({ block: "start" });
   };
 
+  const shareOf = (plot, x) => {
+    const box = plot.getBoundingClientRect();
+    return Math.min(Math.max(x - box.left, 0), box.width) / box.width;
+  };
+  const pointAt = (plot, x) => left + (right - left) * shareOf(plot, x);
+
+  // a mouse: hovering shows, a click holds and lets go, dragging zooms
   let drag = null;
   const paint = (to) => {
     for (const plot of plots) {
-      if (to === null) plot.classList.remove("chosen");
-      else {
-        plot.classList.add("chosen");
-        plot.style.setProperty("--from", place(Math.min(drag.share, to)) + "%");
-        plot.style.setProperty("--to", place(Math.max(drag.share, to)) + "%");
-      }
+      plot.classList.toggle("chosen", to !== null);
+      if (to === null) continue;
+      plot.style.setProperty("--from", place(Math.min(drag.point, to)) + "%");
+      plot.style.setProperty("--to", place(Math.max(drag.point, to)) + "%");
     }
   };
-  course.addEventListener("pointermove", (event) => {
-    if (drag) {
-      const share = shareAt(drag.plot, event);
-      drag.moved = drag.moved || Math.abs(event.clientX - drag.x) > 6;
-      if (drag.moved) paint(share);
-      show(binAt(share));
-      return;
-    }
-    const plot = event.target.closest(".plot");
-    if (plot && !pinned) show(binAt(shareAt(plot, event)));
-  });
-  course.addEventListener("pointerdown", (event) => {
-    const plot = event.target.closest(".plot");
-    if (!plot || event.button) return;
-    const share = shareAt(plot, event);
-    show(binAt(share));
-    pinned = event.pointerType !== "mouse";
-    // a finger that moves scrolls the page: zoom is by the buttons there
-    if (event.pointerType === "mouse") {
-      drag = { plot, share, x: event.clientX, moved: false };
+  const mouse = {
+    pointerdown: (event, plot) => {
+      if (!plot || event.button) return;
+      drag = { plot, point: pointAt(plot, event.clientX), x: event.clientX, moved: false, held: pinned };
+      show(binAt(drag.point));
       plot.setPointerCapture(event.pointerId);
       event.preventDefault();
-    }
-  });
-  const drop = (event) => {
-    if (!drag) return;
-    const { share, moved, plot } = drag, to = shareAt(plot, event);
-    paint(null);
-    drag = null;
-    if (moved && event.type === "pointerup") view(Math.min(share, to), Math.max(share, to));
-    else pinned = event.type === "pointerup" && !moved && !pinned;
+    },
+    pointermove: (event, plot) => {
+      if (drag) {
+        const point = pointAt(drag.plot, event.clientX);
+        drag.moved = drag.moved || Math.abs(event.clientX - drag.x) > 6;
+        if (drag.moved) paint(point);
+        show(binAt(point));
+      } else if (plot && !pinned) show(binAt(pointAt(plot, event.clientX)));
+    },
+    pointerup: (event) => {
+      if (!drag) return;
+      const { point, moved, held, plot } = drag, to = pointAt(plot, event.clientX);
+      paint(null);
+      drag = null;
+      if (moved) view(Math.min(point, to), Math.max(point, to));
+      hold(moved ? held : !held);
+    },
+    pointercancel: () => {
+      paint(null);
+      drag = null;
+    },
+    pointerleave: () => { if (!pinned && !drag) reset(); },
   };
-  course.addEventListener("pointerup", drop);
-  course.addEventListener("pointercancel", drop);
-  course.addEventListener("pointerleave", () => { if (!pinned && !drag) reset(); });
+
+  // fingers: a tap holds, one that moves sideways takes the cursor along, two zoom; one that moves
+  // up or down scrolls the page, of which the browser says by pointercancel
+  const fingers = new Map();
+  let tap = null, pinch = null, waiting = false;
+  const spread = () => {
+    const [a, b] = [...fingers.values()];
+    return { far: Math.max(10, Math.hypot(a.x - b.x, a.y - b.y)), x: (a.x + b.x) / 2 };
+  };
+  const follow = () => {
+    waiting = false;
+    if (!pinch || fingers.size !== 2) return;
+    const { far, x } = spread();
+    around(pinch.point, shareOf(pinch.plot, x), (pinch.width * pinch.far) / far);
+  };
+  const lift = (event) => {
+    fingers.delete(event.pointerId);
+    tap = pinch = null;
+  };
+  const touch = {
+    pointerdown: (event, plot) => {
+      if (!plot && !fingers.size) return;
+      fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+      tap = fingers.size === 1 ? { plot, x: event.clientX, moved: false } : null;
+      if (fingers.size !== 2) return;
+      const { far, x } = spread(), on = plot || plots[0];
+      pinch = { plot: on, point: pointAt(on, x), width: right - left, far };
+    },
+    pointermove: (event) => {
+      if (!fingers.has(event.pointerId)) return;
+      fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+      if (pinch && !waiting) {
+        waiting = true;
+        requestAnimationFrame(follow);
+      }
+      if (!tap) return;
+      tap.moved = tap.moved || Math.abs(event.clientX - tap.x) > 8;
+      if (!tap.moved) return;
+      hold(true);
+      show(binAt(pointAt(tap.plot, event.clientX)));
+    },
+    pointerup: (event) => {
+      if (tap && !tap.moved) {
+        hold(true);
+        show(binAt(pointAt(tap.plot, event.clientX)));
+      }
+      lift(event);
+    },
+    pointercancel: lift,
+    pointerleave: () => {},
+  };
+  for (const kind of Object.keys(mouse)) {
+    course.addEventListener(kind, (event) => (event.pointerType === "mouse" ? mouse : touch)[kind](event, event.target.closest(".plot")));
+  }
   course.addEventListener("dblclick", (event) => { if (event.target.closest(".plot")) view(0, 100); });
-  slider.addEventListener("input", () => { pinned = true; show(Number(slider.value)); });
+  // two fingers on a touchpad are a wheel with ctrl
+  course.addEventListener("wheel", (event) => {
+    const plot = event.target.closest(".plot");
+    if (!plot || !event.ctrlKey) return;
+    event.preventDefault();
+    around(pointAt(plot, event.clientX), shareOf(plot, event.clientX), (right - left) * Math.exp(event.deltaY / 100));
+  }, { passive: false });
+
+  slider.addEventListener("input", () => {
+    hold(true);
+    show(Number(slider.value));
+  });
   at("zoom-in").addEventListener("click", () => zoom(2));
   at("zoom-out").addEventListener("click", () => zoom(0.5));
   at("zoom-all").addEventListener("click", () => view(0, 100));
+  at("let-go").addEventListener("click", () => {
+    reset();
+    slider.focus();
+  });
   course.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const does = { "+": () => zoom(2), "=": () => zoom(2), "-": () => zoom(0.5), 0: () => view(0, 100), Escape: () => { pinned = false; reset(); view(0, 100); } }[event.key];
+    const does = { "+": () => zoom(2), "=": () => zoom(2), "-": () => zoom(0.5), 0: () => view(0, 100), Escape: () => { reset(); view(0, 100); } }[event.key];
     if (does) { event.preventDefault(); does(); }
   });
-  for (const [, share, button] of frames) {
-    button.addEventListener("click", () => {
-      pinned = true;
-      show(binAt(share));
-      course.scrollIntoView({ block: "start" });
-    });
-  }
+  for (const { frame, button } of small) button.addEventListener("click", () => go(frame));
+  // PAGE.html#frame-120 opens at that frame
+  const fromAddress = () => {
+    const found = /^#frame-(\d+)$/.exec(location.hash);
+    if (found) go(Number(found[1]));
+  };
+  addEventListener("hashchange", fromAddress);
+  fromAddress();
 })();

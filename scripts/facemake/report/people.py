@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
+
+from facemake.tables import TableReader
 
 MOST_TRACKS = 50
 """Of a person, that are listed one by one; all of them stand in `dataset/people.parquet`."""
@@ -37,8 +38,8 @@ def read_people(path: Path) -> list[Person]:
     then those with most faces.
     """
     names = ["sample", "track", "subject", "split", "person", "similarity"]
-    with pq.ParquetFile(path) as file:
-        table = file.read(names, use_threads=False)
+    with TableReader(path) as reader:
+        table = reader.whole(names)
     person = table["person"].to_numpy()
     order = np.argsort(person, kind="stable")
     sample, subject, split = (table[name].to_pylist() for name in ("sample", "subject", "split"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from base64 import b64encode
 from functools import cache
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
@@ -23,10 +25,8 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(
-        number=number, percent=percent, seconds=seconds, count=count, link=link, bytes=file_size
-    )
-    made.globals["inline"] = inline
+    made.filters.update(number=number, percent=percent, seconds=seconds, count=count)
+    made.globals.update(inline=inline, policy=policy)
     return made
 
 
@@ -38,6 +38,20 @@ def page(template: str, **context: Any) -> str:
 def inline(name: str) -> Markup:
     """The text of a style or script of ours, as it is."""
     return Markup((FOLDER / name).read_text(encoding="utf-8"))  # noqa: S704 (our own file)
+
+
+@cache
+def policy() -> str:
+    """What a browser may do for a page: run our scripts, show what stands in it, and no more.
+
+    Whatever a name or a reason of somebody else holds, nothing is fetched and nothing is sent.
+    """
+    scripts = (sha256(inline(path.name).encode()).digest() for path in FOLDER.glob("*.js"))
+    hashes = " ".join(sorted(f"'sha256-{b64encode(one).decode()}'" for one in scripts))
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        "form-action 'none'; base-uri 'none'"
+    )
 
 
 def link(*parts: str) -> str:
@@ -76,17 +90,9 @@ def seconds(value: float | None) -> str:
     """A duration: `18.9 s`, `3 min 05 s`, `1 h 02 min`."""
     if value is None:
         return "–"
-    if value < 60:
+    if round(value, 1) < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def file_size(value: int) -> str:
-    """Bytes as kB, MB or GB (powers of ten)."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= size:
-            return f"{value / size:.1f} {unit}"
-    return f"{value} B"

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facemake.report import charts
 from facemake.report.charts import Scale
-from facemake.report.series import Floats, Series
+from facemake.report.series import Floats, Series, States
 from facemake.report.timecourse import TimeCourse
 from facemake.report.words import AU_NAMES
 from facemake.status import FrameStatus
@@ -40,6 +41,8 @@ class Strip:
         present_share: share of the frames with the unit; None where that is not said.
         values: what the page's cursor reads: a number a bin, None in a gap. On an axis with a finer
             one: `packed`, with what the page draws closely.
+        there: where there is a value or a word on presence (`bits`), by the finest bins.
+        on: where an action unit is present, likewise; None where that is not said.
     """
 
     key: str
@@ -59,6 +62,8 @@ class Strip:
     mean: float | None
     present_share: float | None
     values: list[Any] | dict[str, Any]
+    there: str
+    on: str | None
 
     @property
     def zero(self) -> float | None:
@@ -239,8 +244,10 @@ def _strip(
     if drawn is not raw:
         faint, band = charts.curve(axis, raw, scale)
         faint = faint if axis.exact else ""
-    there = np.isfinite((series or presence or drawn).low)
-    doubtful = there & ~_sure(course)
+    known = series or presence or drawn
+    there = np.isfinite(known.low)
+    states = course.main.states if course.main else None
+    doubtful = there & ~sure(states) if states else np.zeros(axis.n_bins, bool)
     limits = drawn.limits
     return Strip(
         key=key,
@@ -259,20 +266,21 @@ def _strip(
         high=limits[1] if limits else None,
         mean=drawn.mean if limits else None,
         present_share=presence.mean if presence and presence.count else None,
-        values=_packed(drawn, raw, scale) if drawn.fine else _values(drawn, decimals),
+        values=_packed(drawn, raw, scale) if drawn.fine else _rounded(drawn.low, decimals),
+        there=bits(np.isfinite((known.fine or known).low)),
+        on=bits((presence.fine or presence).high > _PRESENT) if presence else None,
     )
 
 
-def _sure(course: TimeCourse) -> Any:
+def sure(states: States) -> NDArray[np.bool_]:
     """(n_bins,) whether some frame of the bin has status ok."""
-    main = course.main
-    if main is None or main.states is None:
-        return np.zeros(course.axis.n_bins, bool)
-    return main.states.counts[main.states.names.index(FrameStatus.OK)] > 0
+    found: NDArray[np.bool_] = states.counts[states.names.index(FrameStatus.OK)] > 0
+    return found
 
 
-def _values(series: Series, decimals: int) -> list[Any]:
-    return _rounded(series.low, decimals)
+def bits(flags: NDArray[np.bool_]) -> str:
+    """(n,) as base64: a bit a flag, the lowest bit of a byte first."""
+    return base64.b64encode(np.packbits(flags, bitorder="little").tobytes()).decode()
 
 
 def _packed(drawn: Series, raw: Series, scale: Scale) -> dict[str, Any]:

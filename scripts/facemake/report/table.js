@@ -17,7 +17,7 @@
   };
   const seconds = (t) => {
     if (t === null) return "–";
-    if (t < 60) return t.toFixed(1) + " s";
+    if (t < 59.95) return t.toFixed(1) + " s";
     const m = Math.floor(Math.round(t) / 60), two = (n) => String(n).padStart(2, "0");
     return m < 60 ? `${m} min ${two(Math.round(t) % 60)} s` : `${Math.floor(m / 60)} h ${two(m % 60)} min`;
   };
@@ -54,7 +54,9 @@
     const view = section.querySelector("table.data"), body = view.tBodies[0];
     const pager = section.querySelector(".pager"), [back, on] = pager.querySelectorAll("button"), where = pager.querySelector("span");
     const found = form.querySelector("output"), words = form.elements.words;
-    const texts = rows.map((row) => text(row).toLowerCase());
+    // letters with marks are typed in either of two ways
+    const plain = (text) => text.normalize("NFC").toLowerCase();
+    const texts = rows.map((row) => plain(text(row)));
     // the rank of each row by a column: made when it is asked for, so that a click sorts integers
     const ranks = [];
     const rankOf = (column) => {
@@ -89,7 +91,7 @@
       on.disabled = page === last - 1;
     };
     const filter = () => {
-      const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const wanted = plain(words.value).split(/\s+/).filter(Boolean);
       shown = order.filter((i) => fits(rows[i], form.elements) && wanted.every((w) => texts[i].includes(w)));
       page = 0;
       show();

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from facemake.facemodels import SOURCES
 from facemake.models import registry
 from facemake.people.splits import Found, found_in
@@ -21,6 +19,7 @@ from facemake.runtime.atomic import write_text
 from facemake.shards import read_metadata
 from facemake.stages.report_pages import PAGES, page_folders
 from facemake.status import DECODABLE, FrameStatus, SampleStatus
+from facemake.tables import TableReader
 
 FIRST_ROWS = 100
 """Rows of the table that stand in the page itself; its script draws them all, page by page."""
@@ -126,7 +125,8 @@ def report(
 def _durations(tables: Iterable[Path]) -> dict[str, float]:
     found: dict[str, float] = {}
     for path in tables:
-        table = pq.ParquetFile(path).read(["sample", "duration"], use_threads=False)
+        with TableReader(path) as reader:
+            table = reader.whole(["sample", "duration"])
         pairs = zip(*(table.column(c).to_pylist() for c in ("sample", "duration")), strict=True)
         found.update((name, value) for name, value in pairs if value is not None)
     return found
@@ -314,7 +314,7 @@ def _lead(rows: Sequence[Row], statuses: Mapping[str, int], totals: Mapping[str,
     if failed:
         parts.append(f"{render.count(failed)} could not be read")
     if left:
-        parts.append(f"{render.count(left)} {'was' if left == 1 else 'were'} left out by the sheet")
+        parts.append(f"{render.count(left)} {'was' if left == 1 else 'were'} left out by a person")
     share = render.percent(totals["with_face"], totals["frames"])
     return (
         f"{_listed(parts)}. A face was found in {share} of "

@@ -5,16 +5,15 @@ Beside the pages of a shard lies what the index needs of them (`facemake.report.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
+from facemake import h5
 from facemake.backends.landmarks import LANDMARKERS
 from facemake.calibration.lens import Calibration, Lens, MisfitError
 from facemake.geometry import Camera
@@ -24,6 +23,7 @@ from facemake.report import charts, contact, render, strips, summaries, words
 from facemake.report.charts import Histogram
 from facemake.report.counts import Counts, read_counts
 from facemake.report.timecourse import TimeCourse, time_course
+from facemake.runtime.atomic import replacing_folder
 from facemake.runtime.progress import Progress
 from facemake.samples import Sample, read_shard
 from facemake.schemes import IBUG68, ibug
@@ -92,32 +92,40 @@ def report_pages(plan: Path, sources: Sources, output: Path, recipe: Recipe) -> 
     """
     samples = read_shard(plan)
     progress = Progress("report_pages", plan.stem, len(samples))
-    beside = output.with_name(f".{output.name}.part")
-    for folder in (beside, output):
-        if folder.exists():
-            shutil.rmtree(folder)
-    beside.mkdir(parents=True)
     with ExitStack() as stack:
+        beside = stack.enter_context(replacing_folder(output))
         probe = stack.enter_context(TableReader(sources.probe))
         tables = {
             name: stack.enter_context(TableReader(path))
             for name, path in sources.frame_tables.items()
         }
+        faces = stack.enter_context(h5.opened(sources.faces)) if sources.faces else None
         counts = read_counts(sources.counts) if sources.counts else {}
         quality = _quality(sources.examples) if sources.examples else None
+        settings = _settings(sources.examples) if sources.examples else {}
         about = []
         for sample in samples:
             row = probe.read(sample.sample).to_pylist()[0]
             course = _course(sample, row, tables)
+            small = contact.small_frames(faces, sample.sample) if faces and course else None
             text = _page(
-                sample, row, sources, tables, course, counts.get(sample.sample), quality, recipe
+                sample,
+                row,
+                tables,
+                course,
+                small,
+                counts.get(sample.sample),
+                quality,
+                settings.get("min_quality"),
+                recipe,
             )
             (beside / f"{sample.sample}.html").write_text(text, encoding="utf-8")
-            about.append(_summary(sample, row, sources, course, quality))
+            pictures = (jpeg for _, (jpeg, _) in sorted((small or {}).items()))
+            scores = (quality or {}).get(sample.sample)
+            about.append(summaries.summary(sample, row, course, scores, pictures))
             progress.frame(row["n_frames"] or 0)
             progress.sample()
         summaries.write(beside, about)
-    beside.rename(output)
     progress.end()
 
 
@@ -137,35 +145,18 @@ def _course(
     return course if course.axis.n_frames else None
 
 
-def _summary(
-    sample: Sample,
-    probe: Mapping[str, Any],
-    sources: Sources,
-    course: TimeCourse | None,
-    quality: Mapping[str, Histogram] | None,
-) -> summaries.Summary:
-    small = contact.small_frames(sources.faces, sample.sample) if sources.faces and course else {}
-    return summaries.summary(
-        sample,
-        probe,
-        course,
-        (quality or {}).get(sample.sample),
-        (jpeg for _, (jpeg, _) in sorted(small.items())),
-    )
-
-
 def _page(
     sample: Sample,
     probe: Mapping[str, Any],
-    sources: Sources,
     tables: Mapping[str, TableReader],
     course: TimeCourse | None,
+    small: Mapping[int, tuple[bytes, float]] | None,
     counts: Counts | None,
     quality: Mapping[str, Histogram] | None,
+    min_quality: float | None,
     recipe: Recipe,
 ) -> str:
     status, reason = _verdict(probe, counts, course)
-    settings = _settings(sources.examples) if sources.examples else {}
     return render.page(
         "page.html",
         sample=sample,
@@ -177,11 +168,11 @@ def _page(
         facts=_facts(sample, probe),
         counts=counts,
         example_rows=_example_rows(counts),
-        min_quality=settings.get("min_quality"),
+        min_quality=min_quality,
         histogram=quality.get(sample.sample) if quality is not None else None,
         has_dataset=quality is not None,
         version=recipe.version,
-        **(_drawn(sample, probe, sources, tables, course) if course else {"course": None}),
+        **(_drawn(sample, probe, tables, course, small) if course else {"course": None}),
     )
 
 
@@ -238,8 +229,8 @@ def _facts(sample: Sample, probe: Mapping[str, Any]) -> list[tuple[str, str]]:
             if probe["fps"]
             else None,
         ),
-        ("From", f"{sample.start:g} s" if sample.start is not None else None),
-        ("To", f"{sample.end:g} s" if sample.end is not None else None),
+        ("From", f"{round(sample.start, 6)} s" if sample.start is not None else None),
+        ("To", f"{round(sample.end, 6)} s" if sample.end is not None else None),
         ("Split asked for", sample.split),
     ]
     return [(name, value) for name, value in facts if value and value != "–"]
@@ -248,20 +239,16 @@ def _facts(sample: Sample, probe: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _drawn(
     sample: Sample,
     probe: Mapping[str, Any],
-    sources: Sources,
     tables: Mapping[str, TableReader],
     course: TimeCourse,
+    small: Mapping[int, tuple[bytes, float]] | None,
 ) -> dict[str, Any]:
     axis = course.axis
-    drawn_paths = {k: v for k, v in sources.frame_tables.items() if k in contact.TABLES}
     settings = tables["fit"].metadata["recipe"]["settings"] if "fit" in tables else {}
     size = (probe["width"], probe["height"]) if probe["width"] else None
     view, not_fitted = _view(settings, probe, course)
-    tiles = (
-        contact.tiles(sample.sample, sources.faces, drawn_paths, view, size)
-        if sources.faces
-        else None
-    )
+    tiles = None if small is None else contact.tiles(sample.sample, small, tables, view, size)
+    thing = "frame" if probe["kind"] == "video" else "picture"
     main = course.main
     single = axis.n_frames == 1
     faces = _faces(sample.sample, tables, course) if axis.alone or single else None
@@ -273,6 +260,7 @@ def _drawn(
         "single": single,
         "tabled": faces is not None,
         "tiles": tiles,
+        "small": [tile.frame for tile in tiles or ()],
         "jaw": _has_jaw(tables),
         "camera": "" if not_fitted or not settings else _camera_words(settings),
         "not_fitted": not_fitted,
@@ -284,6 +272,7 @@ def _drawn(
         },
         "status_words_of": words.FRAME_STATUS,
         "ticks": charts.time_ticks(axis),
+        "thing": thing,
         "groups": groups,
         "faces": faces,
         "au_names": [
@@ -291,9 +280,7 @@ def _drawn(
             for code in sorted({name[:-2] for name in (*course.series, *course.occurrence)})
             if code.startswith("AU")
         ],
-        "clock": charts.clock_text,
-        "tile_at": {t.frame: _share(course, t.frame) for t in tiles or ()},
-        "cursor": _cursor(course, groups),
+        "cursor": _cursor(course, groups, thing),
     }
 
 
@@ -336,13 +323,7 @@ def _camera_words(settings: Mapping[str, Any]) -> str:
     return f"the fit’s field of view of {settings['fov']:g}°" if settings.get("fov") else ""
 
 
-def _share(course: TimeCourse, frame: int) -> float:
-    """Where a frame is drawn, 0-100 % of the axis."""
-    axis = course.axis.fine or course.axis
-    return round(100 * axis.share(float(axis.centers[axis.bin_of[frame]])), 2)
-
-
-def _cursor(course: TimeCourse, groups: list[strips.Group]) -> dict[str, Any]:
+def _cursor(course: TimeCourse, groups: list[strips.Group], thing: str) -> dict[str, Any]:
     """What the page's script needs to read the strips under the cursor."""
     axis = course.axis.fine or course.axis
     states = course.main.states if course.main else None
@@ -360,13 +341,17 @@ def _cursor(course: TimeCourse, groups: list[strips.Group]) -> dict[str, Any]:
         "frames": axis.first.tolist(),
         "status": common,
         "words": [words.FRAME_STATUS[s] for s in states.names] if states else [],
-        "picture": not axis.in_time,
+        "thing": thing,
+        "alone": axis.alone,
         "exact": axis.exact,
+        "sure": strips.bits(strips.sure(states)) if states else "",
         "breaks": np.flatnonzero(axis.breaks).tolist() if course.axis.fine else [],
         "values": {strip.key: strip.values for group in groups for strip in group.strips},
         "units": {
             strip.key: [strip.unit, strip.decimals] for group in groups for strip in group.strips
         },
+        "there": {strip.key: strip.there for group in groups for strip in group.strips},
+        "present": {s.key: s.on for group in groups for s in group.strips if s.on is not None},
     }
 
 
@@ -397,15 +382,17 @@ def _faces(
 def _quality(examples: Path) -> dict[str, Histogram]:
     """Sample -> histogram of its examples' quality scores, read a piece at a time."""
     counts: dict[str, Any] = {}
-    with h5py.File(examples, "r") as file:
+    with h5.opened(examples) as file:
         if "metadata/video_names" not in file or "metadata/quality_scores" not in file:
             return {}
         names, scores = file["metadata/video_names"], file["metadata/quality_scores"]
         for start in range(0, len(names), _NAMES_AT_ONCE):
             piece = slice(start, start + _NAMES_AT_ONCE)
-            who = np.array([n.decode("utf-8", "replace") for n in names[piece]], dtype=object)
+            who, which = np.unique(names[piece].astype(object), return_inverse=True)
             bins = np.clip((scores[piece] * QUALITY_BINS).astype(int), 0, QUALITY_BINS - 1)
-            for name in dict.fromkeys(who.tolist()):
-                counts.setdefault(name, np.zeros(QUALITY_BINS, int))
-                counts[name] += np.bincount(bins[who == name], minlength=QUALITY_BINS)
+            found = np.zeros((len(who), QUALITY_BINS), int)
+            np.add.at(found, (which, bins), 1)
+            for name, row in zip(who.tolist(), found, strict=True):
+                name = name.decode("utf-8", "replace")
+                counts[name] = counts.get(name, 0) + row
     return {name: Histogram(0.0, 1.0, tuple(n.tolist())) for name, n in counts.items()}
