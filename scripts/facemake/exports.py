@@ -7,8 +7,11 @@ so that there are as many jobs as shards. What a format's files are made of lies
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Container, Mapping
+import re
+import shutil
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,17 @@ FOLDERS = (
 """In the results folder."""
 RECEIPTS = ".shards"
 PACKS = ".packs"
+_TABLEWISE = ("csv", "parquet")
+"""Formats with a folder a table."""
+
+LAYOUT = "dataset_description.json"
+"""In a layout of BIDS: says what made it."""
+NAMES = "code/names.tsv"
+"""In a layout of BIDS: which sample became what."""
+CRATE = "ro-crate-metadata.json"
+ORCHESTRATION = "#facemake-orchestration"
+RECORDINGS = "#recordings"
+"""In a crate: two of its entities; the second has all samples."""
 
 PACKED: Mapping[str, tuple[str, ...]] = {
     "openface": ("landmarks", "fit", "identity", "aus"),
@@ -30,13 +44,13 @@ PACKED: Mapping[str, tuple[str, ...]] = {
 }
 """Format -> the tables that it is made from, besides `probe`; of none, those that one asks for."""
 
-MODULES = {
-    "openface": "export_openface",
-    "pyfeat": "export_pyfeat",
-    "csv": "export_tables",
-    "parquet": "export_tables",
+WRITERS = {
+    "openface": ("export_openface", "OpenFaceWriter"),
+    "pyfeat": ("export_pyfeat", "PyFeatWriter"),
+    "csv": ("export_tables", "CsvWriter"),
+    "parquet": ("export_tables", "ParquetWriter"),
 }
-"""Packed format -> the module of `facemake.stages` whose function `export_{format}` writes it."""
+"""Packed format -> module of `facemake.stages`, and its class that writes it."""
 
 TABLES: Mapping[str, str] = {
     "probe": "probe",
@@ -108,59 +122,144 @@ def listed(path: Path) -> dict[str, dict[str, str]] | None:
         return None
 
 
-def set_aside(results: Path, shards: Container[str], samples: Container[str]) -> list[Path]:
+def set_aside(results: Path, shards: Container[str], samples: Mapping[str, str]) -> list[Path]:
     """Move exports of samples that are no longer in the plan to `.orphans`.
+
+    The folder of a whole run (`WHOLE`) goes whole where it tells of such a sample, or of one under
+    another subject: its own tables name them. The target `export` makes it anew.
 
     Args:
         results: the run's folder.
         shards: of the plan.
-        samples: of the plan.
+        samples: of the plan: sample -> who is in it.
 
     Returns:
         Where each of them is now.
     """
     moved = []
     for folder in FOLDERS:
-        for path in sorted((results / folder).glob("*")):
-            if path.is_file() and not path.name.startswith("."):
-                sample = _sample(path.name)
-                if sample is not None and sample not in samples:
-                    moved.append(_moved(path, results / ".orphans" / folder))
+        for path, sample in _files(results / folder):
+            if sample not in samples and is_ours(path, sample):
+                moved.append(_moved(path, results))
         for path in (results / folder / RECEIPTS).glob("*.json"):
-            gone = _listed_aside(path, results, folder, samples)
-            moved += gone
-            if gone or path.stem not in shards:
+            gone = (listed(path) or {}).keys() - samples.keys()
+            # 3DI's own folders are set aside whole, and by who plans
+            if path.stem not in shards or (gone and folder != "3di"):
                 path.unlink()
                 # it has what they were, too
                 (results / folder / PACKS / f"{path.stem}.zip").unlink(missing_ok=True)
         for path in (results / folder / PACKS).glob("*.zip"):
             if path.stem not in shards:
                 path.unlink()
+    for form, is_stale in (("bids", _layout_is_stale), ("rocrate", _crate_is_stale)):
+        if is_stale(results / "export" / form, samples):
+            moved.append(_moved(results / "export" / form, results))
     return moved
 
 
-def _listed_aside(path: Path, results: Path, folder: str, samples: Container[str]) -> list[Path]:
-    """The files of a list that are of samples that went."""
-    if folder == "3di":  # whose folders are set aside whole
-        return []
-    return [
-        _moved(results / folder / name, (results / ".orphans" / folder / name).parent)
-        for sample, names in (listed(path) or {}).items()
-        if sample not in samples
-        for name in names
-        if (results / folder / name).is_file()
-    ]
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Files that an export may have written, and the sample of each, by their names."""
+    if folder.name == "3di":
+        paths, sample_of = folder.glob("[!.]*"), _sample_of_3di
+    else:
+        paths = folder.glob("[!.]*/[!.]*" if folder.name in _TABLEWISE else "[!.]*")
+        sample_of = _sample_of_table
+    for path in sorted(paths):
+        sample = sample_of(path.name.removesuffix(".json"))
+        if sample is not None and path.is_file():
+            yield path, sample
 
 
-def _sample(name: str) -> str | None:
-    """Whose file it is, by its name; None for a file that no export writes."""
-    base = name.removesuffix(".json")
+def _sample_of_3di(name: str) -> str | None:
     for kind in sorted(EXPORTED, key=len, reverse=True):
-        if base.endswith(f"_{kind}.3DI"):
-            return base.removesuffix(f"_{kind}.3DI")
+        if name.endswith(f"_{kind}.3DI"):
+            return name.removesuffix(f"_{kind}.3DI")
     return None
 
 
-def _moved(path: Path, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return path.replace(folder / path.name)
+def _sample_of_table(name: str) -> str | None:
+    sample, _, suffix = name.rpartition(".")
+    return sample if suffix in ("csv", "parquet") else None
+
+
+def is_ours(path: Path, sample: str) -> bool:
+    """Whether a file of a sample, or the JSON beside one, was exported by facemake."""
+    if path.suffix == ".parquet":
+        from facemake.errors import TableError
+        from facemake.tables import TableReader  # heavy, and for files that are left over alone
+
+        try:
+            with TableReader(path):
+                return True
+        except TableError:
+            return False
+    beside = path if path.suffix == ".json" else path.with_name(f"{path.name}.json")
+    try:
+        word = json.loads(beside.read_text(encoding="utf-8"))
+        if path.name.removesuffix(".json").endswith(".3DI"):
+            return bool(word["backend"] == "facemake")
+        return bool(word["sample"] == sample and word["made_by"].startswith("facemake "))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def wrote_layout(folder: Path) -> bool:
+    """Whether a folder is a layout of BIDS that facemake wrote."""
+    try:
+        document = json.loads((folder / LAYOUT).read_text(encoding="utf-8"))
+        return bool(document["GeneratedBy"][0]["Name"] == "facemake")
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False
+
+
+def is_crate(text: str) -> bool:
+    """Whether the metadata of a crate are of one that facemake wrote."""
+    return f'"{ORCHESTRATION}"' in text
+
+
+def _layout_is_stale(folder: Path, samples: Mapping[str, str]) -> bool:
+    """Whether a layout of BIDS tells of others than these samples, or does not say of which."""
+    if not wrote_layout(folder):
+        return False
+    known = {(sample, one_line(subject)) for sample, subject in samples.items()}
+    try:
+        with (folder / NAMES).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.DictReader(file, dialect="excel-tab")
+            return any((row["sample"], row["subject"]) not in known for row in rows)
+    except (OSError, KeyError, csv.Error):
+        return True
+
+
+def _crate_is_stale(folder: Path, samples: Mapping[str, str]) -> bool:
+    """Whether a crate tells of others than these samples, or does not say of which."""
+    try:
+        text = (folder / CRATE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    if not is_crate(text):
+        return False
+    try:
+        graph = {one["@id"]: one for one in json.loads(text)["@graph"]}
+        recordings = as_list(graph[RECORDINGS].get("hasPart"))
+        named = [name for one in recordings for name in as_list(graph[one["@id"]]["identifier"])]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return True
+    return not samples.keys() >= set(named)
+
+
+def as_list(value: Any) -> list[Any]:
+    """A value of JSON-LD, where a list of one stands without brackets."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def one_line(text: str) -> str:
+    """A cell of a table of tabs."""
+    return re.sub(r"[\t\r\n]+", " ", text)
+
+
+def _moved(path: Path, results: Path) -> Path:
+    target = results / ".orphans" / path.relative_to(results)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    return path.replace(target)

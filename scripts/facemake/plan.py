@@ -423,7 +423,7 @@ def set_orphans_aside(plan: Plan) -> list[Path]:
     """
     out = Path(plan.config["outdir"])
     known = {*plan.shards, *RESERVED}
-    samples = {row.sample for rows in plan.packs.values() for row in rows}
+    samples = {row.sample: row.subject for rows in plan.packs.values() for row in rows}
     moved = []
     for path in sorted((out / RAW_FILES).glob("[!.]*")):
         if path.name not in samples or plan.config["engine"] == "native":

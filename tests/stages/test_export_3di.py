@@ -224,7 +224,7 @@ def test_the_command(portraits: Study, exported: Path, tmp_path: Path, capsys):
         assert path.read_bytes() == (exported / path.name).read_bytes()
     with pytest.raises(FacemakeError, match="has no sample nobody"):
         parse(["export", "3di", "nobody", "--results", results])
-    with pytest.raises(FacemakeError, match="--results names"):
+    with pytest.raises(FacemakeError, match="--results its results"):
         parse(["export", "3di", "clip", "--results", str(tmp_path)])
 
 
@@ -254,14 +254,16 @@ def test_lists_of_what_is_gone_and_files_of_samples_that_went(tmp_path: Path):
     folder = tmp_path / "export" / "3di"
     (folder / ".shards").mkdir(parents=True)
     for name in ("a_pose_smooth.3DI", "a_pose_smooth.3DI.json", "b_pose_pose.3DI", "mine.txt"):
-        (folder / name).write_text("1\n")
+        (folder / name).write_text('{"backend": "facemake"}')
     for shard, file in (("a", "a_pose_smooth.3DI"), ("b_pose", "b_pose_pose.3DI"), ("c", "gone")):
         text = json.dumps({"files": {shard: {file: "0"}}})
         exports.receipt(tmp_path, shard).write_text(text)
     exports.receipt(tmp_path, "d").write_text("not JSON")
     exports.receipt(tmp_path, "unreadable").write_text('{"files": {"unreadable": {}}}')
     assert [path.stem for path in exports.drop_broken(tmp_path)] == ["c", "d"]
-    moved = exports.set_aside(tmp_path, {"b_pose", "unreadable"}, {"b_pose"})
+    moved = exports.set_aside(
+        tmp_path, {"b_pose", "unreadable"}, {"b_pose": "b", "unreadable": "u"}
+    )
     assert {path.name for path in moved} == {"a_pose_smooth.3DI", "a_pose_smooth.3DI.json"}
     assert all(path.parent == tmp_path / ".orphans" / "export/3di" for path in moved)
     left = {path.name for path in folder.iterdir()} | {

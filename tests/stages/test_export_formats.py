@@ -27,7 +27,7 @@ from facemake.provenance import Recipe
 from facemake.stages import export_openface as openface
 from facemake.stages import export_pyfeat as pyfeat
 from facemake.stages.export_tables import CsvWriter, ParquetWriter
-from facemake.stages.exporting import Tables, owner, place, unpack
+from facemake.stages.exporting import Tables, export_shard, format_of, owner, place, unpack
 from facemake.tables import SCHEMAS, TableReader, TableWriter, coefficient_schema, list_array
 from makestudy import Study, inside
 
@@ -432,7 +432,7 @@ def test_a_pack_is_the_same_bytes_and_its_files_are_listed(portraits: Study, tmp
     packs = [tmp_path / "export/openface/.packs/s.zip", tmp_path / "again.zip"]
     with inside(portraits.folder):
         for pack in packs:
-            openface.export_openface(plan, paths, pack, recipe)
+            export_shard(plan, paths, pack, recipe, format_of("openface"))
     assert packs[0].read_bytes() == packs[1].read_bytes()
     receipt = tmp_path / "export/openface/.shards/s.json"
     unpack(plan, packs[0], receipt)
@@ -461,6 +461,12 @@ def test_the_command(portraits: Study, written: Path, tmp_path: Path, capsys):
     assert parse("csv", "--all", "-t", "aus", *results, "--output", str(tmp_path / "c")) == 0
     found = {p.relative_to(tmp_path / "c").as_posix() for p in (tmp_path / "c").rglob("*.csv")}
     assert found == {f"aus/{sample}.csv" for sample in SAMPLES}
+    here = ("-d", str(portraits.folder), "--output", str(tmp_path / "d"))
+    assert parse("openface", "clip", *here) == 0
+    for name in ("clip.csv", "clip.csv.json"):
+        assert (tmp_path / "d" / name).read_bytes() == (tmp_path / "o" / name).read_bytes()
+    with pytest.raises(FacemakeError, match="-d names the folder of a finished run"):
+        parse("openface", "clip", "-d", str(tmp_path))
     with pytest.raises(FacemakeError, match=r"has no sample nobody$"):
         parse("pyfeat", "clip", "nobody", *results)
     with pytest.raises(FacemakeError, match=r"has no sample clips; did you mean clip\?"):
@@ -470,15 +476,20 @@ def test_the_command(portraits: Study, written: Path, tmp_path: Path, capsys):
     with pytest.raises(FacemakeError, match="--all"):
         parse("pyfeat", *results)
     (tmp_path / "file").touch()
-    with pytest.raises(FacemakeError, match="cannot be written to"):
+    with pytest.raises(FacemakeError, match="cannot be read or written"):
         parse("pyfeat", "clip", *results, "--output", str(tmp_path / "file"))
+
+
+WORD = '{"made_by": "facemake 0", "sample": "%s"}'
 
 
 def test_files_of_samples_that_went_are_set_aside(tmp_path: Path):
     folder = tmp_path / "export" / "csv"
-    for name in ("fit/a.csv", "fit/b.csv", "mine.txt"):
+    for name in ("fit/a.csv", "fit/b.csv", "mine.txt", "fit/mine.csv"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
+    for sample in "ab":
+        (folder / f"fit/{sample}.csv.json").write_text(WORD % sample)
     (folder / ".shards").mkdir()
     files = {"a": {"fit/a.csv": "0"}, "b": {"fit/b.csv": "0"}}
     (folder / ".shards/s.json").write_text(json.dumps({"files": files}))
@@ -488,11 +499,55 @@ def test_files_of_samples_that_went_are_set_aside(tmp_path: Path):
         (folder / f".packs/{name}.zip").touch()
     (folder / ".shards/t.json").write_text(json.dumps({"files": {"c": {}}}))
     assert drop_broken(tmp_path) == [folder / ".packs/gone.zip"]
-    assert set_aside(tmp_path, {"s", "t"}, {"a", "c"}) == [
-        tmp_path / ".orphans/export/csv/fit/b.csv"
-    ]
+    aside = tmp_path / ".orphans/export/csv/fit"
+    found = set_aside(tmp_path, {"s", "t"}, {"a": "a", "c": "c"})
+    assert found == [aside / "b.csv", aside / "b.csv.json"]
     left = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    assert left == {"fit/a.csv", "mine.txt", ".shards/t.json", ".packs/t.zip"}
+    assert left == {
+        *("fit/a.csv", "fit/a.csv.json", "fit/mine.csv", "mine.txt"),
+        *(".shards/t.json", ".packs/t.zip"),
+    }
+
+
+def test_files_that_no_list_names_are_set_aside(portraits: Study, tables: Tables, tmp_path: Path):
+    """A job that was killed while it unpacked has left no list, and somebody deleted a file."""
+    folders = [tmp_path / "export" / form for form in ("openface", "parquet/aus", "3di")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    openface.OpenFaceWriter(tables).write("hopper", folders[0])
+    ParquetWriter(tables, {"tables": ["aus"]}).write("hopper", tmp_path)
+    (tmp_path / "hopper~aus.parquet").rename(folders[1] / "hopper.parquet")
+    (folders[1] / "mine.parquet").touch()
+    for word, name in (('{"backend": "facemake"}', "hopper"), ('{"backend": "3DI"}', "mine")):
+        (folders[2] / f"{name}_pose.3DI").touch()
+        (folders[2] / f"{name}_pose.3DI.json").write_text(word)
+    assert set_aside(tmp_path, {"s"}, {"hopper": "hopper"}) == []
+    moved = set_aside(tmp_path, {"s"}, {"clip": "one"})
+    assert {p.relative_to(tmp_path / ".orphans/export").as_posix() for p in moved} == {
+        *("openface/hopper.csv", "openface/hopper.csv.json", "parquet/aus/hopper.parquet"),
+        *("3di/hopper_pose.3DI", "3di/hopper_pose.3DI.json"),
+    }
+    left = {p.name for folder in folders for p in folder.iterdir()}
+    assert left == {"mine.parquet", "mine_pose.3DI", "mine_pose.3DI.json"}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_table_that_is_not_exported_any_more_goes(form: str, portraits: Study, tmp_path: Path):
+    shard, plan = portraits.plan.shards[0], portraits.plan_file(portraits.plan.shards[0])
+    folder = tmp_path / "export" / form
+    pack, receipt = folder / ".packs/s.zip", folder / ".shards/s.json"
+    for names in (["aus", "expressions"], ["aus"]):
+        recipe = Recipe(f"export_{form}", None, {"tables": names}, (), code=names[-1])
+        paths = {name: portraits.table(name, shard) for name in ("probe", *names)}
+        with inside(portraits.folder):
+            export_shard(plan, paths, pack, recipe, format_of(form))
+        unpack(plan, pack, receipt)
+        (folder / "expressions").mkdir(exist_ok=True)
+        (folder / "expressions" / f"mine.{form}").touch()
+        (folder / "expressions" / f"clip.{form}.txt").touch()
+    left = {path.name for path in (folder / "expressions").iterdir()}
+    assert left == {f"mine.{form}", f"clip.{form}.txt"}
+    assert len(list((folder / "aus").glob(f"*.{form}"))) == len(SAMPLES)
 
 
 def test_a_table_that_lacks_frames_is_no_shorter_file(portraits: Study, tmp_path: Path):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,32 +19,43 @@ from facemake import settings
 from facemake.cli import main
 from facemake.crate.finished import FinishedRun
 from facemake.crate.graph import ni
-from facemake.crate.workflow import METADATA, About
+from facemake.crate.workflow import About
 from facemake.errors import FacemakeError
+from facemake.exports import CRATE, set_aside
 from facemake.provenance import file_sha256
 from facemake.samples import Sample, read_shard
 from facemake.stages.export_bids import export_bids, labels, named
 from facemake.stages.export_crate import export_crate
-from makestudy import Study
+from makestudy import Study, inside
 
 STAGES = ("probe", "detect", "landmarks", "fit", "smooth", "expressions", "aus", "dataset")
 CONFIG = settings.without_words(settings.filled({}))
 LOG = "2026-03-01 12:00:{:02d},500 INFO {:.1f} s, 3.0 s of CPU, at most 150 MB\n"
+NOON = time.mktime((2026, 3, 1, 12, 0, 0, 0, 0, -1))
 
 
 @pytest.fixture(scope="module")
-def run(portraits: Study) -> FinishedRun:
-    """The study, with the logs of its jobs."""
-    results = portraits.folder / "results"
+def run(portraits: Study, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """The study, with the logs of its jobs: each worked for 2.5 s, and wrote within them.
+
+    The log of `aus` is of a job that made something else, as where its tables came from the cache.
+    """
+    results = tmp_path_factory.mktemp("finished") / "results"
+    shutil.copytree(portraits.folder / "results", results)
+    (shard,) = portraits.plan.shards
+    folders = {"detect": "detections"}
     for number, stage in enumerate(STAGES[:-1]):
-        log = results / "logs" / stage / f"{portraits.plan.shards[0]}.log"
+        log = results / "logs" / stage / f"{shard}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(LOG.format(10 + number, 2.5))
+        table = results / folders.get(stage, stage) / f"{shard}.parquet"
+        written = NOON + number + (3600 if stage == "aus" else 9)
+        os.utime(table, (written, written))
     return FinishedRun(results, portraits.plan.shards, STAGES, CONFIG)
 
 
 def graph(crate: Path) -> dict[str, dict]:
-    entities = json.loads((crate / METADATA).read_text())["@graph"]
+    entities = json.loads((crate / CRATE).read_text())["@graph"]
     found = {one["@id"]: one for one in entities}
     assert len(found) == len(entities)
     return found
@@ -75,12 +90,12 @@ def test_what_a_crate_names_is_in_it(crate: Path):
     root = found["./"]
     for key in ("name", "description", "datePublished", "license"):
         assert root[key]
-    assert found[METADATA]["about"] == {"@id": "./"}
+    assert found[CRATE]["about"] == {"@id": "./"}
     assert "ComputationalWorkflow" in found[root["mainEntity"]["@id"]]["@type"]
     assert any(name.endswith("/provenance/0.5") for name in references(root["conformsTo"]))
     files = {p.relative_to(crate).as_posix() for p in crate.rglob("*") if p.is_file()}
     inside = [k for k, v in found.items() if "File" in v["@type"]]
-    assert set(inside) == files - {METADATA}
+    assert set(inside) == files - {CRATE}
     for name in inside:
         if "sha256" in found[name]:
             assert file_sha256(crate / name) == found[name]["sha256"]
@@ -93,26 +108,40 @@ def test_what_a_crate_names_is_in_it(crate: Path):
     assert set(inside) <= reachable
 
 
-def test_each_stage_is_an_action_with_its_times_and_models(crate: Path, run: FinishedRun):
+def test_each_job_is_an_action_with_its_times_and_models(crate: Path, run: FinishedRun):
     found = graph(crate)
+    (shard,) = run.shards
     steps = [one for one in found.values() if one["@type"] == "HowToStep"]
     stages = [step["name"] for step in sorted(steps, key=lambda s: int(s["position"]))]
     assert stages == list(STAGES[:-1])
-    action = found["#action-fit"]
+    action = found[f"#action-fit-{shard}"]
     start, end = (pd.Timestamp(action[key]) for key in ("startTime", "endTime"))
-    assert (end - start).total_seconds() in (2, 3) and end.tzinfo is not None
+    assert (end - start).total_seconds() in (2, 3) and end.timestamp() == NOON + 13
     assert pd.Timestamp(found["#run"]["startTime"]) < start
-    assert {"@id": "#results-fit"} in action["result"]
-    assert found["#action-smooth"]["result"] == {"@id": "results/smooth/"}
+    made = {found[name]["name"] for name in references(action["result"])}
+    assert made == {f"fit/{shard}.parquet", f"identity/{shard}.parquet"}
+    given = [found[name] for name in references(action["object"])]
+    assert [one["name"] for one in given if "/" in one["name"]] == [
+        *(f"probe/{shard}.parquet", f"landmarks/{shard}.parquet")
+    ]
+    smooth = found[f"#action-smooth-{shard}"]
+    assert smooth["result"] == {"@id": f"results/smooth/{shard}.parquet"}
     assert found["#tool-fit"]["softwareVersion"] and found["#tool-fit"]["identifier"]
-    models = [found[name] for name in references(found["#action-detect"]["object"])]
-    (model,) = [one for one in models if one.get("description") == "model"]
+    given = [found[name] for name in references(found[f"#action-detect-{shard}"]["object"])]
+    (model,) = [one for one in given if one.get("description") == "model"]
     assert model["license"] and model["citation"] and model["@id"] == ni(model["sha256"])
-    (setting,) = [one for one in models if one["@type"] == "PropertyValue"]
+    (setting,) = [one for one in given if one["@type"] == "PropertyValue"]
     assert json.loads(setting["value"])["min_score"] > 0
+    assert {"@id": f"#recordings-{shard}"} in found[f"#action-detect-{shard}"]["object"]
     control = found["#control-fit"]
-    assert control["object"] == {"@id": "#action-fit"}
+    assert control["object"] == {"@id": f"#action-fit-{shard}"}
     assert found[control["instrument"]["@id"]]["workExample"] == {"@id": "#tool-fit"}
+
+
+def test_a_log_of_something_else_dates_nothing(crate: Path, run: FinishedRun):
+    action = graph(crate)[f"#action-aus-{run.shards[0]}"]
+    assert action["result"] and "startTime" not in action and "endTime" not in action
+    assert action["description"] == "from the cache, or its log is not there"
 
 
 def test_what_shows_faces_is_named_and_left_out(crate: Path, run: FinishedRun, portraits: Study):
@@ -127,7 +156,7 @@ def test_what_shows_faces_is_named_and_left_out(crate: Path, run: FinishedRun, p
     assert {one["name"] for one in recordings} == {"clip", "collins", "hopper", "blank", "nonsense"}
     samples = {s.sample: s.sha256 for s in read_shard(portraits.plan_file(run.shards[0]))}
     (clip,) = [one for one in recordings if one["name"] == "clip"]
-    assert clip["@id"] == ni(samples["clip"])
+    assert clip["@id"] == ni(samples["clip"]) and clip["identifier"] == "clip"
     said = "".join(p.read_text() for p in crate.glob("*.*"))
     assert str(portraits.folder) not in said and "moving_portrait" not in said
     assert "/tmp" not in said and "/home" not in said
@@ -163,7 +192,7 @@ def test_a_crate_is_the_same_bytes_and_replaces_its_own_alone(run: FinishedRun, 
     assert one.read_bytes() == other.read_bytes()
     with zipfile.ZipFile(one) as archive:
         names = archive.namelist()
-    assert METADATA in names and f"results/aus/{run.shards[0]}.parquet" in names
+    assert CRATE in names and f"results/aus/{run.shards[0]}.parquet" in names
     assert not any(name.startswith("results/fit") for name in names)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
@@ -179,6 +208,50 @@ def test_a_run_that_is_not_finished_is_no_crate(run: FinishedRun, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_crate_and_a_layout_of_samples_that_went_are_set_aside(
+    crate: Path, bids: Path, portraits: Study, tmp_path: Path
+):
+    results, (shard,) = tmp_path / "results", portraits.plan.shards
+    people = {s.sample: s.subject for s in read_shard(portraits.plan_file(shard))}
+    exported = results / "export"
+    shutil.copytree(crate, exported / "rocrate")
+    shutil.copytree(bids, exported / "bids")
+    assert set_aside(results, {shard}, {**people, "new": "new"}) == []
+    orphans = results / ".orphans" / "export"
+    without = {k: v for k, v in people.items() if k != "hopper"}
+    assert set_aside(results, {shard}, without) == [orphans / "bids", orphans / "rocrate"]
+    assert list(exported.iterdir()) == [] and (orphans / "bids" / "sub-hopper").is_dir()
+    # who it is was corrected: a layout has the old name, a crate has none
+    shutil.copytree(crate, exported / "rocrate")
+    shutil.copytree(bids, exported / "bids")
+    renamed = {**people, "hopper": "P01"}
+    assert set_aside(results, {shard}, renamed) == [orphans / "bids"]
+    # one that does not say of whom it is; what facemake did not write
+    shutil.copytree(bids, exported / "bids")
+    (exported / "bids" / "code" / "names.tsv").unlink()
+    assert set_aside(results, {shard}, people) == [orphans / "bids"]
+    for name in ("bids/sub-hopper/notes.txt", "rocrate/notes.txt"):
+        (exported / name).parent.mkdir(parents=True, exist_ok=True)
+        (exported / name).touch()
+    (exported / "bids" / "dataset_description.json").write_text('{"Name": "mine"}')
+    assert set_aside(results, {shard}, without) == [orphans / "rocrate"]
+    assert (exported / "bids" / "sub-hopper" / "notes.txt").is_file()
+
+
+def test_names_with_quotes_and_tabs_are_kept_apart(portraits: Study, tmp_path: Path):
+    (shard,) = portraits.plan.shards
+    members = read_shard(portraits.plan_file(shard))
+    who = ['"anna', "o\tt\n\nto", "a  b", "日本", "e"]
+    renamed = [replace(s, subject=name) for s, name in zip(members, who, strict=True)]
+    results = tmp_path / "results"
+    export_bids(
+        {shard: renamed}, portraits.folder / "results", results / "export" / "bids", ["aus"]
+    )
+    names = pd.read_csv(results / "export/bids/code/names.tsv", sep="\t", keep_default_na=False)
+    assert names["subject"].tolist() == ['"anna', "o t to", "a  b", "日本", "e"]
+    assert set_aside(results, {shard}, {s.sample: s.subject for s in renamed}) == []
+
+
 NAMES = ["anna", "Anna", "anna_01", "anna-01", "anna.01", "é", "e", "日本", "01", "a" * 150]
 
 
@@ -189,6 +262,11 @@ def test_labels_are_letters_and_digits_and_no_two_are_one():
     assert made["01"] == "01"
     assert made["anna"].startswith("anna") and len(made["anna"]) == 10
     assert labels(reversed(NAMES)) == made
+    long = {f"{'a' * 150}-{k}": f"{'a' * 60}" for k in range(3)}
+    for name, label in labels(long).items():
+        assert label.startswith(long[name]) and len(label) == 66
+    samples = [Sample(name, Path(), f"{name}-who") for name in long]
+    assert max(len(Path(one.file("expressions")).name) for one in named(samples)) < 240
 
 
 def test_recordings_of_a_task_are_counted_by_person():
@@ -265,8 +343,36 @@ def test_the_commands(portraits: Study, tmp_path: Path, capsys):
     assert "is missing: finish the run first" in capsys.readouterr().err
     author = ("--author", "A. Author", "--orcid", "1825-0097")
     assert main(["export", "rocrate", str(tmp_path / "c"), *here, *author]) == 2
-    assert "an ORCID is like" in capsys.readouterr().err
+    assert "is none: they are like" in capsys.readouterr().err
+    author = ("--author", "A. Author", "--orcid", "0000-0002-1825-0079")  # two digits swapped
+    assert main(["export", "rocrate", str(tmp_path / "c"), *here, *author]) == 2
+    assert "is none: they are like" in capsys.readouterr().err
     assert main(["export", "rocrate", str(tmp_path / "c"), *here, "--with", "videos"]) == 2
     assert "--with videos: there are probe, " in capsys.readouterr().err
     assert main(["export", "rocrate", str(tmp_path / "c"), "-d", str(tmp_path)]) == 2
     assert "start the workflow in this folder first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", [".", "here", "..", "../link"])
+def test_the_folder_that_one_is_in_is_not_replaced(portraits: Study, tmp_path: Path, place, capsys):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("here")
+    where = place if place != "here" else str(tmp_path / "here")
+    with inside(tmp_path / "here"):
+        for form in (("bids", "-t", "aus"), ("rocrate",)):
+            command = ["export", form[0], where, "-d", str(portraits.folder), *form[1:]]
+            assert main(command) == 2
+            assert "is the folder that you are in" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["here", "link"]
+
+
+def test_a_link_leads_to_the_folder_that_is_replaced(portraits: Study, tmp_path: Path, capsys):
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "link").symlink_to("archive")
+    command = ["export", "bids", str(tmp_path / "link"), "-d", str(portraits.folder), "-t", "aus"]
+    for task in ("one", "two"):
+        assert main([*command, "--task", task]) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["archive", "link"]
+    found = [p.name for p in (tmp_path / "archive").glob("sub-hopper/beh/*.tsv")]
+    assert found == ["sub-hopper_task-two_acq-aus_run-01_beh.tsv"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
+import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -168,10 +170,27 @@ def _export_bids(options: argparse.Namespace, rest: list[str]) -> int:
     results = options.directory / plan.config["outdir"]
     said = {k: getattr(options, k) for k in ("name", "licence", "task")}
     try:
-        print(export_bids(shards, results, options.output, tables, say=_say, **said))
+        print(export_bids(shards, results, _place(options.output), tables, say=_say, **said))
     except OSError as error:
-        raise FacemakeError(f"{options.output} cannot be written: {error.strerror}") from None
+        raise _failed(error, options.output) from None
     return 0
+
+
+def _place(output: Path) -> Path:
+    """Where the folder or file is that is going to be replaced as a whole.
+
+    Raises:
+        FacemakeError: the command runs in it.
+    """
+    place = Path(os.path.realpath(output))
+    if Path.cwd().is_relative_to(place):
+        raise FacemakeError(f"{output} is the folder that you are in: name another one")
+    return place
+
+
+def _failed(error: OSError, output: Path) -> FacemakeError:
+    path = error.filename or output
+    return FacemakeError(f"{path} cannot be read or written: {error.strerror or error}")
 
 
 def _add_directory(parser: argparse.ArgumentParser) -> None:
@@ -192,8 +211,11 @@ def _export_rocrate(options: argparse.Namespace, rest: list[str]) -> int:
         raise FacemakeError(f"--with {unknown[0]}: there are {', '.join(FOLDERS)}")
     if options.orcid and not options.author:
         raise FacemakeError("--orcid needs --author")
-    if options.orcid and not re.fullmatch(r"(\d{4}-){3}\d{3}[\dX]", options.orcid):
-        raise FacemakeError(f"--orcid {options.orcid}: an ORCID is like 0000-0002-1825-0097")
+    if options.orcid and not _is_orcid(options.orcid):
+        raise FacemakeError(
+            f"--orcid {options.orcid} is none: they are like 0000-0002-1825-0097, and the last "
+            "digit checks the others"
+        )
     plan = load(options.directory / WORK)
     run = FinishedRun(
         options.directory / plan.config["outdir"],
@@ -204,17 +226,28 @@ def _export_rocrate(options: argparse.Namespace, rest: list[str]) -> int:
     said = {k: getattr(options, k) for k in ("name", "author", "orcid", "licence")}
     about = About(**{k: v for k, v in said.items() if v})
     try:
-        print(export_crate(run, options.output, about, contents, _say))
+        print(export_crate(run, _place(options.output), about, contents, _say))
     except OSError as error:
-        raise FacemakeError(f"{options.output} cannot be written: {error.strerror}") from None
+        raise _failed(error, options.output) from None
     return 0
+
+
+def _is_orcid(text: str) -> bool:
+    """By its form, and its last digit, which checks the others (ISO 7064, MOD 11-2)."""
+    if not re.fullmatch(r"(\d{4}-){3}\d{3}[\dX]", text, re.ASCII):
+        return False
+    total = 0
+    for digit in text.replace("-", "")[:-1]:
+        total = (total + int(digit)) * 2
+    return text[-1] == "0123456789X"[(12 - total % 11) % 11]
 
 
 def _add_common(parser: argparse.ArgumentParser, form: str) -> None:
     parser.add_argument("samples", nargs="*", metavar="SAMPLE")
     parser.add_argument("--all", action="store_true", help="all samples of the run")
+    _add_directory(parser)
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="a run's (results)"
+        "--results", type=Path, metavar="DIR", help="a run's (those of the folder of the run)"
     )
     parser.add_argument(
         "--output",
@@ -226,12 +259,12 @@ def _add_common(parser: argparse.ArgumentParser, form: str) -> None:
 
 def _export_packed(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.models import use_models_dir
-    from facemake.stages.exporting import Tables, write_files
+    from facemake.stages.exporting import Tables, format_of, write_files
 
     use_models_dir(getattr(options, "models_dir", None))
-    form, results = str(options.form), Path(options.results)
+    form, results = str(options.form), _results(options)
     names = PACKED[form] or tuple(dict.fromkeys(options.tables))
-    writer_of = _writer_of(form)
+    writer_of = format_of(form)
     settings = {"tables": list(names)}
 
     def write(shard: str, samples: list[str], folder: Path) -> None:
@@ -245,24 +278,10 @@ def _export_packed(options: argparse.Namespace, rest: list[str]) -> int:
     return _export(options, form, write)
 
 
-def _writer_of(form: str) -> Callable[[Any, Mapping[str, Any]], Any]:
-    if form == "openface":
-        from facemake.stages.export_openface import OpenFaceWriter
-
-        return OpenFaceWriter
-    if form == "pyfeat":
-        from facemake.stages.export_pyfeat import PyFeatWriter
-
-        return PyFeatWriter
-    from facemake.stages.export_tables import CsvWriter, ParquetWriter
-
-    return CsvWriter if form == "csv" else ParquetWriter
-
-
 def _export_3di(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.stages.export_3di import export_sample
 
-    results = Path(options.results)
+    results = _results(options)
 
     def write(shard: str, samples: list[str], folder: Path) -> None:
         for sample in samples:
@@ -283,11 +302,22 @@ def _export_3di(options: argparse.Namespace, rest: list[str]) -> int:
 _OF_3DI = ("probe", "detections", "landmarks", "fit", "smooth")
 
 
+def _results(options: argparse.Namespace) -> Path:
+    """The results that are exported: `--results`, or those of the run in `--directory`."""
+    if options.results:
+        return Path(options.results)
+    try:
+        plan = json.loads((options.directory / WORK / "plan.json").read_text(encoding="utf-8"))
+        return Path(options.directory / plan["config"]["outdir"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Path(options.directory / "results")
+
+
 def _export(
     options: argparse.Namespace, form: str, write: Callable[[str, list[str], Path], None]
 ) -> int:
     """Find the samples' shards, and write each shard's."""
-    results = Path(options.results)
+    results = _results(options)
     folder = options.output or results / "export" / form
     if bool(options.samples) == options.all:
         raise FacemakeError("name the samples, or say --all")
@@ -295,7 +325,7 @@ def _export(
         try:
             write(shard, samples, folder)
         except OSError as error:
-            raise FacemakeError(f"{folder} cannot be written to: {error.strerror}") from None
+            raise _failed(error, folder) from None
     return 0
 
 
@@ -331,8 +361,8 @@ def shards_of(results: Path, samples: list[str] | None) -> dict[str, list[str]]:
     tables = sorted(p for p in (results / "probe").glob("*.parquet") if p.name[0] != ".")
     if not tables:
         raise FacemakeError(
-            f"there is no table in {results / 'probe'}: --results names the results folder of a "
-            "finished run"
+            f"there is no table in {results / 'probe'}: -d names the folder of a finished run, or "
+            "--results its results"
         )
     found: dict[str, list[str]] = {}
     known: list[str] = []

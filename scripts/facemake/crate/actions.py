@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from facemake.crate.finished import Done, FinishedRun
 from facemake.crate.graph import Entity, Graph, address, copy_file, iso_time, media_type, ni
+from facemake.exports import RECORDINGS
 from facemake.media import Kind
 from facemake.models import registry
 from facemake.provenance import json_text
@@ -15,73 +18,125 @@ from facemake.tables import TableReader
 from facemake.version import __version__
 
 DONE = "http://schema.org/CompletedActionStatus"
-_RECORDINGS = "#recordings"
 
 
-def add_recordings(graph: Graph, run: FinishedRun) -> Entity:
-    """The collection of all samples, each by the SHA-256 of what it was made of."""
-    samples: dict[str, Entity] = {}
+@dataclass
+class Parts:
+    """What the actions of a run are about: the recordings, files and folders that the graph has.
+
+    Attributes:
+        recordings: shard -> the recording in it, or a collection of several.
+        samples: sample -> its shard, and its recording.
+        all_recordings: the collection of all.
+        files: path below the results -> file.
+        folders: name -> folder of the results.
+    """
+
+    recordings: dict[str, Entity] = field(default_factory=dict)
+    samples: dict[str, tuple[str, Entity]] = field(default_factory=dict)
+    all_recordings: Entity = field(default_factory=dict)
+    files: dict[str, Entity] = field(default_factory=dict)
+    folders: dict[str, Entity] = field(default_factory=dict)
+
+
+def add_recordings(graph: Graph, run: FinishedRun, parts: Parts) -> None:
+    """All samples, each by the SHA-256 of what it was made of."""
+    said: dict[str, list[str]] = {}
     names: dict[str, list[str]] = {}
+    everything: dict[str, Entity] = {}
     for shard in run.shards:
+        mine: dict[str, Entity] = {}
         with TableReader(run.results / "probe" / f"{shard}.parquet") as reader:
             for sample in reader.samples:
                 (row,) = reader.read(sample).to_pylist()
                 sha256 = row["sha256"]
                 if sha256 is None:
-                    identifier = f"#recording-{len(samples)}"
+                    identifier = f"#recording-{len(everything)}"
                 elif row["kind"] in (Kind.VIDEO, Kind.IMAGE):
                     identifier = ni(sha256)
                 else:
                     identifier = f"#pictures-{sha256}"
+                # parts of one recording are several samples
                 names.setdefault(identifier, []).append(sample)
-                samples[identifier] = graph.add(
+                what = f"{row['kind'] or 'recording'}; {row['status']}"
+                what += f": {row['reason']}" if row["reason"] else ""
+                said.setdefault(identifier, []).append(what)
+                mine[identifier] = everything[identifier] = graph.add(
                     identifier,
                     "CreativeWork",
                     name=", ".join(names[identifier]),
-                    description=f"{row['kind'] or 'recording'}; {row['status']}"
-                    + (f": {row['reason']}" if row["reason"] else ""),
+                    identifier=list(names[identifier]),
+                    description="; ".join(dict.fromkeys(said[identifier])),
                     sha256=sha256,
                 )
-    return graph.add(_RECORDINGS, "Collection", name="recordings", hasPart=list(samples.values()))
-
-
-def add_folder(
-    graph: Graph, name: str, one: Done, results: Path, inside: bool, folder: Path
-) -> Entity:
-    """A folder of the results: a data set of the crate, or a collection of what is elsewhere."""
-    files = []
-    for path, sha256 in one.files.items():
-        if path.split("/")[0] != name:
-            continue
-        source = results / path
-        about = {
-            "name": path,
-            "sha256": sha256,
-            "contentSize": str(source.stat().st_size),
-            "encodingFormat": media_type(source),
-        }
-        if inside:
-            copy_file(source, folder / "results" / path)
-            files.append(graph.add(address(f"results/{path}"), "File", **about))
+                parts.samples[sample] = shard, mine[identifier]
+        if len(mine) == 1:
+            (parts.recordings[shard],) = mine.values()
         else:
-            files.append(
-                graph.add(ni(sha256), "CreativeWork", description="not in the crate", **about)
+            parts.recordings[shard] = graph.add(
+                f"{RECORDINGS}-{address(shard)}",
+                "Collection",
+                name=f"recordings of {shard}",
+                hasPart=list(mine.values()),
             )
-    if inside:
-        return graph.add(
-            f"results/{name}/",
-            "Dataset",
-            name=name,
-            description=one.product.does,
-            hasPart=files,
-        )
-    return graph.add(
-        f"#results-{name}",
-        "Collection",
-        name=name,
-        description=f"{one.product.does}; not in the crate",
-        hasPart=files,
+    parts.all_recordings = graph.add(
+        RECORDINGS, "Collection", name="recordings", hasPart=list(everything.values())
     )
+
+
+def add_folders(
+    graph: Graph,
+    run: FinishedRun,
+    done: Sequence[Done],
+    inside: set[str],
+    folder: Path,
+    parts: Parts,
+) -> None:
+    """Folders of the results: data sets of the crate, or collections of what is elsewhere.
+
+    Args:
+        graph: they are added to.
+        run: whose they are.
+        done: its stages.
+        inside: names of the folders whose files the crate has.
+        folder: of the crate: the files are copied there.
+        parts: are told of them.
+    """
+    members: dict[str, list[Entity]] = {}
+    does: dict[str, list[str]] = {}
+    for one in done:
+        for path, sha256 in one.files().items():
+            name = path.partition("/")[0]
+            source = run.results / path
+            about = {
+                "name": path,
+                "sha256": sha256,
+                "contentSize": str(source.stat().st_size),
+                "encodingFormat": media_type(source),
+            }
+            if name in inside:
+                copy_file(source, folder / "results" / path)
+                parts.files[path] = graph.add(address(f"results/{path}"), "File", **about)
+            else:
+                parts.files[path] = graph.add(
+                    ni(sha256), "CreativeWork", description="not in the crate", **about
+                )
+            members.setdefault(name, []).append(parts.files[path])
+            does.setdefault(name, []).append(one.does)
+    for name, files in members.items():
+        what = "; ".join(dict.fromkeys(does[name]))
+        if name in inside:
+            parts.folders[name] = graph.add(
+                f"results/{name}/", "Dataset", name=name, description=what, hasPart=files
+            )
+        else:
+            parts.folders[name] = graph.add(
+                f"#results-{name}",
+                "Collection",
+                name=name,
+                description=f"{what}; not in the crate",
+                hasPart=files,
+            )
 
 
 def add_tool(graph: Graph, one: Done) -> Entity:
@@ -89,94 +144,124 @@ def add_tool(graph: Graph, one: Done) -> Entity:
     recipe = one.recipe or {}
     backend = f" ({recipe['backend']})" if recipe.get("backend") else ""
     return graph.add(
-        f"#tool-{one.product.stage}",
+        f"#tool-{one.stage}",
         "SoftwareApplication",
-        name=f"facemake {one.product.stage}{backend}",
-        description=one.product.does,
+        name=f"facemake {one.stage}{backend}",
+        description=one.does,
         softwareVersion=recipe.get("version", __version__),
         identifier=f"code {recipe['code']}" if recipe else None,
         softwareRequirements=[f"{k} {v}" for k, v in recipe.get("libraries", {}).items()],
     )
 
 
-def add_action(
+def add_actions(
     graph: Graph,
     one: Done,
+    run: FinishedRun,
     tool: Entity,
-    recordings: Entity,
-    folders: Mapping[str, Entity],
+    parts: Parts,
     agent: Entity | None,
-) -> Entity:
-    """All jobs of a stage."""
-    stage, recipe = one.product.stage, one.recipe or {}
-    given: list[Entity] = []
-    if stage in _SEES:
-        given.append(recordings)
-    given += [folders[name] for name in _GIVEN.get(stage, ()) if name in folders]
-    if recipe.get("settings"):
-        given.append(
+) -> list[Entity]:
+    """The jobs of a stage, an action each, as the profile Provenance Run Crate asks."""
+    stage, recipe = one.stage, one.recipe or {}
+    by = [*_settings(graph, stage, recipe), *_models(graph, recipe)]
+    actions = []
+    for job in one.jobs:
+        text = "from the cache, or its log is not there"
+        if job.cost:
+            text = f"{job.cost.cpu:.1f} s of CPU, at most {job.cost.memory:.0f} MB"
+        actions.append(
             graph.add(
-                f"#settings-{stage}",
-                "PropertyValue",
-                name=f"settings of {stage}",
-                value=json_text(recipe["settings"]),
+                f"#action-{stage}" + (f"-{address(job.name)}" if job.name else ""),
+                "CreateAction",
+                name=f"{stage}: {job.name or 'all'}",
+                description=text,
+                instrument=tool,
+                object=[*_given(stage, job.name, run, parts), *by],
+                result=[parts.files[path] for path in job.files],
+                startTime=iso_time(job.cost.start) if job.cost else None,
+                endTime=iso_time(job.cost.end) if job.cost else None,
+                actionStatus=DONE,
+                agent=agent,
             )
         )
+    return actions
+
+
+def _settings(graph: Graph, stage: str, recipe: Mapping[str, Any]) -> Iterator[Entity]:
+    if recipe.get("settings"):
+        yield graph.add(
+            f"#settings-{stage}",
+            "PropertyValue",
+            name=f"settings of {stage}",
+            value=json_text(recipe["settings"]),
+        )
+
+
+def _models(graph: Graph, recipe: Mapping[str, Any]) -> Iterator[Entity]:
     rows = registry()
     for model in recipe.get("models", ()):
         known = rows.get(model["name"])
-        given.append(
-            graph.add(
-                ni(model["sha256"]) if _SHA256.fullmatch(model["sha256"]) else f"#{model['name']}",
-                "CreativeWork",
-                name=model["name"],
-                description="model",
-                license=model.get("licence"),
-                citation=known.citation if known else model.get("citation"),
-                sha256=model["sha256"],
-            )
+        yield graph.add(
+            ni(model["sha256"]) if _SHA256.fullmatch(model["sha256"]) else f"#{model['name']}",
+            "CreativeWork",
+            name=model["name"],
+            description="model",
+            license=model.get("licence"),
+            citation=known.citation if known else model.get("citation"),
+            sha256=model["sha256"],
         )
-    jobs = one.jobs
-    text = (
-        f"{len(jobs)} jobs are known by their logs" if jobs else "taken from the cache, or undated"
-    )
-    if jobs:
-        cpu, memory = sum(job[2] for job in jobs), max(job[3] for job in jobs)
-        text += f": {cpu:.1f} s of CPU in all, one had at most {memory:.0f} MB"
-    return graph.add(
-        f"#action-{stage}",
-        "CreateAction",
-        name=f"{stage}: {one.product.does}",
-        description=text,
-        instrument=tool,
-        object=given,
-        result=[folders[name] for name in dict.fromkeys(p.split("/")[0] for p in one.files)],
-        startTime=iso_time(min(job[0] for job in jobs)) if jobs else None,
-        endTime=iso_time(max(job[1] for job in jobs)) if jobs else None,
-        actionStatus=DONE,
-        agent=agent,
-    )
+
+
+def _given(stage: str, name: str, run: FinishedRun, parts: Parts) -> Iterator[Entity]:
+    """What a job reads: recordings, and files of its shard or of all."""
+    seen = parts.recordings.get(name, parts.all_recordings)
+    if stage.endswith("_segment"):  # SAMPLE.NUMBER
+        name, seen = parts.samples.get(name.rpartition(".")[0], (name, seen))
+    if stage in _SEES:
+        yield seen
+    for ways in _GIVEN.get(stage, ()):
+        for way in ways.split("|"):
+            if "{shard}" in way and not name:
+                paths = [way.format(shard=shard) for shard in run.shards]
+            else:
+                paths = [way.format(shard=name)]
+            found = [parts.files[path] for path in paths if path in parts.files]
+            yield from found
+            if found:
+                break
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-_SEES = ("probe", "detect", "landmarks", "embed", "threedi_video")
+_SEES = (
+    *("probe", "detect_segment", "detect", "identify", "landmarks_segment", "landmarks", "embed"),
+    "threedi_video",
+)
 """Stages that decode recordings."""
-_FITTED = ("detections", "landmarks", "fit")
+_FITTED = ("detections/{shard}.parquet", "landmarks/{shard}.parquet", "fit/{shard}.parquet")
+_PROBE = "probe/{shard}.parquet"
 _GIVEN: Mapping[str, tuple[str, ...]] = {
-    "detect": ("probe",),
-    "identify": ("probe",),
-    "landmarks": ("probe", "detections"),
-    "fit": ("probe", "landmarks"),
-    "smooth": ("probe", "landmarks", "fit"),
-    "expressions": ("smooth", "fit"),
-    "aus": ("probe", "expressions"),
-    "embed": ("probe", *_FITTED),
-    "dataset": ("probe", *_FITTED, "faces", "aus"),
-    "people": ("embeddings",),
-    "manifest": ("counts",),
-    "merge_dataset": ("dataset",),
-    "report": ("probe", *_FITTED, "smooth", "aus", "faces", "counts", "dataset"),
+    "detect_segment": (_PROBE,),
+    "detect": (_PROBE,),
+    "identify": (_PROBE,),
+    "landmarks_segment": (_PROBE, _FITTED[0]),
+    "landmarks": (_PROBE, _FITTED[0]),
+    "fit": (_PROBE, _FITTED[1]),
+    "smooth": (_PROBE, *_FITTED[1:]),
+    "expressions": ("smooth/{shard}.parquet|fit/{shard}.parquet",),
+    "aus": (_PROBE, "expressions/{shard}.parquet"),
+    "embed": (_PROBE, *_FITTED),
+    "dataset": (_PROBE, *_FITTED, "faces/{shard}.h5", "aus/{shard}.parquet"),
+    "people": ("embeddings/{shard}.parquet",),
+    "manifest": ("counts/{shard}.parquet",),
+    "merge_dataset": ("dataset/{shard}.h5",),
+    "report_pages": (
+        *(_PROBE, *_FITTED, "faces/{shard}.h5", "smooth/{shard}.parquet", "aus/{shard}.parquet"),
+        *("dataset/{shard}.h5", "counts/{shard}.parquet"),
+    ),
+    "report": ("dataset/manifest.parquet", _PROBE),
 }
-"""Stage -> folders of the results that its rule reads."""
+"""Stage -> files of the results that its rule reads; of several behind `|` the first that is there.
+"""

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from facemake.crate.actions import DONE, add_action, add_folder, add_recordings, add_tool
+from facemake.crate.actions import DONE, Parts, add_actions, add_folders, add_recordings, add_tool
 from facemake.crate.finished import Done, FinishedRun
 from facemake.crate.graph import Entity, Graph, iso_time
 from facemake.crate.workflow import (
     CONFIG,
     KINDS_OF_WORKFLOW,
-    METADATA,
     SNAKEMAKE,
     WORKFLOW,
     About,
@@ -22,6 +21,7 @@ from facemake.crate.workflow import (
     add_readme,
     add_workflow_files,
 )
+from facemake.exports import CRATE, ORCHESTRATION
 
 _PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
@@ -37,9 +37,6 @@ CONTEXT = (
 )
 
 
-ORCHESTRATION = "#facemake-orchestration"
-
-
 def describe(
     graph: Graph,
     run: FinishedRun,
@@ -49,43 +46,42 @@ def describe(
     folder: Path,
 ) -> None:
     """Everything, root first; the files that the crate has are put into `folder`."""
-    moments = [moment for one in done for moment in one.jobs]
-    end = max((m[1] for m in moments), default=None)
+    costs = [job.cost for one in done for job in one.jobs if job.cost]
+    end = max((cost.end for cost in costs), default=None)
     if end is None:  # all of it from the cache
         end = max(path.stat().st_mtime for path in (run.results / "probe").glob("*.parquet"))
     graph.add("./", "Dataset")
     agent = _author(graph, about)
-    parts = add_workflow_files(graph, folder)
-    parts += [add_config(graph, run.config, folder), add_readme(graph, about, folder)]
-    recordings = add_recordings(graph, run)
-    folders: dict[str, Entity] = {}
-    for one in done:
-        for name in dict.fromkeys(path.split("/")[0] for path in one.files):
-            folders[name] = add_folder(graph, name, one, run.results, name in contents, folder)
-    parts += [folders[name] for name in folders if name in contents]
+    inside = add_workflow_files(graph, folder)
+    inside += [add_config(graph, run.config, folder), add_readme(graph, about, folder)]
+    parts = Parts()
+    add_recordings(graph, run, parts)
+    add_folders(graph, run, done, contents, folder, parts)
+    folders, recordings = parts.folders, parts.all_recordings
+    inside += [folders[name] for name in folders if name in contents]
 
     actions, controls, steps, tools = [], [], [], []
     for number, one in enumerate(done, start=1):
         tool = add_tool(graph, one)
-        action = add_action(graph, one, tool, recordings, folders, agent)
+        jobs = add_actions(graph, one, run, tool, parts, agent)
         step = graph.add(
-            f"{WORKFLOW}#step-{one.product.stage}",
+            f"{WORKFLOW}#step-{one.stage}",
             "HowToStep",
-            name=one.product.stage,
+            name=one.stage,
             position=str(number),
             workExample=tool,
         )
         controls.append(
             graph.add(
-                f"#control-{one.product.stage}",
+                f"#control-{one.stage}",
                 "ControlAction",
-                name=f"has {one.product.stage} done",
+                name=f"has {one.stage} done",
                 instrument=step,
-                object=action,
+                object=jobs,
                 actionStatus=DONE,
             )
         )
-        actions.append(action)
+        actions += jobs
         steps.append(step)
         tools.append(tool)
     add_ports(graph, recordings, [(n, folders[n]) for n in folders if n in contents])
@@ -99,7 +95,7 @@ def describe(
         instrument=workflow,
         object=[recordings, {"@id": CONFIG}],
         result=list(folders.values()),
-        startTime=iso_time(min(m[0] for m in moments)) if moments else None,
+        startTime=iso_time(min(cost.start for cost in costs)) if costs else None,
         endTime=iso_time(end),
         actionStatus=DONE,
         agent=agent,
@@ -135,12 +131,12 @@ def describe(
             graph.add(uri, "CreativeWork", name=name, version=uri.rpartition("/")[2])
             for uri, name in _PROFILES.items()
         ],
-        hasPart=parts,
+        hasPart=inside,
         mainEntity=workflow,
         mentions=[whole, *actions, organize, *controls, recordings, *collections],
     )
     graph.add(
-        METADATA,
+        CRATE,
         "CreativeWork",
         about={"@id": "./"},
         conformsTo=[

@@ -1,18 +1,18 @@
-"""A finished run as it lies there: its stages, what each left, and when its jobs worked."""
+"""A finished run as it lies there: its stages, what each job left, and when it worked."""
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from facemake.errors import FacemakeError
 from facemake.provenance import file_sha256
 from facemake.shards import read_metadata
+from facemake.tables import TableReader
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,18 @@ class Product:
     """What a stage leaves in the results.
 
     Attributes:
-        stage: its name.
+        stage: its name, and of the folder of its logs.
         does: in words.
-        files: patterns below the results; `{shard}` stands for each shard.
+        files: patterns below the results; where `{shard}` is in them there is a job a shard.
         needed: whether a finished run has all of them.
+        asked: the stage that the config asks for; "": this one.
     """
 
     stage: str
     does: str
     files: tuple[str, ...]
     needed: bool = True
+    asked: str = ""
 
 
 PRODUCTS = (
@@ -58,9 +60,25 @@ PRODUCTS = (
     Product("people", "compares people across splits", ("dataset/people.parquet",), needed=False),
     Product("manifest", "counts samples", ("dataset/manifest.parquet",), needed=False),
     Product("merge_dataset", "merges examples", ("dataset/training_data.h5",), needed=False),
-    Product("report", "draws the report", ("report/",), needed=False),
+    Product(
+        "report_pages",
+        "draws a page a sample",
+        ("report/samples/{shard}/",),
+        needed=False,
+        asked="report",
+    ),
+    Product("report", "draws the report", ("report/*",), needed=False),
 )
 """The stages of a run, in order."""
+_OTHERS: Mapping[str, str] = {
+    "detect_segment": "finds faces in a segment of a long recording",
+    "landmarks_segment": "finds landmarks in a segment of a long recording",
+    "detect": "finds faces, and joins those that overlap",
+    "identify": "tells people apart by their faces",
+    "threedi_video": "makes the video that 3DI reads",
+    "threedi_model": "reads the face model of 3DI",
+}
+"""Stages whose files are no results, or that write those of another one, where they are used."""
 SHARED = ("probe", "smooth", "expressions", "aus")
 """Folders of the results whose files a crate has unless others are asked for: what faces did, and
 not what they look like (as `fit` has it in `local_params`, and `identity`)."""
@@ -88,74 +106,142 @@ class FinishedRun:
     config: Mapping[str, Any]
 
 
+class Cost(NamedTuple):
+    """When a job worked (s since 1970), and what it took (s of CPU, MB)."""
+
+    start: float
+    end: float
+    cpu: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """One execution of a stage.
+
+    Attributes:
+        name: of its shard, or of a segment of a recording; "" of one for all.
+        files: path below the results -> SHA-256, of what it made.
+        cost: None where no log says it: what came from the cache has none.
+    """
+
+    name: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    cost: Cost | None = None
+
+
 @dataclass
 class Done:
     """A stage of the run.
 
     Attributes:
-        product: what it leaves.
+        stage: its name.
+        does: in words.
         recipe: what made its files; None of a stage that leaves no recipe.
-        files: path below the results -> SHA-256.
-        jobs: start and end (s since 1970), CPU seconds and MB of each job whose log says it.
+        jobs: in the order of the shards.
     """
 
-    product: Product
+    stage: str
+    does: str
     recipe: Mapping[str, Any] | None = None
-    files: dict[str, str] = field(default_factory=dict)
-    jobs: list[tuple[float, float, float, float]] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+
+    def files(self) -> dict[str, str]:
+        """Path below the results -> SHA-256, of all jobs."""
+        return {path: sha256 for job in self.jobs for path, sha256 in job.files.items()}
 
 
 def finished_stages(run: FinishedRun, say: Callable[[str], None]) -> list[Done]:
-    """The stages of a run with their files.
+    """The stages of a run with what they left, each after those that it needs.
 
     Raises:
         FacemakeError: a table is missing, or one stage's were made in two ways.
     """
-    stages = []
-    earlier: dict[str, Mapping[str, Any]] = {}
+    stages: list[Done] = []
     for product in PRODUCTS:
-        if product.stage not in run.stages:
+        if (product.asked or product.stage) not in run.stages:
             continue
-        one = Done(product)
-        names = list(_names(product, run))
-        say(f"hashing {product.stage}: {len(names)} files")
-        for name in names:
-            path = run.results / name
-            if not path.is_file():
-                if product.needed and path.suffix == ".parquet":
-                    raise FacemakeError(f"{path} is missing: finish the run first")
-                continue
-            one.files[name] = file_sha256(path)
-            if path.suffix in (".parquet", ".h5"):
-                document = read_metadata(path)
-                earlier |= document["upstream"]
-                _same(one, document["recipe"], path)
-        if one.files:
-            one.jobs = list(_jobs(run.results / "logs", product.stage))
-            stages.append(one)
-    known = {one.product.stage for one in stages}
-    others = [  # programs of 3DI, tracks by identity: their files are no results
-        Done(
-            Product(stage, "works for the stages that follow", ()),
-            recipe,
-            jobs=list(_jobs(run.results / "logs", stage)),
-        )
-        for stage, recipe in sorted(earlier.items())
-        if stage not in known
-    ]
-    others.sort(key=lambda one: min((job[0] for job in one.jobs), default=math.inf))
-    return [*stages[:1], *others, *stages[1:]]
+        one = Done(product.stage, product.does)
+        before: dict[str, Any] = {}
+        names = {job: list(_names(product, run.results, job)) for job in _jobs_of(product, run)}
+        say(f"hashing {product.stage}: {sum(map(len, names.values()))} files")
+        for job, paths in names.items():
+            files = {}
+            for path in paths:
+                if not (run.results / path).is_file():
+                    if product.needed and path.endswith(".parquet"):
+                        raise FacemakeError(
+                            f"{run.results / path} is missing: finish the run first"
+                        )
+                    continue
+                files[path] = file_sha256(run.results / path)
+                if path.endswith((".parquet", ".h5")):
+                    document = read_metadata(run.results / path)
+                    before |= document["upstream"]
+                    _same(one, document["recipe"], run.results / path)
+            if files:
+                one.jobs.append(Job(job, files))
+        if not one.jobs:
+            continue
+        if one.recipe is not None and one.recipe["stage"] != one.stage:  # tracks by identity
+            one.stage = one.recipe["stage"]
+            one.does = _OTHERS.get(one.stage, one.does)
+        one.jobs = [_dated(job, one.stage, run.results) for job in one.jobs]
+        known = {done.stage for done in stages}
+        stages += _others({k: v for k, v in before.items() if k not in known}, run)
+        stages.append(one)
+    return stages
 
 
-def _names(product: Product, run: FinishedRun) -> Iterator[str]:
+def _jobs_of(product: Product, run: FinishedRun) -> Sequence[str]:
+    return run.shards if any("{shard}" in pattern for pattern in product.files) else ("",)
+
+
+def _names(product: Product, results: Path, shard: str) -> Iterator[str]:
     for pattern in product.files:
-        if pattern.endswith("/"):
-            found = sorted(p for p in (run.results / pattern).rglob("*") if p.is_file())
-            yield from (path.relative_to(run.results).as_posix() for path in found)
-        elif "{shard}" in pattern:
-            yield from (pattern.format(shard=shard) for shard in run.shards)
+        name = pattern.format(shard=shard)
+        if name.endswith("/"):
+            found = (results / name).rglob("[!.]*")
+        elif name.endswith("/*"):
+            found = (results / name[:-2]).glob("[!.]*")
         else:
-            yield pattern
+            yield name
+            continue
+        yield from sorted(path.relative_to(results).as_posix() for path in found if path.is_file())
+
+
+def _others(recipes: Mapping[str, Mapping[str, Any]], run: FinishedRun) -> list[Done]:
+    """Stages whose files are no results (programs of 3DI, segments), in their order."""
+    order = {stage: number for number, stage in enumerate(run.stages)}
+    return [
+        Done(
+            stage,
+            _OTHERS.get(stage, "works for the stages that follow"),
+            recipes[stage],
+            list(_undeclared(stage, run)) or [Job("")],
+        )
+        # segments are joined by the stage of their name
+        for stage in sorted(recipes, key=lambda s: (not s.endswith("_segment"), order.get(s, 0), s))
+    ]
+
+
+def _undeclared(stage: str, run: FinishedRun) -> Iterator[Job]:
+    """Jobs of a stage whose files are no results, by their logs; not those of what went."""
+    logs = run.results / "logs" / stage
+    if (cost := _cost(logs.with_name(f"{stage}.log"))) is not None:
+        yield Job("", {}, cost)
+    mine = {*run.shards, *_samples(run)} if logs.is_dir() else set()
+    for path in sorted(logs.glob("*.log")):
+        name = path.name.removesuffix(".log")
+        of_segment = name.rpartition(".")[0] if stage.endswith("_segment") else name
+        if of_segment in mine and (cost := _cost(path)) is not None:
+            yield Job(name, {}, cost)
+
+
+def _samples(run: FinishedRun) -> Iterator[str]:
+    for shard in run.shards:
+        with TableReader(run.results / "probe" / f"{shard}.parquet") as reader:
+            yield from reader.samples
 
 
 def _same(one: Done, recipe: Mapping[str, Any], path: Path) -> None:
@@ -174,16 +260,34 @@ _COST = re.compile(
     re.MULTILINE,
 )
 """The last line of a job that did its work (`facemake.runtime.job`)."""
+_SLACK = 2.0
+"""Seconds by which the clock of a file system may differ."""
 
 
-def _jobs(logs: Path, stage: str) -> Iterator[tuple[float, float, float, float]]:
-    """Start, end, CPU seconds and MB of each job of a stage; of one from the cache nothing."""
-    for path in (*sorted((logs / stage).glob("*.log")), logs / f"{stage}.log"):
-        try:
-            lines = _COST.findall(path.read_text(encoding="utf-8", errors="replace"))
-        except OSError:
-            continue
-        if lines:
-            at, milliseconds, seconds, cpu, memory = lines[-1]
-            end = time.mktime(time.strptime(at, "%Y-%m-%d %H:%M:%S")) + int(milliseconds) / 1000
-            yield end - float(seconds), end, float(cpu), float(memory)
+def _dated(job: Job, stage: str, results: Path) -> Job:
+    """A job with what its log says, where that is of what is there.
+
+    The log of a job that made something else lies there, too, where its results were taken from the
+    cache since then: one of the files must have been written while it worked.
+    """
+    logs = results / "logs"
+    cost = _cost(logs / stage / f"{job.name}.log" if job.name else logs / f"{stage}.log")
+    if cost is None:
+        return job
+    written = ((results / path).stat().st_mtime for path in job.files)
+    if not any(cost.start - _SLACK <= moment <= cost.end + _SLACK for moment in written):
+        return job
+    return Job(job.name, job.files, cost)
+
+
+def _cost(log: Path) -> Cost | None:
+    """What the log of a job says; None where there is none, or the job did not end well."""
+    try:
+        lines = _COST.findall(log.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    if not lines:
+        return None
+    at, milliseconds, seconds, cpu, memory = lines[-1]
+    end = time.mktime(time.strptime(at, "%Y-%m-%d %H:%M:%S")) + int(milliseconds) / 1000
+    return Cost(end - float(seconds), end, float(cpu), float(memory))

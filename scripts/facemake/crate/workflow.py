@@ -10,6 +10,7 @@ from typing import Any
 
 from facemake.crate.graph import Entity, Graph, copy_file, media_type
 from facemake.errors import FacemakeError
+from facemake.exports import CRATE
 from facemake.provenance import LIBRARY
 from facemake.runtime.atomic import write_text
 from facemake.version import __version__
@@ -23,7 +24,6 @@ WORKFLOW = "workflow/Snakefile"
 KINDS_OF_WORKFLOW = ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"]
 CONFIG = "config.json"
 _README = "README.md"
-METADATA = "ro-crate-metadata.json"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def add_readme(graph: Graph, about: About, folder: Path) -> Entity:
         folder / _README,
         f"""# {about.name}
 
-A run of facemake {__version__}, as a [Workflow Run RO-Crate]({_HOME}): `{METADATA}` says what was
+A run of facemake {__version__}, as a [Workflow Run RO-Crate]({_HOME}): `{CRATE}` says what was
 done to which recordings, by which settings, models and code, and when.
 
 - `results/`: tables, one Parquet file a shard; every column has its unit in the file.

@@ -7,13 +7,15 @@ names, with `run` to tell its recordings apart. Rows are frames and faces; there
 rate, but a column `time`.
 
 Labels of BIDS are ASCII letters and digits. Names lose what is none; names that would then be one
-(upper and lower case are one, since they are on many disks) all get six digits of their SHA-256.
-`code/names.tsv` has what became of each name.
+(upper and lower case are one, since they are on many disks) all get six digits of their SHA-256,
+and so do those that are longer than 60 letters. `code/names.tsv` has what became of each name.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import re
 import unicodedata
@@ -27,6 +29,7 @@ import pyarrow as pa
 
 from facemake.csvs import write_csv
 from facemake.errors import FacemakeError
+from facemake.exports import LAYOUT, NAMES, one_line, wrote_layout
 from facemake.rows import Source, side_by_side
 from facemake.runtime.atomic import replacing_folder, write_text
 from facemake.samples import Sample
@@ -38,7 +41,6 @@ from facemake.version import __version__
 VERSION = "1.10.0"
 """Of BIDS."""
 
-MARKER = "dataset_description.json"
 _MISSING = "n/a"
 
 
@@ -69,7 +71,9 @@ def labels(names: Iterable[str]) -> dict[str, str]:
     plain = {name: _plain(name) for name in dict.fromkeys(names)}
     often = Counter(label.lower() for label in plain.values())
     made = {
-        name: label if label and often[label.lower()] == 1 else _with_digits(name, label, 6)
+        name: label
+        if 0 < len(label) <= _LONGEST and often[label.lower()] == 1
+        else _with_digits(name, label, 6)
         for name, label in plain.items()
     }
     for digits in range(7, 65):
@@ -81,13 +85,18 @@ def labels(names: Iterable[str]) -> dict[str, str]:
     return made
 
 
+_LONGEST = 60
+"""Letters of a label: a file's name has two of them, and at most 255 bytes."""
+
+
 def _plain(name: str) -> str:
     folded = unicodedata.normalize("NFKD", name)
     return re.sub(r"[^A-Za-z0-9]", "", folded)
 
 
 def _with_digits(name: str, label: str, digits: int) -> str:
-    return label + hashlib.sha256(name.encode()).hexdigest()[:digits]
+    sha256 = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+    return label[:_LONGEST] + sha256[:digits]
 
 
 def named(samples: Sequence[Sample], task: str = "") -> list[Named]:
@@ -172,17 +181,11 @@ def export_bids(
 
 
 def _check_ours(output: Path) -> None:
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return
-    try:
-        document = json.loads((output / MARKER).read_text(encoding="utf-8"))
-        if document["GeneratedBy"][0]["Name"] == "facemake":
-            return
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        pass
-    raise FacemakeError(
-        f"{output} is there and is no data set that facemake wrote: name a new or empty folder"
-    )
+    is_empty = not output.exists() or (output.is_dir() and not any(output.iterdir()))
+    if not is_empty and not wrote_layout(output):
+        raise FacemakeError(
+            f"{output} is there and is no data set that facemake wrote: name a new or empty folder"
+        )
 
 
 def _widths(results: Path, shards: Sequence[str], table: str) -> dict[str, int]:
@@ -289,7 +292,7 @@ def _describe(
         ],
         **({"License": licence} if licence else {}),
     }
-    _json(folder / MARKER, description)
+    _json(folder / LAYOUT, description)
     people = Counter(one.subject for one in everyone)
     rows = [(f"sub-{subject}", str(count)) for subject, count in sorted(people.items())]
     _tsv(folder / "participants.tsv", ("participant_id", "recordings"), rows)
@@ -302,7 +305,7 @@ def _describe(
     )
     columns = ("participant_id", "task", "run", "subject", "sample", "status", "reason")
     _tsv(
-        folder / "code" / "names.tsv",
+        folder / NAMES,
         columns,
         [
             (
@@ -338,6 +341,8 @@ def _json(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def _tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    lines = ["\t".join(columns)]
-    lines += ["\t".join(" ".join(cell.split()) for cell in row) for row in rows]
-    write_text(path, "\n".join(lines) + "\n")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, dialect="excel-tab", lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([one_line(cell) for cell in row] for row in rows)
+    write_text(path, text.getvalue())

@@ -18,11 +18,12 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from facemake.crate.describing import CONTEXT, ORCHESTRATION, describe
+from facemake.crate.describing import CONTEXT, describe
 from facemake.crate.finished import SHARED, Done, FinishedRun, finished_stages
 from facemake.crate.graph import Graph
-from facemake.crate.workflow import METADATA, About
+from facemake.crate.workflow import About
 from facemake.errors import FacemakeError
+from facemake.exports import CRATE, is_crate
 from facemake.runtime.atomic import replacing, replacing_folder, write_text
 
 
@@ -71,7 +72,7 @@ def _write(
     graph = Graph()
     describe(graph, run, done, about, contents, folder)
     document = {"@context": list(CONTEXT), "@graph": graph.entities()}
-    write_text(folder / METADATA, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / CRATE, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def _check_ours(output: Path) -> None:
@@ -86,14 +87,14 @@ def _check_ours(output: Path) -> None:
             return
         if output.suffix == ".zip" and output.is_file():
             with zipfile.ZipFile(output) as archive:
-                text = archive.read(METADATA).decode()
+                text = archive.read(CRATE).decode()
         elif output.exists():
-            text = (output / METADATA).read_text(encoding="utf-8")
+            text = (output / CRATE).read_text(encoding="utf-8")
         else:
             return
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         pass
-    if f'"{ORCHESTRATION}"' not in text:
+    if not is_crate(text):
         raise FacemakeError(
             f"{output} is there and is no crate that facemake wrote: name another place"
         )

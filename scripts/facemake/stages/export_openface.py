@@ -16,10 +16,8 @@ OpenFace's:
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -30,10 +28,9 @@ from facemake.backends.aus import INTENSITY_AUS, INTENSITY_COLUMNS
 from facemake.backends.fit import load_as_planned
 from facemake.backends.fit.model import LinearFaceModel
 from facemake.backends.fit.sources import openface_pdm
-from facemake.csvs import columns_of, write_csv
-from facemake.provenance import Recipe
-from facemake.rows import Source, equals, lists, numbers, side_by_side
-from facemake.stages.exporting import Frames, Tables, export_shard, word, write_word
+from facemake.csvs import columns_of
+from facemake.rows import equals, lists, numbers
+from facemake.stages.exporting import FrameCsv, Tables
 from facemake.status import FrameStatus
 from facemake.tables import GAZE_COLUMNS
 
@@ -70,86 +67,58 @@ SCHEMA = pa.schema([(name, _TYPES.get(name, pa.float32())) for name in COLUMNS])
 _FIT = ("tx", "ty", "tz", "rx", "ry", "rz", "expression", "global_params", "local_params")
 
 
-def export_openface(plan: Path, tables: Mapping[str, Path], output: Path, recipe: Recipe) -> None:
-    """Write the archive of a shard's files in OpenFace's format.
+class OpenFaceWriter(FrameCsv):
+    """Writes samples of a shard as OpenFace's CSV.
 
     Args:
-        plan: the shard's plan file.
-        tables: its `probe`, `landmarks`, `fit`, `identity` and `aus`.
-        output: `export/openface/.packs/{shard}.zip`.
-        recipe: of the stage `export_openface`.
+        tables: of the shard: `probe`, `landmarks`, `fit`, `identity` and `aus`.
+        settings: none.
 
     Raises:
         ModelError: the face model of the fit is not there any more, or is another.
     """
-    export_shard(plan, tables, output, recipe, OpenFaceWriter)
 
-
-class OpenFaceWriter:
-    """Writes samples of a shard as OpenFace's CSV.
-
-    Args:
-        tables: of the shard.
-        settings: none.
-
-    Raises:
-        ModelError: as `export_openface`.
-    """
+    FORM = "OpenFace CSV (714 columns)"
+    SCHEMA = SCHEMA
+    SOURCES: ClassVar = {
+        "landmarks": ("time", "scheme", "points", "confidence"),
+        "fit": (*_FIT, *GAZE_COLUMNS, "status"),
+        "aus": (*GROUPS["intensities"], *GROUPS["occurrences"]),
+    }
+    NOTES = (
+        "written by facemake in OpenFace's format, not by OpenFace",
+        "empty: not measured; where success is 0 there is nothing of a fit, and landmarks only "
+        "where they were found (of low confidence, or not fitted)",
+    )
 
     def __init__(self, tables: Tables, settings: Mapping[str, Any] | None = None) -> None:
-        self._tables = tables
+        super().__init__(tables)
         self._model = _face_model(tables)
         self._origin = model_origin(self._model)
         self._own_modes = _has_own_modes(tables)
+        self._people: tuple[str, dict[int, Array]] = ("", {})
 
-    def write(self, sample: str, folder: Path) -> list[Path]:
-        """Write `{sample}.csv` and what is said of it."""
-        path = folder / f"{sample}.csv"
-        seen: Counter[str] = Counter()
-        write_csv(path, SCHEMA, self._pieces(sample, seen))
-        said = word(
-            self._tables,
-            sample,
-            form="OpenFace CSV (714 columns)",
-            sources=("landmarks", "fit", "aus"),
-            columns=self._columns(),
-            rows=seen,
-            notes=_NOTES,
-        )
-        return [path, write_word(path, said)]
-
-    def _pieces(self, sample: str, seen: Counter[str]) -> Iterator[pa.RecordBatch]:
-        readers = self._tables.readers
-        sources = {
-            "landmarks": Source(readers["landmarks"], ("time", "scheme", "points", "confidence")),
-            "fit": Source(readers["fit"], (*_FIT, *GAZE_COLUMNS, "status")),
-            "aus": Source(readers["aus"], (*GROUPS["intensities"], *GROUPS["occurrences"])),
-        }
-        people = self._people(sample)
-        frames = Frames(self._tables, sample)
-        for piece in side_by_side(sources, sample):
-            frames.add(piece["fit"])
-            seen.update(piece["fit"]["status"].to_pylist())
-            yield self._batch(piece, people)
-        frames.check(readers["fit"])
-
-    def _people(self, sample: str) -> dict[int, Array]:
+    def _people_of(self, sample: str) -> dict[int, Array]:
         """Track -> its neutral face at the model's points, (L, 3) mm."""
         if self._model is None:
             return {}
-        table = self._tables.readers["identity"].read(sample, ["track", "neutral"])
-        neutral = lists(table, "neutral", 3 * self._model.n_points).astype(np.float64)
-        return {
-            track: face.reshape(-1, 3)
-            for track, face in zip(table["track"].to_pylist(), neutral, strict=True)
-            if np.isfinite(face).all()
-        }
+        if self._people[0] != sample:
+            table = self.tables.readers["identity"].read(sample, ["track", "neutral"])
+            neutral = lists(table, "neutral", 3 * self._model.n_points).astype(np.float64)
+            faces = {
+                track: face.reshape(-1, 3)
+                for track, face in zip(table["track"].to_pylist(), neutral, strict=True)
+                if np.isfinite(face).all()
+            }
+            self._people = sample, faces
+        return self._people[1]
 
-    def _batch(self, piece: Mapping[str, pa.Table], people: Mapping[int, Array]) -> pa.RecordBatch:
+    def batch(self, piece: Mapping[str, pa.Table], sample: str) -> pa.RecordBatch:
+        """Rows of the file."""
         marks, fit, aus = (piece[name] for name in ("landmarks", "fit", "aus"))
         pose = np.array([numbers(fit, name) for name in _FIT[:6]], np.float64).T
         rotation = geometry.rotation_from_euler(pose[:, 3:])
-        solid = self._points_3d(fit, rotation, pose[:, :3], people)
+        solid = self._points_3d(fit, rotation, pose[:, :3], self._people_of(sample))
         found: dict[str, list[pa.Array]] = {
             "time": [
                 pa.array(numbers(fit, "frame") + 1, pa.int32()),
@@ -206,11 +175,11 @@ class OpenFaceWriter:
         shift = geometry.rotate(turn, np.tile(self._origin, (len(params), 1, 1)))[:, 0, :2]
         return np.concatenate([params[:, :4], params[:, 4:] + params[:, :1] * shift], axis=1)
 
-    def _columns(self) -> dict[str, str]:
+    def columns(self) -> dict[str, str]:
         """What each group of columns is, in words."""
         centred = self._model is not None and (self._origin.any() or self._model.pdm_name)
         origin = "the middle of the mean face's 68 points" if centred else "the origin of `fit`"
-        tables = self._tables
+        tables = self.tables
         return {
             "frame": "from 1",
             "face_id": "the track; 0 is the main face",
@@ -232,13 +201,6 @@ class OpenFaceWriter:
             "AU*_r": "0-5; " + tables.unit("aus", "AU12_r"),
             "AU*_c": "0 or 1; " + tables.unit("aus", "AU12_c"),
         }
-
-
-_NOTES = (
-    "written by facemake in OpenFace's format, not by OpenFace",
-    "empty: not measured; where success is 0 there is nothing of a fit, and landmarks only where "
-    "they were found (of low confidence, or not fitted)",
-)
 
 
 def openface_pose(rotation: Array, translation: Array, origin: Array) -> Array:

@@ -15,21 +15,18 @@ py-feat's:
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from facemake import schemes
 from facemake.backends.aus import INTENSITY_AUS
-from facemake.csvs import columns_of, write_csv
-from facemake.provenance import Recipe
-from facemake.rows import Source, equals, numbers, side_by_side
+from facemake.csvs import columns_of
+from facemake.rows import equals, numbers
 from facemake.stages.export_openface import points_2d
-from facemake.stages.exporting import Frames, Tables, export_shard, word, write_word
+from facemake.stages.exporting import FrameCsv
 from facemake.status import FrameStatus
 
 FACE_BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore")
@@ -53,104 +50,72 @@ _SOURCE_OF = {43: "AU45_r", 28: "AU28_c", **{n: f"AU{n:02d}_r" for n in INTENSIT
 """Action unit of py-feat -> our column."""
 
 
-def export_pyfeat(plan: Path, tables: Mapping[str, Path], output: Path, recipe: Recipe) -> None:
-    """Write the archive of a shard's files in py-feat's format.
-
-    Args:
-        plan: the shard's plan file.
-        tables: its `probe`, `detections`, `landmarks`, `fit` and `aus`.
-        output: `export/pyfeat/.packs/{shard}.zip`.
-        recipe: of the stage `export_pyfeat`.
-    """
-    export_shard(plan, tables, output, recipe, PyFeatWriter)
-
-
-class PyFeatWriter:
+class PyFeatWriter(FrameCsv):
     """Writes samples of a shard as py-feat's CSV.
 
     Args:
-        tables: of the shard.
+        tables: of the shard: `probe`, `detections`, `landmarks`, `fit` and `aus`.
         settings: none.
     """
 
-    def __init__(self, tables: Tables, settings: Mapping[str, Any] | None = None) -> None:
-        self._tables = tables
+    FORM = "py-feat Fex CSV (Detectorv1)"
+    SCHEMA = SCHEMA
+    SOURCES: ClassVar = {
+        "detections": (*"xywh", "score", "status"),
+        "landmarks": ("scheme", "points"),
+        "fit": ("rx", "ry", "rz", "status"),
+        "aus": tuple(_SOURCE_OF.values()),
+    }
+    NOTES = ("written by facemake in py-feat's format, not by py-feat",)
 
-    def write(self, sample: str, folder: Path) -> list[Path]:
-        """Write `{sample}.csv` and what is said of it."""
-        path = folder / f"{sample}.csv"
-        seen: Counter[str] = Counter()
-        write_csv(path, SCHEMA, self._pieces(sample, seen))
-        said = word(
-            self._tables,
-            sample,
-            form="py-feat Fex CSV (Detectorv1)",
-            sources=("detections", "landmarks", "fit", "aus"),
-            columns={
-                "FaceRect*": "px",
-                "FaceScore": "0-1, the detector's own; 0 where there is no face",
-                "x_*, y_*": "px",
-                "Pitch": "rad, > 0 nose up",
-                "Roll": "rad, > 0 tilted to the subject's right",
-                "Yaw": "rad, > 0 turned to the subject's right",
-                "X, Y, Z": "empty",
-                "AU*": "0-1: intensity of 0-5 over 5; " + self._tables.unit("aus", "AU12_r"),
-                "AU28": "0 or 1",
-                "AU43": "AU45, whatever it lasts",
-                "AU11, AU24": "empty",
-                ", ".join(EMOTIONS): "empty",
-                "Identity": "the track; Person_0 is the main face",
-                "input": "name of the sample",
-                "frame": "from 0",
-            },
-            rows=seen,
-            notes=("written by facemake in py-feat's format, not by py-feat",),
-        )
-        return [path, write_word(path, said)]
-
-    def _pieces(self, sample: str, seen: Counter[str]) -> Iterator[pa.RecordBatch]:
-        readers = self._tables.readers
-        sources = {
-            "detections": Source(readers["detections"], (*"xywh", "score", "status")),
-            "landmarks": Source(readers["landmarks"], ("scheme", "points")),
-            "fit": Source(readers["fit"], ("rx", "ry", "rz", "status")),
-            "aus": Source(readers["aus"], tuple(_SOURCE_OF.values())),
+    def columns(self) -> dict[str, str]:
+        """What each group of columns is, in words."""
+        return {
+            "FaceRect*": "px",
+            "FaceScore": "0-1, the detector's own; 0 where there is no face",
+            "x_*, y_*": "px",
+            "Pitch": "rad, > 0 nose up",
+            "Roll": "rad, > 0 tilted to the subject's right",
+            "Yaw": "rad, > 0 turned to the subject's right",
+            "X, Y, Z": "empty",
+            "AU*": "0-1: intensity of 0-5 over 5; " + self.tables.unit("aus", "AU12_r"),
+            "AU28": "0 or 1",
+            "AU43": "AU45, whatever it lasts",
+            "AU11, AU24": "empty",
+            ", ".join(EMOTIONS): "empty",
+            "Identity": "the track; Person_0 is the main face",
+            "input": "name of the sample",
+            "frame": "from 0",
         }
-        frames = Frames(self._tables, sample)
-        for piece in side_by_side(sources, sample):
-            frames.add(piece["fit"])
-            seen.update(piece["fit"]["status"].to_pylist())
-            yield _batch(piece, sample)
-        frames.check(readers["fit"])
 
-
-def _batch(piece: Mapping[str, pa.Table], sample: str) -> pa.RecordBatch:
-    boxes, fit, aus = (piece[name] for name in ("detections", "fit", "aus"))
-    n = fit.num_rows
-    nothing = pa.nulls(n, pa.float32())
-    score = numbers(boxes, "score").astype(np.float32)
-    score = np.where(equals(boxes, "status", FrameStatus.OK), score, np.float32(0.0))
-    points = points_2d(piece["landmarks"]).transpose(0, 2, 1).reshape(n, -1)
-    pitch, yaw, roll = (numbers(fit, name) for name in ("rx", "ry", "rz"))
-    units = []
-    for number in AUS:
-        name = _SOURCE_OF.get(number)
-        if name is None:
-            units.append(nothing)
-        else:
-            largest = 1.0 if name.endswith("_c") else STRONGEST
-            values = numbers(aus, name).astype(np.float32) / np.float32(largest)
-            units += columns_of(values[:, None])
-    arrays = [
-        *(boxes[name].combine_chunks() for name in "xywh"),
-        *columns_of(score[:, None]),
-        *columns_of(points.astype(np.float32)),
-        *columns_of(np.stack([-pitch, -roll, yaw], axis=1).astype(np.float32)),
-        *[nothing] * 3,
-        *units,
-        *[nothing] * len(EMOTIONS),
-        pa.array([f"Person_{track}" for track in fit["track"].to_pylist()]),
-        pa.array([sample] * n, pa.string()),
-        fit["frame"].combine_chunks(),
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+    def batch(self, piece: Mapping[str, pa.Table], sample: str) -> pa.RecordBatch:
+        """Rows of the file."""
+        boxes, fit, aus = (piece[name] for name in ("detections", "fit", "aus"))
+        n = fit.num_rows
+        nothing = pa.nulls(n, pa.float32())
+        score = numbers(boxes, "score").astype(np.float32)
+        score = np.where(equals(boxes, "status", FrameStatus.OK), score, np.float32(0.0))
+        points = points_2d(piece["landmarks"]).transpose(0, 2, 1).reshape(n, -1)
+        pitch, yaw, roll = (numbers(fit, name) for name in ("rx", "ry", "rz"))
+        units = []
+        for number in AUS:
+            name = _SOURCE_OF.get(number)
+            if name is None:
+                units.append(nothing)
+            else:
+                largest = 1.0 if name.endswith("_c") else STRONGEST
+                values = numbers(aus, name).astype(np.float32) / np.float32(largest)
+                units += columns_of(values[:, None])
+        arrays = [
+            *(boxes[name].combine_chunks() for name in "xywh"),
+            *columns_of(score[:, None]),
+            *columns_of(points.astype(np.float32)),
+            *columns_of(np.stack([-pitch, -roll, yaw], axis=1).astype(np.float32)),
+            *[nothing] * 3,
+            *units,
+            *[nothing] * len(EMOTIONS),
+            pa.array([f"Person_{track}" for track in fit["track"].to_pylist()]),
+            pa.array([sample] * n, pa.string()),
+            fit["frame"].combine_chunks(),
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)

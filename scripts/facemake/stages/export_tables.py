@@ -15,9 +15,8 @@ import pyarrow.compute as pc
 from facemake.csvs import columns_of, write_csv
 from facemake.errors import TableError
 from facemake.exports import FRAME_TABLES
-from facemake.provenance import Recipe
 from facemake.runtime.atomic import replacing
-from facemake.stages.exporting import SEPARATOR, Frames, Tables, export_shard, word, write_word
+from facemake.stages.exporting import SEPARATOR, Frames, Tables, word, write_word
 from facemake.tables import TableReader, TableWriter, units
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -39,23 +38,6 @@ WIDTHS: Mapping[str, int] = {
 
 _OF_ONE = ("global_params",)
 """Lists that are one set of names."""
-
-
-def export_csv(plan: Path, tables: Mapping[str, Path], output: Path, recipe: Recipe) -> None:
-    """Write the archive of a shard's tables as CSV.
-
-    Args:
-        plan: the shard's plan file.
-        tables: `probe` and those that the settings name.
-        output: `export/csv/.packs/{shard}.zip`.
-        recipe: of the stage `export_csv`; its setting `tables` says which.
-    """
-    export_shard(plan, tables, output, recipe, CsvWriter)
-
-
-def export_parquet(plan: Path, tables: Mapping[str, Path], output: Path, recipe: Recipe) -> None:
-    """Write the archive of a shard's tables as Parquet; as `export_csv`."""
-    export_shard(plan, tables, output, recipe, ParquetWriter)
 
 
 class CsvWriter:

@@ -1,6 +1,6 @@
 """A shard's tables in other systems' formats: files a sample, packed into one archive a shard.
 
-A format is a function that writes one sample's rows to one or more files; here is what all formats
+A format is a class that writes one sample's rows to one or more files; here is what all formats
 share: the open tables, the archive that the cache keeps, the word beside each file, and the files
 themselves out of the archive. A sample that has no frames has its files too, with a header alone;
 the word beside them says its status and why.
@@ -10,17 +10,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from facemake.archives import Archive
+from facemake.csvs import write_csv
 from facemake.errors import FacemakeError, TableError
+from facemake.exports import TABLES, WRITERS, is_ours
 from facemake.provenance import Recipe, file_sha256
+from facemake.rows import Source, side_by_side
 from facemake.runtime.atomic import replacing, write_text
 from facemake.samples import read_shard
 from facemake.shards import ShardRun
@@ -59,10 +66,6 @@ class Tables:
             raise
         return cls(readers, {row["sample"]: row for row in rows})
 
-    def has_frames(self, sample: str) -> bool:
-        """Whether the sample could be decoded."""
-        return self.probe[sample]["status"] in DECODABLE
-
     def recipes(self, table: str) -> dict[str, Any]:
         """Stage -> recipe, of all that made a table."""
         document = self.readers[table].metadata
@@ -97,6 +100,13 @@ Format = Callable[[Tables, Mapping[str, Any]], Writer]
 """Makes the writer for a shard: of its tables, and of the settings of the stage."""
 
 
+def format_of(form: str) -> Format:
+    """A packed format by its name."""
+    module, name = WRITERS[form]
+    made: Format = getattr(import_module(f"facemake.stages.{module}"), name)
+    return made
+
+
 def export_shard(
     plan: Path, tables: Mapping[str, Path], output: Path, recipe: Recipe, form: Format
 ) -> None:
@@ -128,7 +138,8 @@ def export_shard(
 def unpack(plan: Path, pack: Path, output: Path) -> None:
     """Put the files of a shard's archive where people look for them.
 
-    A file that is there with the same content is left alone.
+    A file that is there with the same content is left alone; one of a table that is not exported
+    any more goes.
 
     Args:
         plan: the shard's plan file.
@@ -140,7 +151,7 @@ def unpack(plan: Path, pack: Path, output: Path) -> None:
     listed: dict[str, dict[str, str]] = {}
     with Archive(pack) as archive:
         samples = {sample.sample for sample in read_shard(plan)}
-        for name in archive.names:
+        for name in sorted(archive.names, key=_late):
             sample = owner(name)
             if sample not in samples:
                 raise FacemakeError(
@@ -154,7 +165,28 @@ def unpack(plan: Path, pack: Path, output: Path) -> None:
             mine = listed.setdefault(sample, {})
             mine[target.relative_to(folder).as_posix()] = sha256
     listed = {sample: listed.get(sample, {}) for sample in sorted(samples)}
+    _drop_other_tables(folder, listed)
     write_text(output, json.dumps({"files": listed}, indent=1, sort_keys=True) + "\n")
+
+
+def _late(name: str) -> bool:
+    """The word comes before its file: what a killed export left is still known as facemake's."""
+    return not name.endswith(".json")
+
+
+def _drop_other_tables(folder: Path, listed: Mapping[str, Mapping[str, str]]) -> None:
+    """Remove what an earlier run exported of tables that are not in the list."""
+    used = {name.partition("/")[0] for names in listed.values() for name in names}
+    for table in TABLES:
+        if table in used or not (folder / table).is_dir():
+            continue
+        for sample in listed:
+            path = folder / table / f"{sample}.{folder.name}"
+            if is_ours(path, sample):
+                path.unlink(missing_ok=True)
+                path.with_name(f"{path.name}.json").unlink(missing_ok=True)
+        with suppress(OSError):  # of other shards there is more
+            (folder / table).rmdir()
 
 
 SEPARATOR = "~"
@@ -188,7 +220,9 @@ def write_files(writer: Writer, sample: str, folder: Path) -> list[Path]:
     try:
         made = writer.write(sample, scratch)
         targets = [folder / place(path.name) for path in made]
-        for path, target in zip(made, targets, strict=True):
+        for path, target in sorted(
+            zip(made, targets, strict=True), key=lambda pair: _late(pair[0].name)
+        ):
             target.parent.mkdir(exist_ok=True)
             path.replace(target)
     finally:
@@ -279,3 +313,58 @@ def write_word(path: Path, content: Mapping[str, Any]) -> Path:
     beside = path.with_name(f"{path.name}.json")
     write_text(beside, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return beside
+
+
+class FrameCsv(ABC):
+    """A format of one CSV a sample, with the rows of its frame tables: `{sample}.csv`.
+
+    Args:
+        tables: of the shard.
+        settings: none.
+    """
+
+    FORM: ClassVar[str]
+    """Its name in words."""
+    SCHEMA: ClassVar[pa.Schema]
+    """Of the file."""
+    SOURCES: ClassVar[Mapping[str, Sequence[str]]]
+    """Table -> columns that it is made from; `fit` is one of them, with `status`."""
+    NOTES: ClassVar[Sequence[str]]
+    """What a reader must know."""
+
+    def __init__(self, tables: Tables, settings: Mapping[str, Any] | None = None) -> None:
+        self.tables = tables
+
+    @abstractmethod
+    def batch(self, piece: Mapping[str, pa.Table], sample: str) -> pa.RecordBatch:
+        """Rows of the file, from the same rows of all its tables."""
+
+    @abstractmethod
+    def columns(self) -> Mapping[str, str]:
+        """What each column, or group of columns, is in words."""
+
+    def write(self, sample: str, folder: Path) -> list[Path]:
+        """Write the file and what is said of it."""
+        path = folder / f"{sample}.csv"
+        seen: Counter[str] = Counter()
+        write_csv(path, self.SCHEMA, self._pieces(sample, seen))
+        said = word(
+            self.tables,
+            sample,
+            form=self.FORM,
+            sources=tuple(self.SOURCES),
+            columns=self.columns(),
+            rows=seen,
+            notes=self.NOTES,
+        )
+        return [path, write_word(path, said)]
+
+    def _pieces(self, sample: str, seen: Counter[str]) -> Iterator[pa.RecordBatch]:
+        readers = self.tables.readers
+        sources = {name: Source(readers[name], names) for name, names in self.SOURCES.items()}
+        frames = Frames(self.tables, sample)
+        for piece in side_by_side(sources, sample):
+            frames.add(piece["fit"])
+            seen.update(piece["fit"]["status"].to_pylist())
+            yield self.batch(piece, sample)
+        frames.check(readers["fit"])
