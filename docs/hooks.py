@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _MARKER = re.compile(r"<!-- cells of (\S+\.ipynb) -->")
-_FIGURE = re.compile(r'FIGURES / "(\w+\.png)"')
+_FIGURE = re.compile(r'save\(fig, "(\w+)"\)')
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
@@ -25,5 +25,8 @@ def cells(notebook: Path) -> str:
             parts.append(source)
             continue
         parts.append(f"```python\n{source}\n```")
-        parts += [f"![{name}]({notebook.parent.name}/{name})" for name in _FIGURE.findall(source)]
+        parts += [
+            f"![The figure {name}, as the cell above draws it]({notebook.parent.name}/{name}.png)"
+            for name in _FIGURE.findall(source)
+        ]
     return "\n\n".join(parts)

@@ -64,6 +64,8 @@ def test_from_results_to_the_figures_of_the_page(
     assert set(missing["sample"]) == {"moving portrait"} and list(missing.frame) == [*LOST]
     means = pd.read_csv(tmp_path / "figures" / "means.csv")
     assert (means.frames == 65).all() and (means.low <= means["mean"]).all()
+    for path in (tmp_path / "figures").glob("*.png"):
+        assert b"/FontFile2" in path.with_suffix(".pdf").read_bytes()  # text, and no pictures of it
     shown = {path.name: path for path in FOLDER.glob("*.png")}
     made = {path.name: path for path in (tmp_path / "figures").glob("*.png")}
     assert shown.keys() == made.keys() and len(made) == 3
