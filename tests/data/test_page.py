@@ -12,6 +12,7 @@ import pytest
 
 import makemedia
 from conftest import ROOT
+from documentation import block
 from facemake.cli import main
 from facemake.dataset.layout import FIELDS
 
@@ -26,13 +27,13 @@ def test_the_section_runs(bundled: Path, tmp_path: Path, monkeypatch: pytest.Mon
     makemedia.write_video(tmp_path / "anna_01.mp4", frames)
     shutil.copy(tmp_path / "anna_01.mp4", tmp_path / "anna_02.mp4")
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", section(), re.DOTALL)
+    code = block("training-set", "python", "from facemake.data import")
     names: dict[str, object] = {}
     exec(code, names)
     assert names["counts"]["examples"] == 3  # frames 0, 5 and 10
-    (block,) = re.findall(r"```sh\n(.*?)```", section(), re.DOTALL)
+    (commands,) = re.findall(r"```sh\n(.*?)```", section(), re.DOTALL)
     codes = []
-    for line in block.splitlines():
+    for line in commands.splitlines():
         program, *arguments = shlex.split(line, comments=True)
         assert program == "facemake"
         codes.append(main(arguments))
