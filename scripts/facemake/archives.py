@@ -18,10 +18,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from facemake.errors import ForeignFileError, TableError
+from facemake.runtime.contexts import Closing
 from facemake.zips import ZipError, write_zip
 
 MEMBER = ".facemake.json"
@@ -56,7 +56,7 @@ def write(
     write_zip(path, {**files, MEMBER: word}, stored=stored)
 
 
-class Archive:
+class Archive(Closing):
     """An archive that a stage of facemake wrote, open for reading.
 
     Raises:
@@ -188,17 +188,6 @@ class Archive:
     def close(self) -> None:
         """Close the file."""
         self._zip.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _plain_names(archive: zipfile.ZipFile, path: Path) -> dict[str, None]:

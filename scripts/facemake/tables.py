@@ -11,8 +11,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from facemake.errors import ForeignFileError, TableError
+from facemake.runtime.contexts import Closing, Committing
 
 ROWS_PER_GROUP = 512
 METADATA_KEY = b"facemake"
@@ -290,7 +290,7 @@ def _leaves(path: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
         yield path, kind
 
 
-class TableWriter:
+class TableWriter(Committing):
     """Writes one table as a stream: `append` rows in key order, then `close`.
 
     Rows are held until `ROWS_PER_GROUP` of one sample are there, so a table's bytes do not depend
@@ -365,19 +365,9 @@ class TableWriter:
         self._flush()
         self._writer.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._writer.close()
+    def discard(self) -> None:
+        """Let go of the file, which is then no whole table."""
+        self._writer.close()
 
 
 def _as_array(values: Any, kind: pa.DataType) -> pa.Array:
@@ -389,7 +379,7 @@ def _as_array(values: Any, kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind, from_pandas=False)
 
 
-class TableReader:
+class TableReader(Closing):
     """Reads a table sample by sample.
 
     Raises:
@@ -471,12 +461,6 @@ class TableReader:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def list_array(values: NDArray[np.float64], there: NDArray[np.bool_]) -> pa.Array:

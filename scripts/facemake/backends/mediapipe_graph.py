@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 # first: what is imported below then brings no more than itself
 import facemake.backends.mediapipe_package  # noqa: F401
+from facemake.runtime.contexts import Closing
 
 # isort: split
 import mediapipe as mp
@@ -24,7 +24,7 @@ from mediapipe.python._framework_bindings import (
 from numpy.typing import NDArray
 
 
-class Graph:
+class Graph(Closing):
     """A calculator graph in MediaPipe's text format, kept open between calls.
 
     Args:
@@ -57,17 +57,6 @@ class Graph:
         """End the graph."""
         self._graph.close_all_packet_sources()
         self._graph.wait_until_done()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def image_packet(rgb: NDArray[np.uint8]) -> Any:

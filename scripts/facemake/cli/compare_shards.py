@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,8 +220,7 @@ def _of_tables(a: Mapping[str, Path], b: Mapping[str, Path], notes: list[str]) -
     found: list[str] = []
     differing = _Differing()
     for paths, samples in _pairs(a, b):
-        left, right = (TableReader(path) for path in paths)
-        with closing(left), closing(right):
+        with TableReader(paths[0]) as left, TableReader(paths[1]) as right:
             found += of_schemas(left.schema, right.schema, notes, passing_over=_OF_A_SHARD)
             columns = common(left.schema, right.schema)
             for sample in samples:

@@ -26,6 +26,7 @@ from facemake.backends.fit.meshfile import FORMATS, write_mesh
 from facemake.errors import FacemakeError, TableError
 from facemake.models import use_models_dir
 from facemake.rows import lists, numbers
+from facemake.runtime.contexts import Closing
 from facemake.status import FrameStatus
 from facemake.tables import TableReader
 from facemake.version import __version__
@@ -193,7 +194,7 @@ def _comments(
     ]
 
 
-class _Track:
+class _Track(Closing):
     """One face of a sample, as the tables of a run have it."""
 
     def __init__(self, results: Path, sample: str, number: int, reader: TableReader) -> None:
@@ -231,10 +232,8 @@ class _Track:
             f"{_some(sorted(known)) or 'none at all'}"
         )
 
-    def __enter__(self) -> _Track:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the table."""
         self._reader.close()
 
     def model(self) -> tuple[str, str]:

@@ -11,8 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from facemake.dataset.layout import AU_NAMES, FIELDS, UNKNOWN_PDM, Field
 from facemake.errors import FacemakeError, TableError
 from facemake.h5 import METADATA_ATTRIBUTE
+from facemake.runtime.contexts import Closing
 
 PYFACEAU: frozenset[str] = frozenset(
     {
@@ -94,7 +94,7 @@ class Keys:
         return out
 
 
-class SetFile:
+class SetFile(Closing):
     """A training set, open for reading.
 
     Attributes:
@@ -133,15 +133,8 @@ class SetFile:
             self.file.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self.file.close()
 
     def __len__(self) -> int:

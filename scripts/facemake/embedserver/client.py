@@ -14,12 +14,13 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import requests
 
+from facemake.runtime.contexts import Closing
 from facemake.server.address import token_of, url_of
 from facemake.server.remote_error import RemoteError
 from facemake.server.sending import Bearer, refusal
@@ -31,7 +32,7 @@ Picture = str | Path | bytes
 _TIMEOUT = (10.0, 120.0)  # to connect, to answer
 
 
-class EmbedClient:
+class EmbedClient(Closing):
     """A server of embeddings.
 
     Args:
@@ -125,12 +126,6 @@ class EmbedClient:
     def close(self) -> None:
         """Let the connection go."""
         self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _sent(
         self,

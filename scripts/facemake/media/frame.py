@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from facemake.runtime.contexts import Closing
 from facemake.status import FrameStatus, SampleStatus
 
 Pixels = npt.NDArray[np.uint8]
@@ -178,7 +178,7 @@ class Frame:
         return f"<Frame {self.index} {self.width}x{self.height} time={self.time} {self.status}>"
 
 
-class Media(ABC):
+class Media(Closing):
     """An open sample. Iterating decodes it from its beginning; closed when the context ends."""
 
     kind: Kind
@@ -208,14 +208,3 @@ class Media(ABC):
     @abstractmethod
     def close(self) -> None:
         """Lets go of the file."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -21,7 +21,6 @@ best recording to the worst):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +29,7 @@ from facemake.alignment import align
 from facemake.backends.detect import AS_EXPECTED, DETECTORS
 from facemake.backends.landmarks import LANDMARKERS, Face
 from facemake.detections import landmark_box
+from facemake.runtime.contexts import Closing
 from facemake.schemes import IBUG51, IBUG51_GROUPS, convert
 from facemake.template import crop_affine, square_of_affine
 
@@ -38,7 +38,7 @@ _SURE = 0.5
 """As `landmarks.min_confidence` has it."""
 
 
-class FaceAligner:
+class FaceAligner(Closing):
     """Cuts faces as the workflow does for its training set: upright by their landmarks.
 
     One thread at a time uses it.
@@ -138,12 +138,6 @@ class FaceAligner:
     def close(self) -> None:
         """Free the network."""
         self._network.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _rgb(frame: object) -> NDArray[np.uint8]:

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import av
 import cv2
@@ -25,6 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from facemake.errors import FacemakeError
 from facemake.runtime.atomic import replacing
+from facemake.runtime.contexts import Committing
 
 Pixels = NDArray[np.uint8]
 
@@ -78,7 +78,7 @@ class Stream:
         return Fraction(self.tick).limit_denominator(_FINEST)
 
 
-class VideoSink:
+class VideoSink(Committing):
     """Writes an MP4 with H.264; one frame in, one frame out, each at its own time.
 
     All frames have the size of the first, made even by a row or a column at the end that repeats
@@ -184,8 +184,7 @@ class VideoSink:
                 self._container.mux(sound)
         self._container.mux(packet)
 
-    def finish(self) -> None:
-        """Write what the encoder still holds."""
+    def _finish(self) -> None:
         if self._size is None:
             return
         for packet in self._out.encode(None):
@@ -194,20 +193,16 @@ class VideoSink:
             for sound in self._sound.until(float("inf")):
                 self._container.mux(sound)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Write what the encoder still holds, and the file's end."""
         try:
-            if kind is None:
-                self.finish()
+            self._finish()
         finally:
             self._container.close()
+
+    def discard(self) -> None:
+        """Let go of the file, which is then no whole video."""
+        self._container.close()
 
 
 class Sound:

@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from facemake.recognition.arrays import as_rgb
 from facemake.recognition.config import BackendInfo, Config, RuntimeKind
 from facemake.recognition.packs import DETECTION, RECOGNITION, Artifact, Pack
 from facemake.recognition.recognizer import Recognizer
+from facemake.runtime.contexts import Closing
 from facemake.runtime.memory import cores, threads_said
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class PackEmbedder(Embedder, Protocol):
     provider: str
 
 
-class FaceBackend:
+class FaceBackend(Closing):
     """Finds and embeds faces with the networks of a pack. Threads take turns.
 
     Args:
@@ -183,12 +184,6 @@ class FaceBackend:
                 if network is not None:
                     network.close()
             self._embedder = self._detector = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.config.model_name}, {self._provider}>"

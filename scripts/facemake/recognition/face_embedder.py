@@ -25,6 +25,7 @@ from facemake.errors import ModelError
 from facemake.models import is_onnx, model, model_path
 from facemake.pins import verify_pin
 from facemake.recognition.arrays import as_rgb
+from facemake.runtime.contexts import Closing
 
 # after torch_model, which says in words that it is missing
 import torch  # isort: skip
@@ -40,7 +41,7 @@ class _Key:
     device: str
 
 
-class FaceEmbedder:
+class FaceEmbedder(Closing):
     """DINOv3's ViT-B/16 on pictures of faces; threads may share one.
 
     Making it runs the Python code of the clone, as `torch.hub.load(..., source="local")` does.
@@ -126,12 +127,6 @@ class FaceEmbedder:
                 del _shared[key]
         with self._lock:
             self._embedder.close()
-
-    def __enter__(self) -> FaceEmbedder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def get_device() -> torch.device:

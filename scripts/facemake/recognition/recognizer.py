@@ -20,6 +20,7 @@ from facemake.backends.embed import EMBEDDERS, Embedder, EmbedderBackend, Face
 from facemake.backends.embed.vectors import embed_chips
 from facemake.detections import landmark_box
 from facemake.errors import ConfigError
+from facemake.runtime.contexts import Closing
 
 
 def _check_own(kind: str, name: str, model: str | None, rows: Mapping[str, Backend]) -> None:
@@ -48,7 +49,7 @@ class FoundFace:
     face: Face
 
 
-class Recognizer:
+class Recognizer(Closing):
     """Finds faces and embeds them.
 
     Not thread-safe: onnxruntime, dlib and MediaPipe each have their own rules, so one thread at a
@@ -165,9 +166,3 @@ class Recognizer:
         """Free the models."""
         self.detector.close()
         self.embedder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -6,7 +6,7 @@ import math
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -49,7 +49,7 @@ class FaceTables:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             for name, path in zip(_LOOKS, self.paths, strict=True):
-                self._tables[name] = stack.enter_context(closing(TableReader(path)))
+                self._tables[name] = stack.enter_context(TableReader(path))
             self._stack = stack.pop_all()
         return self
 

@@ -20,7 +20,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,7 @@ from facemake.errors import FacemakeError
 from facemake.provenance import Recipe, file_sha256
 from facemake.rows import lists, numbers
 from facemake.runtime.atomic import replacing, write_text
+from facemake.runtime.contexts import Closing
 from facemake.samples import read_shard, samples_digest
 from facemake.shards import decodable_samples, metadata, read_metadata
 from facemake.tables import TableReader
@@ -222,7 +223,7 @@ def export_sample(sample: str, tables: Mapping[str, Path], folder: Path) -> list
         return run.write(sample, folder)
 
 
-class _Run:
+class _Run(Closing):
     """The tables of a shard, open.
 
     Args:
@@ -235,12 +236,8 @@ class _Run:
             name: TableReader(path) for name, path in tables.items() if name != "probe"
         }
 
-    def __enter__(self) -> Self:
-        """Themselves."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close them."""
+    def close(self) -> None:
+        """Close the tables."""
         for reader in self._readers.values():
             reader.close()
 

@@ -29,6 +29,7 @@ from facemake.exports import TABLES, WRITERS, is_ours
 from facemake.provenance import Recipe, file_sha256
 from facemake.rows import Source, side_by_side
 from facemake.runtime.atomic import replacing, write_text
+from facemake.runtime.contexts import Closing
 from facemake.samples import read_shard
 from facemake.shards import ShardRun
 from facemake.status import DECODABLE
@@ -36,7 +37,7 @@ from facemake.tables import TableReader, units
 
 
 @dataclass(frozen=True)
-class Tables:
+class Tables(Closing):
     """The tables of a shard, open.
 
     Attributes:
@@ -80,12 +81,6 @@ class Tables:
         """Close them."""
         for reader in self.readers.values():
             reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Writer(Protocol):

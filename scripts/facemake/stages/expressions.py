@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +28,7 @@ from facemake.backends.threedi.model import load as load_install_model
 from facemake.backends.threedi.streams import Stream
 from facemake.errors import ModelError
 from facemake.provenance import Recipe
+from facemake.runtime.contexts import Closing
 from facemake.shards import ShardRun
 from facemake.tables import TableReader, coefficient_schema
 
@@ -141,7 +141,7 @@ def expressions(
                 run.progress.rows(table.column("track").to_numpy())
 
 
-class _Theirs:
+class _Theirs(Closing):
     """3DI's own localized coefficients of a shard; none without 3DI."""
 
     def __init__(self, engine: OfEngine | None, recipe: Recipe) -> None:
@@ -179,10 +179,8 @@ class _Theirs:
         found.columns = len(self.names)
         return found
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the archive."""
         if self._archive is not None:
             self._archive.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import groupby, zip_longest
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import h5py
@@ -20,6 +20,7 @@ from facemake.errors import FacemakeError
 from facemake.media import Frame, Media, open_media
 from facemake.models import planned
 from facemake.provenance import Recipe
+from facemake.runtime.contexts import Closing
 from facemake.runtime.progress import Progress
 from facemake.samples import Sample
 from facemake.schemes import IBUG51, convert
@@ -93,7 +94,7 @@ def landmarks(
             crops.finish()
 
 
-class Marker:
+class Marker(Closing):
     """Finds the landmarks of frames, and writes them and their crops.
 
     Args:
@@ -108,10 +109,8 @@ class Marker:
         own = planned(recipe).name if row.own_model else None
         self._source = row.source(given, recipe.settings.get("device", "cpu"), own)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Free the network."""
         self._source.close()
 
     def mark(
