@@ -73,6 +73,13 @@ def test_each_stage_of_the_library_has_its_own_fingerprint():
     assert "facemake.tracking" in fingerprints.reached("facemake.stages.detect")
 
 
+def test_of_the_runtime_only_what_writes_whole_files_counts():
+    stages = provenance.LIBRARY.glob("stages/*.py")
+    reached = fingerprints.reached(*(f"facemake.stages.{path.stem}" for path in stages))
+    runtime = {name for name in reached if name.startswith("facemake.runtime")}
+    assert runtime == {"facemake.runtime.atomic"}
+
+
 def remembered(folder: Path) -> str:
     fingerprints.forget()
     with hashes.open_memo(folder) as memo:

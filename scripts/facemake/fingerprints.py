@@ -24,20 +24,9 @@ if TYPE_CHECKING:
 
 PACKAGE = "facemake"
 
-# They decide what a person sees of a run, not what it gives; the package itself has only names for
-# people who write Python, each of which brings in what it needs.
-_NO_RESULT = frozenset(
-    (
-        PACKAGE,
-        *(
-            f"{PACKAGE}.runtime.{name}"
-            for name in (
-                *("failures", "gpu", "heartbeat", "job", "locks", "memory", "parent", "progress"),
-                "runs",
-            )
-        ),
-    )
-)
+_RUNTIME = f"{PACKAGE}.runtime"
+_OF_RESULTS = f"{_RUNTIME}.atomic"
+"""The one module of the runtime that has a part in results."""
 
 
 class _Module(NamedTuple):
@@ -74,11 +63,19 @@ def reached(*modules: str, memo: HashMemo | None = None) -> set[str]:
     pending, seen = list(modules), set[str]()
     while pending:
         name = pending.pop()
-        if name in seen or name in _NO_RESULT:
+        if name in seen or _gives_no_result(name):
             continue
         seen.add(name)
         pending.extend(imports(name, memo))
     return seen
+
+
+def _gives_no_result(module: str) -> bool:
+    """The runtime decides what a person sees of a run, not what it gives; the package itself has
+    only names for people who write Python, each of which brings in what it needs.
+    """
+    of_runtime = module == _RUNTIME or module.startswith(f"{_RUNTIME}.")
+    return module == PACKAGE or (of_runtime and module != _OF_RESULTS)
 
 
 def imports(module: str, memo: HashMemo | None = None) -> list[str]:
