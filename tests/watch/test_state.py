@@ -26,7 +26,7 @@ from facemake.watch import run as runs
 from facemake.watch.run import Job
 from facemake.watch.shard import JobState, SampleState
 from facemake.watch.state import KILLED, Watcher
-from facemake.watch.words import duration, line, page
+from facemake.watch.words import line, page
 
 OUTPUTS = {
     "probe": "results/probe/{}.parquet",
@@ -239,14 +239,6 @@ def test_the_rest_takes_as_long_as_the_run_so_far_says(folder: Folder):
 
 def test_nothing_is_said_of_a_rate_before_there_is_one(folder: Folder):
     assert line(Watcher(folder.path).look()) == "0 of 6 samples (0 %)"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(3, "3 s"), (600, "10 min"), (15000, "4 h 10 min"), (400000, "4 d 15 h")],
-)
-def test_durations_are_in_words(seconds: float, words: str):
-    assert duration(seconds) == words
 
 
 def test_a_folder_without_a_run_is_refused_in_words(

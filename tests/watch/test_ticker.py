@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -14,34 +13,7 @@ import pytest
 from facemake.watch import run as runs
 from facemake.watch.run import Job
 from facemake.watch.state import State, Watcher
-from facemake.watch.ticker import Screen, Ticker
-
-
-def test_a_line_is_written_over_and_what_stays_is_put_before_it():
-    stream = io.StringIO()
-    screen = Screen(stream, in_place=True)
-    screen.show("one")
-    screen.show("two")
-    screen.say("failed")
-    screen.clear()
-    screen.clear()
-    clear = "\r\x1b[K"
-    assert stream.getvalue() == f"one{clear}two{clear}failed\ntwo{clear}"
-
-
-def test_where_no_terminal_is_there_are_lines():
-    stream = io.StringIO()
-    screen = Screen(stream, in_place=False)
-    screen.show("one")
-    screen.say("two")
-    screen.clear()
-    assert stream.getvalue() == "one\ntwo\n"
-
-
-def test_a_terminal_that_is_gone_harms_nothing():
-    stream = io.StringIO()
-    stream.close()
-    Screen(stream, in_place=True).say("one")
+from facemake.watch.ticker import Ticker
 
 
 @pytest.fixture

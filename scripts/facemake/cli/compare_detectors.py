@@ -7,10 +7,9 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, TextIO
+from typing import Any
 
 from facemake.backends.detect import DETECTORS
 from facemake.choosing.consensus import AGREEING, Standing, standings
@@ -22,6 +21,7 @@ from facemake.models import registry, use_models_dir
 from facemake.runtime.atomic import replacing, write_text
 from facemake.runtime.job import THREAD_VARIABLES
 from facemake.runtime.quiet import quiet_libraries
+from facemake.runtime.screen import Line
 
 _SLOW = "dlib-cnn"
 _NAMES = [name for name, row in DETECTORS.items() if row.stack != "threedi"]
@@ -79,15 +79,13 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
     paths = recordings(options.paths)
     for name in THREAD_VARIABLES:  # torch has as many threads as there are cores
         os.environ[name] = "1"
-    with quiet_libraries() as terminal:
+    with quiet_libraries() as terminal, Line(stream=terminal) as line:
         result = compare(
-            _pictures(paths, options.frames, terminal),
+            _pictures(paths, options.frames, line),
             options.detectors,
             options.device,
-            partial(_seen, terminal),
+            lambda count: line.tell(lambda: f"{count} pictures"),
         )
-        if terminal.isatty():
-            print(file=terminal)
     if not result.pictures:
         raise FacemakeError("none of the recordings could be read: the lines above say why")
     judged = standings([picture.faces for picture in result.pictures], result.detectors)
@@ -101,16 +99,9 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
-def _pictures(paths: Sequence[Path], count: int, terminal: TextIO) -> Iterator[Looked]:
+def _pictures(paths: Sequence[Path], count: int, line: Line) -> Iterator[Looked]:
     for path in paths:
-        yield from frames_of(path, count, lambda words: print(words, file=terminal))
-
-
-def _seen(terminal: TextIO, count: int) -> None:
-    if terminal.isatty():
-        print(f"\r{count} pictures", end="", file=terminal, flush=True)
-    elif count % 100 == 0:
-        print(f"{count} pictures", file=terminal)
+        yield from frames_of(path, count, line.say)
 
 
 def _figures(result: Comparison, judged: dict[str, Standing]) -> list[dict[str, Any]]:

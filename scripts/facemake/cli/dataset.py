@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from facemake.cli.differences import TOLERANCE
 from facemake.errors import FacemakeError, TableError
+from facemake.runtime.screen import Line
 
 if TYPE_CHECKING:
     from facemake.dataset.against import Difference
     from facemake.dataset.checks import Checked
-
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 def add_to(commands: Any) -> None:
@@ -124,29 +122,12 @@ def _until_stopped(command: _Command) -> _Command:
     return run
 
 
-class _Shown:
-    """Says on standard error how far a long read is: in place on a terminal, else line by line."""
-
-    def __init__(self) -> None:
-        self._said = time.monotonic()
-        self._open = False
+class _Shown(Line):
+    """How far a long read is."""
 
     def __call__(self, name: str, done: int, of: int) -> None:
         """Take that `done` of so many examples are read."""
-        now = time.monotonic()
-        live = sys.stderr.isatty()
-        if now - self._said < (0.2 if live else _SECONDS_BETWEEN_LINES):
-            return
-        self._said = now
-        text = f"{name}: {done} of {of} examples"
-        print(f"\r\x1b[K{text}" if live else text, end="" if live else "\n", file=sys.stderr)
-        self._open = live
-
-    def end(self) -> None:
-        """Clear the line."""
-        if self._open:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._open = False
+        self.tell(lambda: f"{name}: {done} of {of} examples")
 
 
 def _json(document: Any) -> str:
@@ -173,10 +154,8 @@ def _info(options: argparse.Namespace, rest: list[str]) -> int:
 
     found = []
     for path in options.files:
-        shown = _Shown()
-        with SetFile(path, shown) as file:
+        with _Shown() as shown, SetFile(path, shown) as file:
             found.append(survey(file, quick=options.quick))
-        shown.end()
         if not options.json:
             print("\n".join(_info_lines(found[-1])), end="\n\n" if len(options.files) > 1 else "\n")
     if options.json:
@@ -251,9 +230,8 @@ def _merge(options: argparse.Namespace, rest: list[str]) -> int:
         raise FacemakeError(
             f"{options.output} is there already: name another file first, or --force to replace it"
         )
-    shown = _Shown()
-    done = join(options.files, options.output, drop_repeated=options.drop_repeated, tell=shown)
-    shown.end()
+    with _Shown() as shown:
+        done = join(options.files, options.output, drop_repeated=options.drop_repeated, tell=shown)
     if options.json:
         print(_json({"output": options.output, "files": options.files, **asdict(done)}))
         return 0
@@ -282,15 +260,14 @@ def _validate(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.dataset.checks import check
     from facemake.dataset.files import SetFile
 
-    shown = _Shown()
-    try:
-        file = SetFile(options.file, shown)
-    except TableError as error:
-        return _damaged(options, str(error))
-    with file:
-        checked = check(file)
-        sheet = None if options.no_sheet else _sheet(options, file, checked)
-    shown.end()
+    with _Shown() as shown:
+        try:
+            file = SetFile(options.file, shown)
+        except TableError as error:
+            return _damaged(options, str(error))
+        with file:
+            checked = check(file)
+            sheet = None if options.no_sheet else _sheet(options, file, checked)
     valid = checked.is_valid
     if options.json:
         findings = [asdict(one) for one in checked.findings]
@@ -348,10 +325,12 @@ def _against(options: argparse.Namespace) -> int:
     from facemake.dataset.against import compare
     from facemake.dataset.files import SetFile
 
-    shown = _Shown()
-    with SetFile(options.file, shown) as a, SetFile(options.against) as b:
+    with (
+        _Shown() as shown,
+        SetFile(options.file, shown) as a,
+        SetFile(options.against) as b,
+    ):
         found = compare(a, b, **TOLERANCE)
-    shown.end()
     code = 1 if found.verdict == "differs" else 0
     if options.json:
         document = {"file": options.file, "against": options.against, **asdict(found)}

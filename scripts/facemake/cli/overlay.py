@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
 from facemake.overlay.options import HIDINGS, LAYERS, POSES, USUAL, Options
+from facemake.runtime.screen import Line, duration
 
 if TYPE_CHECKING:
     from facemake.overlay.run import Made
 
 _NOTHING = "none"
-_SECONDS_BETWEEN_LINES = 10.0
 _MOST_RUNS = 10
 
 
@@ -217,31 +217,19 @@ def _runs(frames: Sequence[int]) -> str:
     return words + (f" and {len(runs) - _MOST_RUNS} more" if len(runs) > _MOST_RUNS else "")
 
 
-class _Line:
-    """One line that says how far it is; in a log a line now and then."""
+class _Line(Line):
+    """How far a sample is."""
 
     def __init__(self, sample: str, frames: int) -> None:
+        super().__init__()
         self._sample = sample
         self._frames = frames
-        self._live = sys.stderr.isatty()
-        self._began = self._said = time.monotonic()
+        self._began = time.monotonic()
 
     def told(self, done: int) -> None:
-        now = time.monotonic()
-        if now - self._said < (0.2 if self._live else _SECONDS_BETWEEN_LINES):
-            return
-        self._said = now
-        rate = done / (now - self._began)
-        left = f", {max(0, self._frames - done) / rate:.0f} s left" if rate else ""
-        text = f"{self._sample}: {done} of {self._frames} frames, {rate:.0f}/s{left}"
-        if self._live:
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        self.tell(lambda: self._text(done))
 
-    def __enter__(self) -> _Line:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    def _text(self, done: int) -> str:
+        rate = done / (time.monotonic() - self._began)
+        left = f", {duration((self._frames - done) / rate)} left" if rate else ""
+        return f"{self._sample}: {done} of {self._frames} frames, {rate:.0f}/s{left}"

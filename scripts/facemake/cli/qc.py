@@ -20,6 +20,7 @@ from facemake.exclusions import COLUMNS as EXCLUDE_COLUMNS
 from facemake.exclusions import Exclusions
 from facemake.qc.findings import KINDS, Finding
 from facemake.runtime.atomic import write_text
+from facemake.runtime.screen import Line
 from facemake.samples import WORK
 
 if TYPE_CHECKING:
@@ -66,7 +67,12 @@ def _qc(options: argparse.Namespace, rest: list[str]) -> int:
 
     output = options.output or options.directory / "qc"
     results, left_out = _run_in(options.directory)
-    looked = look(results, frozenset(options.samples), _told)
+    with Line() as line:
+        looked = look(
+            results,
+            frozenset(options.samples),
+            lambda done: line.tell(lambda: f"{done} samples"),
+        )
     proposed = exclusions(looked.findings)
     news = [one for one in looked.findings if not _covered(one, left_out)]
     already, looked.findings = len(looked.findings) - len(news), news
@@ -99,13 +105,6 @@ def _run_in(directory: Path) -> tuple[Path, Exclusions]:
 
 def _covered(one: Finding, left_out: Exclusions) -> bool:
     return left_out.covers(one.sample, one.first, one.last)
-
-
-def _told(done: int) -> None:
-    if sys.stderr.isatty() and done % 20 == 0:
-        print(f"\r\x1b[K{done} samples\r", end="", file=sys.stderr, flush=True)
-    elif done % 1000 == 0:
-        print(f"{done} samples", file=sys.stderr, flush=True)
 
 
 def _rows(looked: Looked, results: Path, folder: Path) -> Iterable[list[str]]:

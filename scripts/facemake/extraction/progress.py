@@ -10,6 +10,7 @@ from typing import Any
 
 from facemake.extraction.inputs import Listed
 from facemake.extraction.result import Extraction
+from facemake.runtime.screen import Screen, duration
 from facemake.status import CropStatus, SampleStatus
 
 Say = Callable[[str], None]
@@ -35,7 +36,7 @@ class Progress:
         self._alike = alike
         self._say = say
         self._quiet = quiet
-        self._terminal = say is None and not quiet and sys.stderr.isatty()
+        self._screen = Screen(sys.stderr, False if say is not None or quiet else None)
         self._before = self._done = self._faces = self._failed = 0
         self._began = time.monotonic()
         self._looked = self._said = self._began
@@ -52,14 +53,14 @@ class Progress:
         try:
             yield
         except KeyboardInterrupt:
-            self._clear()
+            self._screen.clear()
             self._line(
                 f"stopped: {self._done} of {self._total} inputs are done and kept; the same call "
                 "goes on from there"
             )
             raise
         finally:
-            self._clear()
+            self._screen.clear()
 
     def rows(self, rows: Sequence[dict[str, Any]], *, done: bool) -> None:
         """Rows of an input, the last ones where it is done."""
@@ -74,8 +75,8 @@ class Progress:
     def show(self) -> None:
         """Say how far it is."""
         now = self._looked = time.monotonic()
-        if self._terminal:
-            print(f"\r\x1b[K{self._text(now)}", end="", file=sys.stderr, flush=True)
+        if self._screen.in_place:
+            self._screen.show(self._text(now))
         elif now - self._said >= _SECONDS_BETWEEN_LINES:
             self._said = now
             self._line(self._text(now))
@@ -94,28 +95,15 @@ class Progress:
 
     def end(self, lines: Sequence[str]) -> None:
         """Say how it ended."""
-        self._clear()
+        self._screen.clear()
         for line in lines:
             self._line(line)
-
-    def _clear(self) -> None:
-        if self._terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def _line(self, text: str) -> None:
         if self._say is not None:
             self._say(text)
         elif not self._quiet:
-            print(text, file=sys.stderr, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """In words, to about a tenth."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+            self._screen.say(text)
 
 
 def said_at_the_end(result: Extraction, inputs: Listed) -> list[str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from facemake.runtime import heartbeat
+from facemake.runtime.screen import Screen, duration
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class EpochProgress:
         self._network = network
         self._epochs = epochs
         self._examples = examples
-        self._live = sys.stderr.isatty()
+        self._screen = Screen(sys.stderr)
         self._whole = 0
         self._spent = 0.0
 
@@ -52,12 +53,11 @@ class EpochProgress:
             f"{self._examples} examples, loss {loss():.4f}, {self._rate:.0f} samples/s"
             f"{self._left(now)}"
         )
-        if self._live:
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-        if now - self._said >= _SECONDS_BETWEEN_LINES:
+        if self._screen.in_place:
+            self._screen.show(text)
+        elif now - self._said >= _SECONDS_BETWEEN_LINES:
             self._said = now
-            if not self._live:
-                logger.info("%s", text)
+            logger.info("%s", text)
         heartbeat.tell(frames_done=self._done, frames=self._examples)
 
     def validating(self) -> None:
@@ -71,8 +71,7 @@ class EpochProgress:
         self._spent += now - self._start
         self._done = 0
         self._epoch += 1
-        if self._live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._screen.clear()
         logger.info(
             "%s: epoch %d of %d: loss %.4f, validation %.4f%s, %s, %.0f samples/s%s",
             *(self._network, self._epoch, self._epochs, loss, val_loss),
@@ -90,12 +89,4 @@ class EpochProgress:
             seconds = ((self._epochs - self._epoch) * self._examples - self._done) / self._rate
         else:
             return ""
-        return f", {_duration(max(0.0, seconds))} left"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+        return f", {duration(seconds)} left"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.runtime import heartbeat
+from facemake.runtime.screen import duration
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +72,8 @@ class Progress:
         rate = self._done_frames / (now - self._start)
         left = ""
         if self._frames and rate > 0:
-            seconds = max(0.0, self._frames - self._done_frames) / rate
-            left = f", {seconds:.0f} s left"
+            seconds = (self._frames - self._done_frames) / rate
+            left = f", {duration(seconds)} left"
         of_frames = f"/{self._frames}" if self._frames else ""
         logger.info(
             "%s: sample %d of %d, %d%s frames, %.0f frames/s%s",

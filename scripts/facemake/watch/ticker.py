@@ -13,9 +13,9 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TextIO
 
 from facemake.runtime import failures, heartbeat
+from facemake.runtime.screen import Screen
 from facemake.watch.state import KILLED, Watcher
 from facemake.watch.words import failure_in_words, line
 
@@ -28,59 +28,6 @@ _LARGEST_SHARE = 0.02  # of one core
 _SECONDS_BETWEEN_LOOKS = 2.0
 _FIRST_LINES = (10.0, 20.0, 40.0)  # seconds after the start; then one every minute
 _SECONDS_BETWEEN_LINES = 60.0
-
-
-class Screen:
-    """A terminal with a line that is written over, or a stream of lines where it is none.
-
-    Args:
-        stream: where people look.
-        in_place: write over the last line.
-    """
-
-    def __init__(self, stream: TextIO, in_place: bool) -> None:
-        self._stream = stream
-        self.in_place = in_place
-        self._lock = threading.RLock()
-        self._shown = ""
-
-    def show(self, text: str) -> None:
-        """Put `text` where it stands until the next, or until something else is said."""
-        with self._lock:
-            self.clear()
-            if self.in_place:
-                self._shown = text[: _columns() - 1]
-                self._write(self._shown)
-            else:
-                self._write(f"{text}\n")
-
-    def say(self, text: str) -> None:
-        """Write lines that stay."""
-        with self._lock:
-            shown = self._shown
-            self.clear()
-            self._write(f"{text}\n")
-            if shown:
-                self.show(shown)
-
-    def clear(self) -> None:
-        """Take the line away, for somebody else who writes."""
-        with self._lock:
-            if self._shown:
-                self._write("\r\x1b[K")
-                self._shown = ""
-
-    def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
-            self._stream.write(text)
-            self._stream.flush()
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except (OSError, ValueError):
-        return 80
 
 
 class Ticker:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from facemake.errors import FacemakeError
 from facemake.runtime.failures import Failure
+from facemake.runtime.screen import duration
 from facemake.watch.shard import JobState, SampleState
 from facemake.watch.state import State, Watcher
 
@@ -122,16 +123,3 @@ def clock(seconds: float) -> str:
     then = time.localtime(seconds)
     today = time.localtime()[:3] == then[:3]
     return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", then)
-
-
-def duration(seconds: float) -> str:
-    """A time span in its two largest units."""
-    if seconds < 90:
-        return f"{max(1.0, seconds):.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes:02d} min"
-    return f"{hours // 24} d {hours % 24} h"
