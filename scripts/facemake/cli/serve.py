@@ -15,20 +15,19 @@ from facemake.backends.threedi.runtimes import runtime
 from facemake.cli import serve_embed
 from facemake.cli.serving import (
     access,
+    certificate_in_words,
     count,
     listen,
     log,
     need,
     port,
-    say,
     seconds,
+    serve,
     shown,
     size,
-    warn_of_plain,
 )
 from facemake.errors import FacemakeError
 from facemake.server.settings import TOKEN_VARIABLE, Limits, Settings, default_folder
-from facemake.version import __version__
 
 if TYPE_CHECKING:
     from facemake.server.jobs import Queue
@@ -188,8 +187,6 @@ def _runtime(value: str) -> str:
 
 
 def _run(options: argparse.Namespace, settings: Settings, engines: list[str]) -> int:
-    import uvicorn
-
     from facemake.server.app import create_app
     from facemake.server.http import configured
 
@@ -197,26 +194,8 @@ def _run(options: argparse.Namespace, settings: Settings, engines: list[str]) ->
     log()
     listening = listen(options.host, options.port)
     app = create_app(settings)
-    queue: Queue = app.state.queue
-    try:
+    with certificate_in_words():
         config = configured(app, settings.limits.waiting, options.certificate, options.key)
-    except OSError as error:
-        raise FacemakeError(f"the certificate or its key cannot be read: {error}") from None
-    queue.start()
-
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: Any) -> None:
-            queue.stopping = True  # requests that wait for a job are answered now
-            super().handle_exit(sig, frame)
-
-    say(listening, options, settings.tokens, f"facemake {__version__}")
-    print(f"engines: facemake's own; {'; '.join(engines)}")
-    print(f"sessions are kept in {settings.folder}", flush=True)
-    warn_of_plain(options, "videos")
-    try:
-        Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        queue.stop()
-    return 0
+    about = f"engines: facemake's own; {'; '.join(engines)}\nsessions are kept in {settings.folder}"
+    queue: Queue = app.state.queue
+    return serve(queue, config, listening, options, settings.tokens, about, "videos")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,22 +13,21 @@ from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.cli.serving import (
     access,
+    certificate_in_words,
     count,
     listen,
     log,
     need,
     port,
-    say,
     seconds,
+    serve,
     shown,
     size,
-    warn_of_plain,
 )
 from facemake.embedserver.settings import Limits, Settings
 from facemake.errors import DeviceError, FacemakeError
 from facemake.models import use_models_dir
 from facemake.runtime.gpu import lease
-from facemake.version import __version__
 
 if TYPE_CHECKING:
     from facemake.backends import Backend
@@ -177,8 +175,6 @@ def _choice(options: argparse.Namespace) -> Choice:
 
 
 def _run(options: argparse.Namespace, settings: Settings, staying: Sequence[str]) -> int:
-    import uvicorn
-
     from facemake.embedserver.app import create_app
     from facemake.embedserver.service import Service
     from facemake.server.http import configured
@@ -191,7 +187,7 @@ def _run(options: argparse.Namespace, settings: Settings, staying: Sequence[str]
     service = Service(settings, choice.make, choice.about())
     listening = listen(options.host, options.port)
     limits = settings.limits
-    try:
+    with certificate_in_words():
         app = create_app(service, _beside(service, options))
         config = configured(
             app,
@@ -200,27 +196,9 @@ def _run(options: argparse.Namespace, settings: Settings, staying: Sequence[str]
             options.key,
             seconds_to_stop=round(limits.wait_seconds) + 5,
         )
-    except OSError as error:
-        raise FacemakeError(f"the certificate or its key cannot be read: {error}") from None
-    service.start()
-
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: Any) -> None:
-            service.stopping = True  # nothing more is taken; what waits is answered
-            super().handle_exit(sig, frame)
-
-    say(listening, options, settings.tokens, f"facemake {__version__}")
-    about = service.about
-    print(f"detector {about['detector']}, embedder {about['embedder']}; nothing sent is kept")
-    sys.stdout.flush()
-    warn_of_plain(options, "pictures")
-    try:
-        Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        service.stop()
-    return 0
+    found = service.about
+    about = f"detector {found['detector']}, embedder {found['embedder']}; nothing sent is kept"
+    return serve(service, config, listening, options, settings.tokens, about, "pictures")
 
 
 def _beside(service: Service, options: argparse.Namespace) -> Beside | None:

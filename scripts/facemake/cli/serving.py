@@ -7,12 +7,17 @@ import logging
 import re
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from facemake.errors import FacemakeError
 from facemake.server.settings import is_loopback, read_tokens
+from facemake.version import __version__
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _BACKLOG = 128  # connections that nobody has taken yet
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -125,18 +130,81 @@ def listen(host: str, number: int) -> socket.socket:
     return listening
 
 
-def say(
-    listening: socket.socket, options: argparse.Namespace, tokens: Mapping[str, Any], name: str
-) -> None:
+@contextmanager
+def certificate_in_words() -> Iterator[None]:
+    """Say what is wrong where a certificate is read."""
+    try:
+        yield
+    except OSError as error:
+        raise FacemakeError(f"the certificate or its key cannot be read: {error}") from None
+
+
+class Service(Protocol):
+    """What answers.
+
+    Attributes:
+        stopping: nothing more is taken, and what waits for an answer is told so.
+    """
+
+    stopping: bool
+
+    def start(self) -> None:
+        """Begin to work."""
+
+    def stop(self) -> None:
+        """End what works."""
+
+
+def serve(
+    service: Service,
+    config: uvicorn.Config,
+    listening: socket.socket,
+    options: argparse.Namespace,
+    tokens: Mapping[str, Any],
+    about: str,
+    what: str,
+) -> int:
+    """Serve until a signal ends it; the exit code.
+
+    Args:
+        service: which is started first, and stopped in the end.
+        config: of `configured`.
+        listening: of `listen`.
+        options: of the command line.
+        tokens: who may use it.
+        about: lines on what it does, to be said.
+        what: is sent to it.
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            service.stopping = True  # before uvicorn waits for those who wait for an answer
+            super().handle_exit(sig, frame)
+
+    service.start()
+    try:
+        _say(listening, options, tokens)
+        print(about, flush=True)
+        _warn_of_plain(options, what)
+        Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        service.stop()
+    return 0
+
+
+def _say(listening: socket.socket, options: argparse.Namespace, tokens: Mapping[str, Any]) -> None:
     """Say where and for whom it listens."""
     host, number = listening.getsockname()[:2]
     scheme = "http" if options.certificate is None else "https"
     place = f"[{host}]" if ":" in host else host
     who = ", ".join(tokens) or "everybody on this machine"
-    print(f"{name} listens on {scheme}://{place}:{number} for {who}")
+    print(f"facemake {__version__} listens on {scheme}://{place}:{number} for {who}")
 
 
-def warn_of_plain(options: argparse.Namespace, what: str) -> None:
+def _warn_of_plain(options: argparse.Namespace, what: str) -> None:
     """Say it where what is sent can be read on its way."""
     if options.certificate is None and not is_loopback(options.host):
         print(f"HTTP is not encrypted: {what} and tokens can be read on their way", file=sys.stderr)
