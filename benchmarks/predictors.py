@@ -39,7 +39,8 @@ def run(folder: Path, runs: int) -> None:
     import torch
 
     from facemake import nn
-    from facemake.nn.predicting import Predictor, planes
+    from facemake.nn.predicting import Predictor
+    from facemake.nn.runners import planes
 
     torch.set_num_threads(1)
     print(

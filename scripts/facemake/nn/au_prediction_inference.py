@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.nn.action_units import AU_NAMES, NUM_AUS
-from facemake.nn.predicting import Network, Predictor
+from facemake.nn.predicting import Predictor
+from facemake.nn.runners import Network
 
 NETWORK = Network(
     name="au_prediction",

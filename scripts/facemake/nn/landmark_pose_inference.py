@@ -9,7 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake.nn.predicting import Network, Predictor
+from facemake.nn.predicting import Predictor
+from facemake.nn.runners import Network
 from facemake.template import CROP_SIZE
 
 NETWORK = Network(
