@@ -14,16 +14,15 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from facemake import h5
+from facemake.data.arguments import ARGUMENTS, checked
 from facemake.dataset import layout
 from facemake.dataset.files import SetFile
 from facemake.dataset.layout import FIELDS, Field
@@ -32,6 +31,7 @@ from facemake.errors import BusyError, FacemakeError, TableError
 from facemake.fingerprints import code_fingerprint
 from facemake.h5 import abandon, reason
 from facemake.provenance import Recipe
+from facemake.runtime.contexts import Committing
 
 logger = logging.getLogger(__name__)
 
@@ -52,48 +52,7 @@ _RECORD = np.dtype(
 """Of an example what is small; texts as numbers of the list of their words."""
 
 
-@dataclass(frozen=True)
-class _Argument:
-    """What an argument of `add_sample` is in the file.
-
-    Attributes:
-        field: its data set.
-        many: its name in `add_batch`.
-        missing: what is written where it is not given; None: it must be.
-    """
-
-    field: Field
-    many: str
-    missing: Any = None
-
-
-_BY_NAME = {field.name: field for field in FIELDS}
-_ARGUMENTS = {
-    "image": _Argument(_BY_NAME["images"], "images"),
-    "hog_features": _Argument(_BY_NAME["hog_features"], "hog_features"),
-    "landmarks": _Argument(_BY_NAME["landmarks"], "landmarks"),
-    "global_params": _Argument(_BY_NAME["global_params"], "global_params"),
-    "local_params": _Argument(_BY_NAME["local_params"], "local_params"),
-    "au_intensities": _Argument(_BY_NAME["au_intensities"], "au_intensities"),
-    "bbox": _Argument(_BY_NAME["bboxes"], "bboxes"),
-    "video_name": _Argument(_BY_NAME["metadata/video_names"], "video_names", ""),
-    "frame_index": _Argument(_BY_NAME["metadata/frame_indices"], "frame_indices", 0),
-    "quality_score": _Argument(_BY_NAME["metadata/quality_scores"], "quality_scores", 1.0),
-    "affine": _Argument(_BY_NAME["affine"], "affines", np.nan),
-    "frame_landmarks": _Argument(_BY_NAME["frame/landmarks"], "frame_landmarks", np.nan),
-    "frame_global_params": _Argument(
-        _BY_NAME["frame/global_params"], "frame_global_params", np.nan
-    ),
-    "time": _Argument(_BY_NAME["metadata/times"], "times", np.nan),
-    "track": _Argument(_BY_NAME["metadata/track"], "tracks", 0),
-    "confidence": _Argument(_BY_NAME["metadata/confidence"], "confidences", np.nan),
-    "subject": _Argument(_BY_NAME["metadata/subjects"], "subjects", ""),
-    "split": _Argument(_BY_NAME["metadata/split"], "splits", ""),
-}
-_SHARES = {"metadata/quality_scores", "metadata/confidence"}
-
-
-class TrainingDataWriter:
+class TrainingDataWriter(Committing):
     """Writes the HDF5 training set, example by example.
 
     The file appears under its name when all of it is on the disk: at the end of the `with` block,
@@ -164,20 +123,6 @@ class TrainingDataWriter:
             self.discard()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.discard()
-
     def __len__(self) -> int:
         """Examples so far."""
         return self._count
@@ -232,13 +177,13 @@ class TrainingDataWriter:
         """
         given = locals()
         row: dict[str, Any] = {}
-        for name, argument in _ARGUMENTS.items():
+        for name, argument in ARGUMENTS.items():
             value = given[name]
             if argument.field.kind == "text":
                 row[argument.field.name] = self._number(argument.field, name, value)
             else:
                 row[argument.field.name] = (
-                    argument.missing if value is None else _checked(name, value, argument, ())
+                    argument.missing if value is None else checked(name, value, argument, ())
                 )
         file, at = self._writable(), self._held
         for field in _LARGE:
@@ -281,7 +226,7 @@ class TrainingDataWriter:
         given = locals()
         n = len(images)
         batch: dict[str, NDArray[Any]] = {}
-        for argument in _ARGUMENTS.values():
+        for argument in ARGUMENTS.values():
             field, name = argument.field, argument.many
             value = given[name]
             if field.kind == "text":
@@ -293,7 +238,7 @@ class TrainingDataWriter:
             elif value is None:
                 batch[field.name] = np.full((n, *field.shape), argument.missing, field.kind)
             else:
-                batch[field.name] = _checked(name, value, argument, (n,))
+                batch[field.name] = checked(name, value, argument, (n,))
         self._add(batch, n)
 
     def add_file(self, other: SetFile) -> int:
@@ -514,49 +459,3 @@ def _locked(path: Path) -> IO[bytes]:
                 file.truncate(0)
                 return file
         file.close()
-
-
-def _checked(name: str, value: Any, argument: _Argument, many: tuple[int, ...]) -> NDArray[Any]:
-    """An argument as its field wants it.
-
-    Raises:
-        TypeError: it is no array of such numbers.
-        ValueError: its shape is another, or a value cannot be.
-    """
-    field = argument.field
-    kind = np.dtype(field.kind)
-    array = np.asarray(value)
-    wanted = (*many, *field.shape)
-    if many == (0,) and not array.size:
-        return np.empty(wanted, kind)
-    if array.dtype != kind:
-        if kind.kind == "u":
-            raise TypeError(
-                f"{name} is of type {array.dtype}; it must be uint8, RGB of 0-255 (a picture of "
-                "floats: (255 * picture).round().astype('uint8'))"
-            )
-        if array.dtype.kind not in ("iuf" if kind.kind == "f" else "iu"):
-            what = "numbers" if kind.kind == "f" else "whole numbers"
-            raise TypeError(f"{name} is of type {array.dtype}; it must be {what}")
-    if name == "hog_features" and array.shape == (*many, 12, 12, 31):
-        array = array.reshape(wanted)
-    if array.shape != wanted:
-        raise ValueError(f"{name} has the shape {array.shape}; it must be {wanted}")
-    if kind.kind == "f":
-        if array.dtype != kind:
-            with np.errstate(over="ignore"):  # said below
-                array = array.astype(kind)
-        if np.isinf(array).any():
-            raise ValueError(f"{name} has an infinite value; what is not known is NaN")
-        if field.name in _SHARES and ((array < 0) | (array > 1)).any():
-            raise ValueError(f"{name} is {_first(array, (array < 0) | (array > 1))}; it is 0 to 1")
-    elif kind.kind == "i":
-        most = np.iinfo(kind).max
-        wrong = (array < 0) | (array > most)
-        if wrong.any():
-            raise ValueError(f"{name} is {_first(array, wrong)}; it is 0 to {most}")
-    return array
-
-
-def _first(array: NDArray[Any], wrong: NDArray[np.bool_]) -> Any:
-    return np.atleast_1d(array)[np.atleast_1d(wrong)][0]
