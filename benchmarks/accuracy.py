@@ -25,7 +25,8 @@ from facemake.backends.aus.proxy import create
 from facemake.backends.fit import builtin
 from facemake.backends.fit.fitter import Fitter
 from facemake.backends.fit.localize import Localizer
-from facemake.backends.fit.model import LinearFaceModel, model_of
+from facemake.backends.fit.model import LinearFaceModel
+from facemake.backends.fit.modelfile import model_of
 from facemake.backends.fit.smooth import SmoothSettings, TrackRows, smooth_track
 from facemake.backends.fit.sources import ict_facekit
 

@@ -11,7 +11,7 @@ import pytest
 
 from facemake import facemodels, pins, recipes, settings
 from facemake.backends.fit import builtin, load
-from facemake.backends.fit.model import save_model
+from facemake.backends.fit.modelfile import save_model
 from facemake.errors import ModelError
 
 

@@ -14,7 +14,8 @@ from facemake import schemes
 from facemake.backends.fit import FACE_MODELS, builtin, load, pdm
 from facemake.backends.fit.bootstrap import Person, mean_face
 from facemake.backends.fit.fields import REGION_POINTS, expression_fields
-from facemake.backends.fit.model import LinearFaceModel, load_model, make_model, save_model
+from facemake.backends.fit.model import LinearFaceModel, make_model
+from facemake.backends.fit.modelfile import load_model, save_model
 from facemake.backends.fit.proportions import FREE
 from facemake.errors import ModelError
 from facemake.geometry import rotation_from_euler

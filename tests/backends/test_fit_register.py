@@ -10,7 +10,8 @@ import pytest
 
 from facemake import schemes
 from facemake.backends.fit import sources
-from facemake.backends.fit.model import FaceMesh, load_mesh, load_model
+from facemake.backends.fit.model import FaceMesh
+from facemake.backends.fit.modelfile import load_mesh, load_model
 from facemake.backends.fit.sources import ict_facekit, register_mediapipe
 from facemake.backends.fit.sources.ict_mediapipe import MEDIAPIPE468
 from facemake.errors import ModelError

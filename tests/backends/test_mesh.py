@@ -24,7 +24,8 @@ from facemake.backends.fit.mesh import (
     vertex_normals,
 )
 from facemake.backends.fit.meshfile import obj_bytes, ply_bytes, write_mesh
-from facemake.backends.fit.model import FaceMesh, LinearFaceModel, load_mesh, load_model
+from facemake.backends.fit.model import FaceMesh, LinearFaceModel
+from facemake.backends.fit.modelfile import load_mesh, load_model
 from facemake.errors import ModelError
 from makefaces import CAMERA, DISTANCE
 from makesources import ict_folder, openface

@@ -8,7 +8,7 @@ import pytest
 
 from facemake import facemodels
 from facemake.backends.fit import load
-from facemake.backends.fit.model import load_mesh
+from facemake.backends.fit.modelfile import load_mesh
 from facemake.cli import main
 from makesources import bfm, bfm_prepared, ict_folder, openface
 

@@ -10,7 +10,8 @@ from functools import partial
 
 from facemake import facemodels
 from facemake.backends.fit.builtin import load_builtin
-from facemake.backends.fit.model import LinearFaceModel, load_model
+from facemake.backends.fit.model import LinearFaceModel
+from facemake.backends.fit.modelfile import load_model
 from facemake.errors import ModelError
 
 

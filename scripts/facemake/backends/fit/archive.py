@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facemake.errors import ModelError
 
 Content = dict[str, NDArray[Any]]
-"""What a face model file holds, array by array; `facemake.backends.fit.model` names the keys."""
+"""What a face model file holds, by the keys that `facemake.backends.fit.modelfile` names."""
 
 _BROKEN = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from facemake import schemes
 from facemake.backends.fit import builtin, pdm
 from facemake.backends.fit.bootstrap import Person, mean_face
-from facemake.backends.fit.model import LinearFaceModel, save_model
+from facemake.backends.fit.model import LinearFaceModel
+from facemake.backends.fit.modelfile import save_model
 
 VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm"})
 PICTURES = frozenset({".jpg", ".jpeg", ".png"})

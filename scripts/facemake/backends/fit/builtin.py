@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from facemake import schemes
 from facemake.backends.fit.fields import expression_fields
-from facemake.backends.fit.model import LinearFaceModel, load_model, make_model
+from facemake.backends.fit.model import LinearFaceModel, make_model
+from facemake.backends.fit.modelfile import load_model
 from facemake.backends.fit.proportions import free_fields, identity_fields
 
 NAME = "facemake-1"

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from facemake import facemodels, geometry, schemes
 from facemake.backends.fit import FACE_MODELS, load
 from facemake.backends.fit.interpolated import interpolated_mesh
-from facemake.backends.fit.model import FaceMesh, load_mesh
+from facemake.backends.fit.model import FaceMesh
+from facemake.backends.fit.modelfile import load_mesh
 from facemake.errors import ModelError
 
 Array = NDArray[np.float64]

@@ -1,7 +1,8 @@
 """What makers of face models publish, read and written as model files: one module a maker.
 
-Each has `read(source)`, which gives the arrays of a model file (`facemake.backends.fit.model` names
-the keys). No stage imports anything from here: stages read the files that were built.
+Each has `read(source)`, which gives the arrays of a model file, by the keys that
+`facemake.backends.fit.modelfile` names. No stage imports anything from here: stages read the files
+that were built.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from facemake import facemodels, pins
 from facemake.backends.fit import archive, pdm
 from facemake.backends.fit.archive import Content
-from facemake.backends.fit.model import LinearFaceModel, load_mesh, load_model, model_of
+from facemake.backends.fit.model import LinearFaceModel
+from facemake.backends.fit.modelfile import load_mesh, load_model, model_of
 from facemake.errors import ModelError
 from facemake.hashes import private_folder
 from facemake.runtime.atomic import replacing

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake import schemes
-from facemake.backends.fit.model import FaceMesh, load_mesh
+from facemake.backends.fit.model import FaceMesh
+from facemake.backends.fit.modelfile import load_mesh
 from facemake.backends.fit.sources.ict_facekit import read_obj
 from facemake.errors import ModelError
 
