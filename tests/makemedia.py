@@ -18,6 +18,9 @@ import pytest
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 
+from facemake.media import open_media
+from facemake.samples import Sample
+
 Pixels = npt.NDArray[np.uint8]
 # Quiet, and the same bytes each time: x264 with its mbtree reads memory that nobody has written.
 ENCODERS = {
@@ -167,13 +170,24 @@ def edit_list(path: Path, edits: list[tuple[int, int]]) -> Path:
     return path
 
 
-def damage_packets(path: Path, packets: range, fill: bytes = b"\0") -> Path:
-    """Overwrites these packets of a video's stream with one byte."""
+def damage_packets(
+    path: Path, packets: range, fill: bytes = b"\0", *, kept: float = 0.0, tail: int = 0
+) -> Path:
+    """Overwrites these packets of a video's stream with one byte.
+
+    Args:
+        path: of the video.
+        packets: by number.
+        fill: the byte.
+        kept: share of each that stays as it is, from its beginning.
+        tail: bytes at its end that do.
+    """
     with av.open(str(path)) as container:
         places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
     data = bytearray(path.read_bytes())
     for at, size in (places[i] for i in packets):
-        data[at : at + size] = fill * size
+        start, end = at + int(size * kept), at + size - tail
+        data[start:end] = fill * (end - start)
     path.write_bytes(data)
     return path
 
@@ -215,3 +229,25 @@ def public_folder() -> Iterator[Path]:
             if not path.is_symlink():
                 path.chmod(0o755)
         shutil.rmtree(folder)
+
+
+COUNTS = {
+    "single_face.mp4": 72,
+    "WolfgangLanger_Pexels.mp4": 472,
+    "face_noface.mov": 169,
+    "no_face.mp4": 95,  # of 98 packets: an edit list hides three
+}
+"""Frames of the real recordings."""
+
+
+def sample(path: Path, start: float | None = None, end: float | None = None) -> Sample:
+    """A line of the sample sheet."""
+    return Sample("s", path, "s", start=start, end=end)
+
+
+def all_frames(
+    path: Path, start: float | None = None, end: float | None = None
+) -> list[tuple[int, float | None, Pixels]]:
+    """Index, time and pixels of each frame, one after the other."""
+    with open_media(sample(path, start, end)) as media:
+        return [(f.index, f.time, f.rgb) for f in media]

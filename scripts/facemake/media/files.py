@@ -127,3 +127,27 @@ def content_files(path: Path) -> list[Path]:
     except PermissionError as error:
         raise no_permission(path) from error
     return pictures(path) if is_folder else [path]
+
+
+def declared_bytes(path: Path) -> int:
+    """How long a file must be by its own header (Matroska, WebM, AVI); 0 where it does not say."""
+    start = head(path, 4096)
+    if start[:4] == b"RIFF":
+        size = int.from_bytes(start[4:8], "little")
+        return size + 8 if size != 0xFFFFFFFF else 0
+    if start[:4] != b"\x1a\x45\xdf\xa3":
+        return 0
+    size, at = _ebml_size(start, 4)
+    if start[at + size : at + size + 4] != b"\x18\x53\x80\x67":  # the Segment, all the rest
+        return 0
+    size, at = _ebml_size(start, at + size + 4)
+    return at + size if size else 0
+
+
+def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
+    """An EBML size (0 where unknown) and where its content begins."""
+    first = data[at] if at < len(data) else 0
+    length = 9 - first.bit_length()
+    ones = (1 << 7 * length) - 1
+    size = int.from_bytes(data[at : at + length], "big") & ones
+    return (0 if size == ones else size), at + length

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import av
-import av.logging
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -30,14 +29,10 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from facemake.media.files import begins_as_video, head
+from facemake.media.files import declared_bytes, head
 from facemake.media.frame import Frame, Kind, Media, MediaError, Orientation, Pixels
+from facemake.media.libav import cannot_open, error_count, last_error, raise_if_ours, said
 from facemake.status import SampleStatus
-
-if av.logging.get_level() is None:
-    # PyAV throws libav's messages away; at this level none is printed, but an exception carries
-    # the last error that was said, which is the only useful word ("moov atom not found").
-    av.logging.set_level(av.logging.PANIC)
 
 # 8-bit 4:2:0 takes swscale's short way (0.1 ms at 640x360, within 4 of 255 of the exact value);
 # the rest, 10 bit among them, is exact to 1 or 2 only with full chroma interpolation.
@@ -141,8 +136,8 @@ class VideoMedia(Media):
                 metadata_errors="replace",  # a title in Latin-1 is no reason to fail
             )
         except FFmpegError as error:
-            _raise_if_ours(error)
-            raise self._unreadable(_cannot_open(error, head(self.path))) from error
+            raise_if_ours(error)
+            raise self._unreadable(cannot_open(error, head(self.path))) from error
         self._container, self._used = container, False
         self._formats = frozenset(container.format.name.split(","))
         if self._formats & _PLAYLISTS:
@@ -227,19 +222,19 @@ class VideoMedia(Media):
                 if not packet.is_discard:
                     tally.packets += 1
                     tally.video_end = max(tally.video_end, end)
-            errors = _error_count()
+            errors = error_count()
             try:
                 frames = stream.codec_context.decode(packet)
             except FFmpegError as error:
-                _raise_if_ours(error)
+                raise_if_ours(error)
                 tally.failed += packet.size > 0
-                tally.error = tally.error or _said(error)
+                tally.error = tally.error or said(error)
                 frames = []
             else:
                 if avi and packet.dts is not None:
                     heapq.heappush(slots, packet.dts)
             if packet.is_corrupt or (
-                mjpeg and _error_count() > errors and _TORN.match(_last_error())
+                mjpeg and error_count() > errors and _TORN.match(last_error())
             ):
                 damaged.add(packet.dts if packet.pts is None else packet.pts)
             for frame in frames:
@@ -270,9 +265,9 @@ class VideoMedia(Media):
                     # over streams that libav found after it had opened the file.
                     break
         except FFmpegError as error:
-            _raise_if_ours(error)
+            raise_if_ours(error)
             self.tally.cut = True
-            self.tally.error = self.tally.error or _said(error)
+            self.tally.error = self.tally.error or said(error)
         # Gets out what the decoder still holds back. Unlike None, it lends the frames its clock.
         last: Packet[Stream] = Packet()
         last.stream = self._stream
@@ -387,7 +382,7 @@ class VideoMedia(Media):
         """
         frames: Iterator[VideoFrame] = iter(())
         reached, ahead = -math.inf, None
-        errors = _error_count()
+        errors = error_count()
         for time in times:
             if reached == -math.inf or self._key_before(time) > reached:
                 frames, ahead = self._from_key_frame(time), None
@@ -395,7 +390,7 @@ class VideoMedia(Media):
                 frame = next(frames, None) if ahead is None else ahead
                 if frame is None or frame.time is None or frame.is_corrupt:
                     raise _DoubtError
-                if _error_count() > errors:  # what libav makes of damage hangs on what was before
+                if error_count() > errors:  # what libav makes of damage hangs on what was before
                     raise _DoubtError
                 ahead = None
                 if _same(frame.time, time):
@@ -496,56 +491,6 @@ class VideoMedia(Media):
         return ""
 
 
-def declared_bytes(path: Path) -> int:
-    """How long a file must be by its own header (Matroska, WebM, AVI); 0 where it does not say."""
-    start = head(path, 4096)
-    if start[:4] == b"RIFF":
-        size = int.from_bytes(start[4:8], "little")
-        return size + 8 if size != 0xFFFFFFFF else 0
-    if start[:4] != b"\x1a\x45\xdf\xa3":
-        return 0
-    size, at = _ebml_size(start, 4)
-    if start[at + size : at + size + 4] != b"\x18\x53\x80\x67":  # the Segment, all the rest
-        return 0
-    size, at = _ebml_size(start, at + size + 4)
-    return at + size if size else 0
-
-
-def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
-    """An EBML size (0 where unknown) and where its content begins."""
-    first = data[at] if at < len(data) else 0
-    length = 9 - first.bit_length()
-    ones = (1 << 7 * length) - 1
-    size = int.from_bytes(data[at : at + length], "big") & ones
-    return (0 if size == ones else size), at + length
-
-
-def _error_count() -> int:
-    """How many errors libav has spoken of so far, in this process."""
-    return av.logging.get_last_error()[0]
-
-
-def _last_error() -> str:
-    last = av.logging.get_last_error()[1]
-    return last[2] if last else ""
-
-
-def _raise_if_ours(error: FFmpegError) -> None:
-    """Raises where the machine is to blame and not the data.
-
-    libav says "cannot allocate memory" of many a damaged size too: what decides is whether there
-    is memory indeed (asked for, not touched).
-    """
-    if isinstance(error, MemoryError):
-        bytearray(256 * 2**20)
-
-
-def _said(error: FFmpegError) -> str:
-    """What libav said last, or the name of the error."""
-    log: tuple[object, ...] | None = error.log  # (level, who, message): PyAV's stub errs
-    return str(log[-1] if log else error.strerror or "").strip().rstrip(".")
-
-
 def _orientation(frame: VideoFrame) -> Orientation:
     """Of a frame's display matrix.
 
@@ -563,15 +508,3 @@ def _same(stamp: float, time: float) -> bool:
 
 def _slack(time: float) -> float:
     return 1e-6 + 1.2e-7 * abs(time)
-
-
-def _cannot_open(error: FFmpegError, start: bytes) -> str:
-    said = _said(error)
-    if not begins_as_video(start):
-        return f"is not a video, whatever its name says ({said})"
-    if "moov atom not found" in said:
-        return (
-            "is an MP4 or MOV without its table of contents (moov): the copy or the recording "
-            "was cut short. Copy it again; of an original, a repair tool may save it"
-        )
-    return f"cannot be read ({said}): copy it again from where it came"

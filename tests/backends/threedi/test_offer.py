@@ -215,12 +215,7 @@ def test_damaged_frames_are_black(tmp_path: Path) -> None:
     path = makemedia.write_video(
         tmp_path / "x.avi", frames(N, 160, 128), codec="mjpeg", pix_fmt="yuvj420p"
     )
-    with av.open(str(path)) as container:
-        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
-    data = bytearray(path.read_bytes())
-    at, size = places[4]
-    data[at + size // 2 : at + size - 16] = b"\xfe" * (size - size // 2 - 16)
-    path.write_bytes(data)
+    makemedia.damage_packets(path, range(4, 5), b"\xfe", kept=0.5, tail=16)
     sample = sample_of(path, start=0.04)
     assert [frame is None for frame in our_frames(sample)].index(True) == 3
     made = check_prepared(sample, tmp_path, "a part of the recording")
