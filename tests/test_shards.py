@@ -107,6 +107,16 @@ def test_two_processes_do_not_work_on_one_shard(plan: Path, tmp_path: Path):
     assert work(plan, tmp_path / "o.parquet", recipe()) == ["a", "b", "c"]
 
 
+def test_a_shard_that_cannot_begin_lets_go_of_its_lock(plan: Path, tmp_path: Path):
+    run = ShardRun(recipe(), plan, [], {"probe": tmp_path / "o.parquet"})
+    run._parts.parent.mkdir(parents=True)
+    run._parts.touch()
+    with pytest.raises(FileExistsError), run:
+        pass
+    run._parts.unlink()
+    assert work(plan, tmp_path / "o.parquet", recipe()) == ["a", "b", "c"]
+
+
 def test_a_job_of_a_run_waits_for_its_turn(
     plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

@@ -12,7 +12,6 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import h5py
@@ -151,20 +150,19 @@ class ShardRun:
         self.progress = Progress(recipe.stage, self.shard, len(self.samples))
 
     def __enter__(self) -> Self:
-        self._lock.__enter__()
-        if self._stage_parts.is_dir():
-            for stale in self._stage_parts.glob(f"{_glob_escape(self.shard)}.*"):
-                if stale != self._parts and len(stale.name) == len(self.shard) + 17:
-                    shutil.rmtree(stale)
-        self._parts.mkdir(parents=True, exist_ok=True)
-        garbage.imported()
+        with contextlib.ExitStack() as entered:
+            entered.enter_context(self._lock)
+            if self._stage_parts.is_dir():
+                for stale in self._stage_parts.glob(f"{_glob_escape(self.shard)}.*"):
+                    if stale != self._parts and len(stale.name) == len(self.shard) + 17:
+                        shutil.rmtree(stale)
+            self._parts.mkdir(parents=True, exist_ok=True)
+            garbage.imported()
+            entered.pop_all()  # what went wrong so far lets go of the lock
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, *trace: object
     ) -> None:
         try:
             if error is None:
@@ -179,7 +177,7 @@ class ShardRun:
                     error.add_note(f"in sample {sample.sample} ({sample.path})")
                 part.abandon()
         finally:
-            self._lock.__exit__(kind, error, trace)
+            self._lock.__exit__(kind, error, *trace)
 
     def part_path(self, sample: Sample, output: str) -> Path:
         """Where a sample's part of an output is written until it is whole."""
