@@ -43,6 +43,24 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path):
     assert [file.name for file in path.iterdir()] == ["two"]
 
 
+@pytest.mark.parametrize("kind", ["file", "link", "dangling"])
+def test_what_is_no_folder_gives_way_to_one(tmp_path: Path, kind: str):
+    path, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    (elsewhere / "kept").mkdir(parents=True)
+    for _ in range(2):
+        if kind == "file":
+            path.write_text("")
+        else:
+            path.symlink_to(elsewhere if kind == "link" else tmp_path / "gone")
+        with replacing_folder(path) as beside:
+            (beside / "new").touch()
+        assert not path.is_symlink() and (path / "new").is_file()
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "out"]
+        (path / "new").unlink()
+        path.rmdir()
+    assert (elsewhere / "kept").is_dir()
+
+
 def test_an_unchanged_text_is_not_written_again(tmp_path: Path):
     path = tmp_path / "file.txt"
     assert write_text(path, "x")

@@ -45,8 +45,9 @@ def replacing(path: Path, *, flush: bool = True, private: bool = False) -> Itera
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder of a dotted name beside `path`; rename it to `path` at a good end.
 
-    What was there is gone then. As with `replacing`, what a killed try left is overwritten by the
-    next one; one that is killed while it renames leaves what was there as `.NAME.earlier`.
+    What was there, a folder, a file or a link, is gone then. As with `replacing`, what a killed try
+    left is overwritten by the next one; one that is killed while it renames leaves what was there
+    as `.NAME.earlier`.
 
     Args:
         path: of the folder.
@@ -55,20 +56,28 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         OSError: what writing raised; `path` is then as it was.
     """
     beside, earlier = (path.with_name(f".{path.name}.{word}") for word in ("part", "earlier"))
-    shutil.rmtree(beside, ignore_errors=True)
+    _remove(beside)
     beside.mkdir(parents=True)
     try:
         yield beside
-        if path.exists():
-            shutil.rmtree(earlier, ignore_errors=True)
+        if os.path.lexists(path):
+            _remove(earlier)
             path.replace(earlier)
         beside.replace(path)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        if earlier.exists() and not path.exists():
+        _remove(beside)
+        if os.path.lexists(earlier) and not os.path.lexists(path):
             earlier.replace(path)
         raise
-    shutil.rmtree(earlier, ignore_errors=True)
+    _remove(earlier)
+
+
+def _remove(path: Path) -> None:
+    """Have nothing there; of a link, what it points to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> bool:
