@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,22 @@ def test_similarity_to_the_persons_mean():
     assert found[2] == pytest.approx(1)
     # the mean of two halves the angle between them
     np.testing.assert_allclose(found[:2], np.cos(np.arccos(0.9) / 2), atol=1e-6)
+
+
+def test_memory_is_that_of_the_vectors_and_of_a_copy(monkeypatch: pytest.MonkeyPatch):
+    """All of them are linked, and many are joined at a time."""
+    monkeypatch.setattr(grouping, "_ROWS", 64)
+    monkeypatch.setattr(grouping, "_COLUMNS", 512)
+    rng = np.random.default_rng(0)
+    centres = unit(unit(rng.normal(size=(1, 512))) + unit(rng.normal(size=(300, 512))))
+    vectors = unit(np.repeat(centres, 10, axis=0) + 0.4 * unit(rng.normal(size=(3000, 512))))
+    tracemalloc.start()
+    person = group(vectors, 0.7, NONE)
+    similarity_to_person(vectors, person)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert person.max() + 1 == 300
+    assert peak < 1.3 * vectors.nbytes
 
 
 def test_threads_make_no_difference():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,31 @@ def test_shards_make_no_difference(tmp_path: Path):
     assert one.names == other.names
     np.testing.assert_array_equal(one.vectors, other.vectors)
     assert len(other.lineages) == 2
+
+
+def test_samples_are_passed_over_and_nothing_is_there_twice(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(reading, "_GROUPS_AT_ONCE", 8)
+    monkeypatch.setattr(reading, "_ROWS_AT_ONCE", 100)
+    vectors = unit(RNG.normal(size=(1200, 512)))
+    names = [f"{k * 7 % 400:03d}" for k in range(400)]  # the shards share the alphabet
+    for shard in range(4):
+        rows = {
+            names[k]: [(0, track, vectors[3 * k + track], 0.5) for track in range(3)]
+            for k in range(shard, 400, 4)
+        }
+        write_looks(tmp_path, rows, shard=f"s{shard}")
+    tracemalloc.start()
+    looks = read_looks(tables_of(tmp_path), without={names[5]})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert looks.names == sorted({*names} - {names[5]})
+    order = sorted((name, k) for k, name in enumerate(names) if k != 5)
+    rows = np.concatenate([np.arange(3 * k, 3 * k + 3) for _, k in order])
+    np.testing.assert_allclose(looks.vectors, vectors[rows], atol=1e-6)
+    assert looks.together.tolist() == [
+        [3 * k + a, 3 * k + b] for k in range(399) for a, b in ((0, 1), (0, 2), (1, 2))
+    ]
+    assert peak < 1.5 * looks.vectors.nbytes
 
 
 @pytest.mark.parametrize(

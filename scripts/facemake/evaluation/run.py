@@ -22,7 +22,7 @@ from facemake.evaluation.predicting import Predictions, Trained
 from facemake.evaluation.scores import Row
 from facemake.provenance import file_sha256
 from facemake.runtime.atomic import replacing, write_text
-from facemake.tables import METADATA_KEY
+from facemake.tables import METADATA_KEY, parquet_options
 from facemake.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -283,7 +283,7 @@ def _write_table(stem: Path, rows: Sequence[Row], metadata: Mapping[str, Any]) -
         schema=schema.with_metadata({METADATA_KEY: document.encode()}),
     )
     with replacing(stem.with_suffix(".parquet")) as beside:
-        pq.write_table(table, beside, compression="zstd", version="2.6")
+        pq.write_table(table, beside, **parquet_options(schema))
     with (
         replacing(stem.with_suffix(".csv")) as beside,
         beside.open("w", newline="", encoding="utf-8") as file,

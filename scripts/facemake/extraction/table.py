@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from facemake.extraction.journal import Row
 from facemake.runtime.atomic import replacing
-from facemake.tables import CROPS, METADATA_KEY, ROWS_PER_GROUP, units
+from facemake.tables import CROPS, METADATA_KEY, ROWS_PER_GROUP, parquet_options, units
 
 _NUMBERS = {
     "keypoints5": [f"{axis}{point}" for point in range(5) for axis in ("px", "py")],
@@ -37,7 +37,7 @@ def write_parquet(path: Path, rows: Iterable[Row], metadata: Mapping[str, Any]) 
     stream = iter(rows)
     with (
         replacing(path) as beside,
-        pq.ParquetWriter(beside, schema, compression="zstd", version="2.6") as writer,
+        pq.ParquetWriter(beside, schema, **parquet_options(schema)) as writer,
     ):
         while group := list(islice(stream, 16 * ROWS_PER_GROUP)):
             # from_pandas=False: a NaN (a point that a detector lacks) is no null

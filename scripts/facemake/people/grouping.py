@@ -8,7 +8,8 @@ would. Two faces that were seen in one frame are never put together, nor are gro
 Faces are compared once, each with each, to find the sets within which people can lie at all: two
 groups whose faces are nowhere as alike as the threshold are not so on average. Within a set, of
 unit vectors that mean is the product of the groups' mean vectors, so groups need no table of pairs:
-memory is that of the vectors, and the time is that of matrix products. Groups that are each
+memory is that of the vectors and of one copy of those that are linked, and the time is that of
+matrix products. Groups that are each
 other's nearest are joined many at a time: joining others cannot bring a third group nearer than its
 nearest was (average linkage is reducible), so this gives what joining one pair at a time gives,
 but for ties in the last bits of a float32.
@@ -148,9 +149,17 @@ def similarity_to_person(
         return np.zeros(0, np.float32)
     order = np.argsort(person, kind="stable")
     starts = np.flatnonzero(np.diff(person[order], prepend=-1))
-    sums = np.add.reduceat(vectors[order].astype(np.float64), starts, axis=0)
-    means = unit(sums)
-    return np.asarray(np.einsum("nd,nd->n", vectors, means[person], dtype=np.float64), np.float32)
+    sizes = np.diff(starts, append=len(order))
+    # some whole people at a time: in double precision all would be more than the vectors
+    portion = (np.cumsum(sizes) - sizes) // _ROWS
+    out = np.empty(len(person), np.float32)
+    for some in np.split(np.arange(len(starts)), np.flatnonzero(np.diff(portion)) + 1):
+        rows = order[starts[some[0]] : starts[some[-1]] + sizes[some[-1]]]
+        faces = vectors[rows].astype(np.float64)
+        means = unit(np.add.reduceat(faces, starts[some] - starts[some[0]], axis=0))
+        whose = np.repeat(np.arange(len(some)), sizes[some])
+        out[rows] = np.einsum("nd,nd->n", faces, means[whose], dtype=np.float64)
+    return out
 
 
 class _Groups:
@@ -158,13 +167,17 @@ class _Groups:
 
     Attributes:
         first: (n,) the first face of the group of each face; it names the group.
+
+    Args:
+        vectors: (n, D) of the faces, which are changed.
+        apart: (k, 2) pairs of faces of two people.
     """
 
     def __init__(self, vectors: NDArray[np.float32], apart: NDArray[np.int64]) -> None:
         count = len(vectors)
         self.first = np.arange(count)
         self._names = np.arange(count)  # of the m groups that may grow, rising
-        self._means = np.array(vectors, np.float32, order="C")
+        self._means = vectors  # theirs from here on
         self._sizes = np.ones(count, np.int64)
         self._nearest = np.full(count, -1)  # by name
         self._alike = np.full(count, -np.inf, np.float32)
@@ -206,15 +219,22 @@ class _Groups:
     def _keep(self, keep: NDArray[np.bool_]) -> None:
         if keep.all():
             return
-        self._names, self._means = self._names[keep], self._means[keep]
-        self._sizes, self._nearest = self._sizes[keep], self._nearest[keep]
-        self._alike = self._alike[keep]
+        self._names, self._sizes = self._names[keep], self._sizes[keep]
+        self._nearest, self._alike = self._nearest[keep], self._alike[keep]
+        end = 0
+        for start in range(0, len(keep), _ROWS):  # in place
+            some = self._means[start : start + _ROWS][keep[start : start + _ROWS]]
+            self._means[end : end + len(some)] = some
+            end += len(some)
+        self._means = self._means[:end]
 
     def _merge(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> None:
         """Group b becomes part of group a, pair by pair; no group is in two pairs."""
-        sizes_a, sizes_b = self._sizes[a, None], self._sizes[b, None]
-        means = self._means[a].astype(np.float64) * sizes_a + self._means[b] * sizes_b
-        self._means[a] = means / (sizes_a + sizes_b)
+        for start in range(0, len(a), _ROWS):
+            one, two = a[start : start + _ROWS], b[start : start + _ROWS]
+            sizes_a, sizes_b = self._sizes[one, None], self._sizes[two, None]
+            means = self._means[one].astype(np.float64) * sizes_a + self._means[two] * sizes_b
+            self._means[one] = means / (sizes_a + sizes_b)
         self._sizes[a] += self._sizes[b]
         names = np.arange(len(self.first))
         names[self._names[b]] = self._names[a]

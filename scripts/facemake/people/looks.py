@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 _COLUMNS = ("sample", "frame", "track", "embedding", "quality")
 _SECONDS_BETWEEN_LINES = 10.0
+_EACH = ("track", "frame", "count", "quality")
+_ROWS_AT_ONCE = 16_384
+"""That there is room made for: 8 MB of 128 numbers each."""
 _GROUPS_AT_ONCE = 256
 """Row groups, of which a sample has one in most tables: about a megabyte."""
 
@@ -89,9 +92,6 @@ class Maker:
         }
 
 
-_EACH = ("track", "frame", "alone", "count", "quality", "vectors")
-
-
 @dataclass(frozen=True)
 class Looks:
     """n faces, by sample, track and frame.
@@ -125,23 +125,6 @@ class Looks:
 
     def __len__(self) -> int:
         return len(self.sample)
-
-    def without(self, samples: Set[str]) -> Looks:
-        """The faces of all other samples."""
-        out = [index for index, name in enumerate(self.names) if name in samples]
-        if not out:
-            return self
-        kept = ~np.isin(self.sample, out)
-        place = np.cumsum(kept) - 1  # of a kept face among those that are left
-        pairs = self.together[kept[self.together].all(axis=1)]
-        number = np.cumsum([name not in samples for name in self.names]) - 1
-        return replace(
-            self,
-            names=[name for name in self.names if name not in samples],
-            sample=number[self.sample[kept]].astype(np.int32),
-            **{name: getattr(self, name)[kept] for name in _EACH},
-            together=place[pairs],
-        )
 
     def name(self, row: int) -> str:
         """A face in words: sample, and what of it."""
@@ -185,7 +168,9 @@ def tables_of(results: Path) -> list[ShardTables]:
     return shards
 
 
-def read_looks(shards: Sequence[ShardTables], *, each_face: bool = False) -> Looks:
+def read_looks(
+    shards: Sequence[ShardTables], *, each_face: bool = False, without: Set[str] = frozenset()
+) -> Looks:
     """The faces of these tables, sorted: which shard a sample is in makes no difference.
 
     Memory is that of one vector a track, and of one shard's piece.
@@ -193,13 +178,14 @@ def read_looks(shards: Sequence[ShardTables], *, each_face: bool = False) -> Loo
     Args:
         shards: of one run.
         each_face: a row a face of a chosen frame, not a row a track.
+        without: samples that are passed over.
 
     Raises:
         TableError: a table is damaged, or two were made by different embedders.
     """
     first: tuple[Path, Maker] | None = None
     lineages: dict[str, str] = {}
-    pieces: list[_Piece] = []
+    gathered = _Gathered()
     said = time.monotonic()
     for number, shard in enumerate(shards):
         if (now := time.monotonic()) - said >= _SECONDS_BETWEEN_LINES:
@@ -218,8 +204,9 @@ def read_looks(shards: Sequence[ShardTables], *, each_face: bool = False) -> Loo
             if shard.detections is not None:
                 seen = stack.enter_context(TableReader(shard.detections))
             for rows in _whole_samples(shard.embeddings):
-                pieces += _faces(rows, alone, each_face, shard.embeddings, seen)
-    return _sorted(pieces, first[1] if first else None, lineages)
+                found = _faces(rows, alone, each_face, shard.embeddings, seen)
+                gathered.add([piece for piece in found if piece.name not in without])
+    return gathered.sorted(first[1] if first else None, lineages)
 
 
 def _same_maker(path: Path, maker: Maker, other_path: Path, other: Maker) -> None:
@@ -385,36 +372,99 @@ def _pairs_of_frames(frames: NDArray[np.int32], which: NDArray[np.int64]) -> NDA
     return found
 
 
-def _sorted(pieces: list[_Piece], maker: Maker | None, lineages: dict[str, str]) -> Looks:
-    pieces.sort(key=lambda piece: piece.name)
-    counts = [len(piece.track) for piece in pieces]
-    starts = np.cumsum([0, *counts])
-    widths = {piece.vectors.shape[1] for piece in pieces}
-    if len(widths) > 1:
-        raise TableError(
-            f"embeddings of {' and '.join(map(str, sorted(widths)))} numbers cannot be compared; "
-            "delete the tables and run the workflow again"
+class _Gathered:
+    """Faces of many samples, in the order in which they are read."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._counts: list[int] = []
+        self._alone: list[bool] = []
+        self._parts: dict[str, list[NDArray[Any]]] = {name: [] for name in (*_EACH, "together")}
+        self._total = 0
+        self._vectors = np.empty((0, 0), np.float32)
+
+    def add(self, pieces: Sequence[_Piece]) -> None:
+        """Take the faces of some samples.
+
+        Raises:
+            TableError: their vectors have another length than those before.
+        """
+        if not pieces:
+            return
+        widths = {self._vectors.shape[1] or pieces[0].vectors.shape[1]}
+        widths |= {piece.vectors.shape[1] for piece in pieces}
+        if len(widths) > 1:
+            raise TableError(
+                f"embeddings of {' and '.join(map(str, sorted(widths)))} numbers cannot be "
+                "compared; delete the tables and run the workflow again"
+            )
+        together = []
+        for piece in pieces:
+            count, start = len(piece.track), self._total
+            self._make_room(start + count, *widths)
+            self._vectors[start : start + count] = piece.vectors
+            together.append(piece.together + start)
+            self._names.append(piece.name)
+            self._counts.append(count)
+            self._alone.append(piece.alone)
+            self._total += count
+        # one array for many samples: of each by itself most would be the array's head
+        for name in _EACH:
+            self._parts[name].append(np.concatenate([getattr(piece, name) for piece in pieces]))
+        self._parts["together"].append(np.concatenate(together))
+
+    def _make_room(self, count: int, width: int) -> None:
+        """Where they lie or by moving pages, so that they are not there twice."""
+        if count > len(self._vectors):
+            rows = max(count, len(self._vectors) + _ROWS_AT_ONCE)
+            if self._vectors.size:
+                self._vectors.resize((rows, width), refcheck=False)
+            else:
+                self._vectors = np.empty((rows, width), np.float32)
+
+    def sorted(self, maker: Maker | None, lineages: dict[str, str]) -> Looks:
+        """All of them, by sample, track and frame; the last that is asked of this."""
+        by_name = sorted(range(len(self._names)), key=self._names.__getitem__)
+        counts = np.array(self._counts, np.int64)
+        starts = np.cumsum(counts) - counts
+        rows = [np.arange(starts[k], starts[k] + counts[k]) for k in by_name]
+        order = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+
+        def joined(name: str, kind: type[np.generic], *shape: int) -> NDArray[Any]:
+            arrays = self._parts[name]
+            return np.concatenate(arrays).astype(kind) if arrays else np.zeros((0, *shape), kind)
+
+        self._vectors.resize((self._total, self._vectors.shape[1]), refcheck=False)
+        _reorder(self._vectors, order)
+        together = place[joined("together", np.int64, 2)]
+        sample = np.repeat(np.arange(len(by_name), dtype=np.int32), counts[by_name])
+        return Looks(
+            maker=maker,
+            lineages=lineages,
+            names=[self._names[k] for k in by_name],
+            sample=sample,
+            track=joined("track", np.int16)[order],
+            frame=joined("frame", np.int32)[order],
+            alone=np.repeat(np.array(self._alone, bool)[by_name], counts[by_name]),
+            count=joined("count", np.int32)[order],
+            quality=joined("quality", np.float32)[order],
+            vectors=self._vectors,
+            together=together[np.lexsort(together.T[::-1])],
         )
 
-    def joined(name: str, kind: type[np.generic], *shape: int) -> NDArray[Any]:
-        arrays = [getattr(piece, name) for piece in pieces]
-        return np.concatenate(arrays).astype(kind) if arrays else np.zeros((0, *shape), kind)
 
-    return Looks(
-        maker=maker,
-        lineages=lineages,
-        names=[piece.name for piece in pieces],
-        sample=np.repeat(np.arange(len(pieces), dtype=np.int32), counts),
-        track=joined("track", np.int16),
-        frame=joined("frame", np.int32),
-        alone=np.repeat(np.array([piece.alone for piece in pieces], bool), counts),
-        count=joined("count", np.int32),
-        quality=joined("quality", np.float32),
-        vectors=joined("vectors", np.float32, 0),
-        together=np.concatenate(
-            [
-                np.zeros((0, 2), np.int64),
-                *(piece.together + at for piece, at in zip(pieces, starts, strict=False)),
-            ]
-        ),
-    )
+def _reorder(rows: NDArray[np.float32], order: NDArray[np.int64]) -> None:
+    """Have row `order[i]` at i, in place: ring by ring of rows that take each other's places."""
+    ahead = order.tolist()
+    for start, source in enumerate(ahead):
+        if source in (start, -1):
+            continue
+        held, at = rows[start].copy(), start
+        while source != start:
+            rows[at] = rows[source]
+            ahead[at], at = -1, source
+            source = ahead[at]
+        rows[at] = held
+        ahead[at] = -1

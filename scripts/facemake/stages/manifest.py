@@ -79,9 +79,8 @@ def manifest(plans: Sequence[Path], counts: Sequence[Path], output: Path, recipe
     )
     whole = whole.sort_by("sample").replace_schema_metadata({tables.METADATA_KEY: text.encode()})
     with replacing(output) as beside:
-        pq.write_table(
-            whole, beside, compression="zstd", version="2.6", row_group_size=ROWS_PER_GROUP
-        )
+        options = tables.parquet_options(whole.schema)
+        pq.write_table(whole, beside, row_group_size=ROWS_PER_GROUP, **options)
 
 
 def verdict(

@@ -56,14 +56,13 @@ def people(
         for plan in plans
         for sample in read_shard(plan)
     }
-    looks = read_looks(shards)
+    looks = read_looks(shards, without=left_out)
     for name in looks.names:
         if name not in known:
             raise TableError(
                 f"an embeddings table has the sample {name}, which the plan does not have: it is "
                 "of another run; delete it and run again"
             )
-    looks = looks.without(left_out)
     logger.info("comparing %d faces of %d samples", len(looks), len(looks.names))
     person = group(looks.vectors, settings["same_person"], looks.together)
     whose = [known[looks.names[index]] for index in looks.sample.tolist()]
@@ -81,14 +80,14 @@ def people(
         "faces": looks.count,
         "quality": looks.quality,
     }
-    made = [read_metadata(shard.embeddings) for shard in shards]
-    seen = [read_metadata(shard.detections) for shard in shards if shard.detections]
+    made = [read_metadata(shard.embeddings) for shard in shards[:1]]
+    seen = [read_metadata(shard.detections)["lineage"] for shard in shards if shard.detections]
     rows = sorted((s.sample, s.subject, split) for s, split in known.values())
     rows += [(name, "", "left out") for name in sorted(left_out)]
-    lineage = recipe.lineage([one["lineage"] for one in (*made, *seen)], digest(rows))
+    lineage = recipe.lineage([*looks.lineages.values(), *seen], digest(rows))
     schema = tables.SCHEMAS["people"]
     text = json.dumps(
-        {**metadata(recipe, lineage, made[:1]), "units": tables.units(schema)},
+        {**metadata(recipe, lineage, made), "units": tables.units(schema)},
         sort_keys=True,
         ensure_ascii=False,
     )
@@ -100,9 +99,8 @@ def people(
         arrays, schema=schema.with_metadata({tables.METADATA_KEY: text.encode()})
     )
     with replacing(output) as beside:
-        pq.write_table(
-            table, beside, compression="zstd", version="2.6", row_group_size=ROWS_PER_GROUP
-        )
+        options = tables.parquet_options(schema)
+        pq.write_table(table, beside, row_group_size=ROWS_PER_GROUP, **options)
     _say(output)
 
 
