@@ -6,34 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from embedserving import EmbedServed, embed_serving, portrait, settings
 from facemake.embedserver.app import create_app
 from facemake.embedserver.choice import Backends
 from facemake.embedserver.service import Service
+from fuzzing import bounded, check, check_refused
 from serving import ANNA
-
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-]
-BOUNDED = hypothesis_settings(
-    max_examples=25,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +30,16 @@ DESCRIBED = schemathesis.openapi.from_dict(
 
 
 @DESCRIBED.parametrize()
-@BOUNDED
+@bounded(25)
 def test_as_described(case: schemathesis.Case, server: EmbedServed):
-    headers = {"Authorization": f"Bearer {ANNA}"}
-    case.call_and_validate(base_url=server.url, headers=headers, checks=CHECKS, timeout=20)
+    check(case, server.url, ANNA)
 
 
 @DESCRIBED.parametrize()
-@hypothesis_settings(parent=BOUNDED, max_examples=3)
+@bounded(3)
 def test_nothing_works_without_a_token(case: schemathesis.Case, server: EmbedServed):
-    if case.operation.path == "/health":
-        return
-    answer = case.call(base_url=server.url, headers={"Authorization": "Bearer x"})
-    assert answer.status_code in (400, 401)
+    if case.operation.path != "/health":
+        check_refused(case, server.url)
 
 
 def test_answers_are_as_described(server: EmbedServed):

@@ -10,32 +10,12 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, strategies
-from hypothesis import settings as hypothesis_settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
+from hypothesis import given, strategies
 
 from facemake.server.app import create_app
 from facemake.server.wire import METHODS, PROCESSORS
+from fuzzing import bounded, check, check_refused
 from serving import ANNA, Served, serving, settings
-
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-]
-BOUNDED = hypothesis_settings(
-    max_examples=20,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
 
 
 @pytest.fixture(scope="module")
@@ -64,26 +44,21 @@ DESCRIBED = schemathesis.openapi.from_dict(
 
 
 @DESCRIBED.parametrize()
-@BOUNDED
+@bounded(20)
 def test_as_described(case: schemathesis.Case, server: Served, known: dict[str, str]):
     # half of the requests get past the identifiers
     if case.method != "DELETE" and len(json.dumps(str(case.body))) % 2:
         for place in (case.path_parameters, case.body):
             if isinstance(place, dict):
                 place |= {key: value for key, value in known.items() if key in place}
-    headers = {"Authorization": f"Bearer {ANNA}"}
-    case.call_and_validate(
-        base_url=server.url.rstrip("/"), headers=headers, checks=CHECKS, timeout=20
-    )
+    check(case, server.url, ANNA)
 
 
 @DESCRIBED.parametrize()
-@hypothesis_settings(parent=BOUNDED, max_examples=3)
+@bounded(3)
 def test_nothing_works_without_a_token(case: schemathesis.Case, server: Served):
-    if case.operation.path in ("/", "/health"):
-        return
-    answer = case.call(base_url=server.url.rstrip("/"), headers={"Authorization": "Bearer x"})
-    assert answer.status_code in (400, 401)
+    if case.operation.path not in ("/", "/health"):
+        check_refused(case, server.url)
 
 
 JSON = strategies.recursive(
@@ -115,7 +90,7 @@ CONFIG = strategies.dictionaries(KEYS | strategies.text(max_size=5), JSON, max_s
     processor_class=strategies.sampled_from(PROCESSORS),
     method=strategies.sampled_from(METHODS),
 )
-@hypothesis_settings(parent=BOUNDED, max_examples=80)
+@bounded(80)
 def test_any_config_is_taken_or_refused(
     server: Served,
     known: dict[str, str],
