@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import tracemalloc
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from facemake import geometry
-from facemake.backends.fit import courses, smooth
+from facemake.backends.fit import smooth
 from facemake.backends.fit.smooth import (
-    Noise,
     NoiseMeter,
     SmoothSettings,
     TrackRows,
@@ -20,109 +17,7 @@ from facemake.backends.fit.smooth import (
     smooth_track,
 )
 from facemake.backends.fit.trackrows import Intake
-
-FIELDS = ("frame", "time", "ok", "translation", "euler", "expression")
-FPS = 30
-SIGMA = np.array([0.2, 0.2, 2.0]), np.deg2rad(0.4), 0.02
-"""mm, radians, coefficients: about what the fit of a face 150 px wide has."""
-
-
-def track(
-    translation: np.ndarray | None = None,
-    euler: np.ndarray | None = None,
-    expression: np.ndarray | None = None,
-    **changes: object,
-) -> TrackRows:
-    """A track at 30 frames a second; what is not given is at rest."""
-    given = [v for v in (translation, euler, expression) if v is not None]
-    n = len(given[0])
-    rows = TrackRows(
-        frame=np.arange(n),
-        time=np.arange(n) / FPS,
-        ok=np.ones(n, bool),
-        translation=np.tile([20.0, -10.0, 800.0], (n, 1)) if translation is None else translation,
-        euler=np.zeros((n, 3)) if euler is None else euler,
-        expression=np.zeros((n, 2)) if expression is None else expression,
-    )
-    return dataclasses.replace(rows, **changes)  # type: ignore[arg-type]
-
-
-def part(rows: TrackRows, which: slice | np.ndarray) -> TrackRows:
-    cut = None if rows.cut is None else rows.cut[which]
-    return TrackRows(*(getattr(rows, name)[which] for name in FIELDS), cut=cut)
-
-
-def same(a: TrackRows, b: TrackRows) -> bool:
-    return all(getattr(a, f).tobytes() == getattr(b, f).tobytes() for f in FIELDS)
-
-
-def step(u: np.ndarray) -> np.ndarray:
-    """From 0 to 1 while u does, with least jerk: how limbs and heads move (Flash & Hogan 1985)."""
-    u = np.clip(u, 0, 1)
-    return u**3 * (10 - 15 * u + 6 * u * u)
-
-
-def head(rng: np.random.Generator, t: np.ndarray) -> np.ndarray:
-    """(n,) degrees: sway, turns of 0.2 to 0.6 s, nods of 1.5 to 4 Hz."""
-    y = sum(
-        rng.normal() * np.sin(2 * np.pi * rng.uniform(0.1, 0.8) * t + rng.uniform(0, 7))
-        for _ in range(4)
-    )
-    at = rng.uniform(0, 2)
-    while at < t[-1]:
-        kind = rng.random()
-        if kind < 0.5:
-            turn, back = rng.normal() * 10, at + rng.uniform(0.6, 2.5)
-            y = y + turn * step((t - at) / rng.uniform(0.2, 0.6))
-            y = y - turn * step((t - back) / rng.uniform(0.25, 0.7))
-        elif kind < 0.75:
-            nods, rate = rng.integers(2, 5), rng.uniform(1.5, 4)
-            u = np.clip((t - at) * rate / nods, 0, 1)
-            y = y + rng.uniform(1, 5) * np.sin(2 * np.pi * nods * u) * np.sin(np.pi * u)
-        at += rng.uniform(0.5, 3)
-    return np.asarray(y)
-
-
-def pulse(t: np.ndarray, at: float, onset: float, hold: float, offset: float) -> np.ndarray:
-    return step((t - at) / onset) - step((t - at - onset - hold) / offset)
-
-
-def face(rng: np.random.Generator, t: np.ndarray) -> np.ndarray:
-    """(n, 3): blinks, expressions that are held, syllables."""
-    out = np.zeros((len(t), 3))
-    for column, (pause, low) in enumerate(
-        (((0.6, 3.0), 0.6), ((1.0, 4.0), 0.2), ((0.2, 0.4), 0.1))
-    ):
-        at = rng.uniform(0.3, 1)
-        while at < t[-1] - 0.5:
-            high = rng.uniform(low, low + 0.4)
-            if column == 0:
-                shape = rng.uniform(0.05, 0.1), rng.uniform(0, 0.05), rng.uniform(0.1, 0.2)
-            elif column == 1:
-                shape = rng.uniform(0.1, 0.5), rng.uniform(0.2, 2), rng.uniform(0.1, 0.8)
-            else:
-                shape = (rng.uniform(0.06, 0.15), 0.0, rng.uniform(0.06, 0.15))
-            out[:, column] += high * pulse(t, at, *shape)
-            at += rng.uniform(*pause) + (sum(shape) if column == 1 else 0.0)
-    return out
-
-
-def person(seed: int, n: int = 600, times: np.ndarray | None = None) -> tuple[TrackRows, TrackRows]:
-    """A moving, acting head: the truth, and as the fit might see it."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(n) / FPS if times is None else times
-    angles = np.deg2rad(np.stack([head(rng, t) for _ in range(3)], axis=1))
-    place = np.stack([40 + 60 * angles[:, 1], 60 * angles[:, 0], 800 + 3 * head(rng, t)], axis=1)
-    truth = track(place, angles, 0.2 + face(rng, t), time=t)
-    z = place[:, 2:] + SIGMA[0][2] * rng.normal(size=(n, 1))
-    sight = place[:, :2] / place[:, 2:] + SIGMA[0][:2] / 800 * rng.normal(size=(n, 2))
-    seen = dataclasses.replace(
-        truth,
-        translation=np.concatenate([sight * z, z], axis=1),
-        euler=angles + SIGMA[1] * rng.normal(size=(n, 3)),
-        expression=truth.expression + SIGMA[2] * rng.normal(size=(n, 3)),
-    )
-    return truth, seen
+from maketracks import FIELDS, FPS, SIGMA, head, part, person, pulse, same, step, track
 
 
 def rms(error: np.ndarray) -> np.ndarray:
@@ -362,83 +257,6 @@ def test_rotations_are_smoothed_as_rotations(middle: tuple[float, float, float])
     assert np.isfinite(found).all() and (np.abs(found) <= np.pi).all()
 
 
-def test_pieces_of_any_size_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smooth, "FLUSH", 700)
-    _, seen = person(7, n=2600)
-    rng = np.random.default_rng(7)
-    ok = np.ones(2600, bool)
-    ok[rng.integers(0, 2600, 12)] = False
-    ok[1700:1800] = False
-    cut = np.zeros(2600, bool)
-    cut[[700, 1750, 2222]] = True
-    seen = dataclasses.replace(seen, ok=ok, cut=cut)
-    seen = part(seen, np.delete(np.arange(2600), np.r_[900:905, 2400]))
-    seen.time[1500:1503] = seen.time[1500]
-    seen.translation[2000:] += [0, 0, 200]
-    n = len(seen.frame)
-    whole = smooth_track(seen, SmoothSettings(max_gap=0.05), 0.0, 1.0)
-    for trial in range(6):
-        most = (1, 7, 60, 512, 1500, 2600)[trial]
-        edges = [0]
-        while edges[-1] < n:
-            edges.append(min(n, edges[-1] + int(rng.integers(1 if most < 512 else 0, most + 1))))
-        pieces = [part(seen, slice(a, b)) for a, b in pairwise(edges)]
-        meter = NoiseMeter(3, 0.0, 1.0)
-        for piece in pieces:
-            meter.push(piece)
-        smoother = TrackSmoother(meter.noise(), SmoothSettings(max_gap=0.05), 0.0, 1.0)
-        given = [smoother.push(piece) for piece in pieces] + [smoother.finish()]
-        joined = TrackRows(*(np.concatenate([getattr(g, f) for g in given]) for f in FIELDS))
-        assert same(joined, whole), f"pieces of up to {most} rows differ"
-
-
-def test_pieces_of_any_size_with_windows_of_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many windows are solved side by side, and when, changes no bit."""
-    _, seen = person(8, n=1500)
-    whole = smooth_track(seen)
-    for flush, lanes in ((1, 1), (100, 3), (10**6, 50)):
-        monkeypatch.setattr(smooth, "FLUSH", flush)
-        monkeypatch.setattr(smooth, "LANES", lanes)
-        meter = NoiseMeter(3)
-        meter.push(seen)
-        smoother = TrackSmoother(meter.noise())
-        given = [smoother.push(part(seen, slice(k, k + 90))) for k in range(0, 1500, 90)]
-        given.append(smoother.finish())
-        joined = TrackRows(*(np.concatenate([getattr(g, f) for g in given]) for f in FIELDS))
-        assert same(joined, whole)
-
-
-def test_windows_give_what_the_whole_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, seen = person(9, n=1600)
-    windows = smooth_track(seen)
-    monkeypatch.setattr(smooth, "WINDOW", 10**6)
-    whole = smooth_track(seen)
-    for name, scale in (("translation", 100.0), ("euler", 0.3), ("expression", 1.0)):
-        a, b = getattr(windows, name), getattr(whole, name)
-        assert np.abs(a - b).max() < 1e-8 * scale, name
-
-
-def test_the_banded_systems_are_solved() -> None:
-    rng = np.random.default_rng(0)
-    for length in (3, 4, 40):
-        system = courses._System(length, 2)
-        system.bands[:] = rng.normal(size=system.bands.shape)
-        system.bands[:, 0] += 8
-        system.bands[-1, 1:] = system.bands[-2, 2] = 0
-        system.right[:] = rng.normal(size=system.right.shape)
-        a, b, c = system.bands.transpose(1, 2, 0)
-        wanted = [
-            np.linalg.solve(
-                np.diag(a[k])
-                + sum(np.diag(v[k][:-i], i) + np.diag(v[k][:-i], -i) for i, v in ((1, b), (2, c))),
-                system.right[:, k],
-            )
-            for k in range(2)
-        ]
-        system.solve()
-        assert np.allclose(system.right.T, wanted, rtol=0, atol=1e-12)
-
-
 def test_uneven_frames_are_weighed_by_their_time() -> None:
     rng = np.random.default_rng(10)
     times = np.cumsum(rng.choice([0.4, 0.9, 1.0, 1.25], 600)) / FPS
@@ -559,42 +377,9 @@ def test_nothing_wild_comes_out_of_what_is_wild() -> None:
         assert np.abs(getattr(smooth_track(lost), name)).max() <= 1.1 * 3e4, name
 
 
-def test_wrong_rows_are_refused() -> None:
-    _, seen = person(17, n=10)
-    with pytest.raises(ValueError, match=r"10 rows of a track have euler of shape \(10, 2\)"):
-        dataclasses.replace(seen, euler=seen.euler[:, :2])
-    with pytest.raises(ValueError, match="expression of shape"):
-        dataclasses.replace(seen, expression=seen.expression[:, 0])
-    meter = NoiseMeter(3)
-    with pytest.raises(ValueError, match="frame 4 follows frame 4"):
-        meter.push(dataclasses.replace(seen, frame=np.array([0, 1, 2, 3, 4, 4, 5, 6, 7, 8])))
-    with pytest.raises(ValueError, match="a track of 2 coefficients, and rows of 3"):
-        TrackSmoother(Noise(np.ones(9), 1 / 30)).push(seen)
-
-
 def test_the_input_is_left_alone_and_the_order_kept() -> None:
     _, seen = person(18, n=300)
     before = [getattr(seen, f).tobytes() for f in FIELDS]
     found = smooth_track(seen)
     assert before == [getattr(seen, f).tobytes() for f in FIELDS]
     assert np.array_equal(found.frame, seen.frame) and np.array_equal(found.time, seen.time)
-
-
-def test_memory_does_not_grow_with_the_video() -> None:
-    def peak(rounds: int) -> int:
-        _, seen = person(19, n=1000)
-        noise = Noise(np.concatenate([np.full(7, 1e-3), np.full(3, 0.02)]), 1 / FPS)
-        smoother, meter = TrackSmoother(noise), NoiseMeter(3)
-        tracemalloc.start()
-        for k in range(rounds):
-            moved = dataclasses.replace(
-                seen, frame=seen.frame + 1000 * k, time=seen.time + 1000 * k / FPS
-            )
-            meter.push(moved)
-            smoother.push(moved)
-        smoother.finish()
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return most
-
-    assert peak(18) < 1.1 * peak(9)

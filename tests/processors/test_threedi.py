@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
-import os
 import shutil
 import threading
-import time
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +16,12 @@ import pytest
 import makemedia
 from conftest import ROOT
 from facemake import FaceProcessor3DI, FaceProcessor3DIlite
-from facemake.backends.threedi import sidecar
 from facemake.errors import FacemakeError
-from facemake.processors.base import NoFaceError, NotReadyError
+from facemake.processors.base import NoFaceError
 from facemake.provenance import file_sha256
+from processing import ALL_STEPS, FRAMES, processor
 from standin3di import programs
 
-FRAMES = 12
 FULL_KINDS = (
     *("rects", "landmarks", "shape_coeff", "texture_coeff", "shape", "texture", "expression"),
     *("pose", "illumination", "expression_smooth", "pose_smooth", "landmarks_canonicalized"),
@@ -36,30 +31,12 @@ LITE_KINDS = (
     *("rects", "landmarks", "expression_smooth", "shape_coeff", "texture_coeff", "illumination"),
     *("pose_smooth", "landmarks_canonicalized", "expression_localized"),
 )
-ALL_STEPS = [
-    *("detect", "landmarks", "identity", "shape", "fit", "smooth_expression", "smooth_pose"),
-    *("canonical", "localized"),
-]
 
 pytestmark = pytest.mark.usefixtures("installs")
 
 
-def processor(clip: Path, folder: Path, kind: type = FaceProcessor3DI, **options: Any) -> Any:
-    made = kind(**{"verbose": False, **options})
-    made.io(clip, folder)
-    return made
-
-
 def raw(folder: Path, kind: str, suffix: str = "3DI") -> np.ndarray:
     return np.loadtxt(folder / f"clip_{kind}.{suffix}")
-
-
-def age(path: Path, **how: float) -> None:
-    """Make the word beside a file older."""
-    beside = path.with_name(f"{path.name}.json")
-    word = json.loads(beside.read_text())
-    word["time"] = (datetime.now() - timedelta(**how)).strftime(sidecar.TIME)
-    beside.write_text(json.dumps(word))
 
 
 # --- what is returned ----------------------------------------------------------------------------
@@ -237,166 +214,6 @@ def test_localized_expressions_by_3dis_own_flag(clip: Path, tmp_path: Path):
     np.testing.assert_array_equal(p.localized_expressions(normalize=True)["data"], normalized)
 
 
-# --- the cache -----------------------------------------------------------------------------------
-
-
-def test_what_is_there_is_used(clip: Path, tmp_path: Path, runs: list[str]):
-    processor(clip, tmp_path).run_all(normalize=False)
-    assert runs == ALL_STEPS
-    first = processor(clip, tmp_path).run_all(normalize=False)
-    copy = Path(shutil.copy(clip, tmp_path / "elsewhere"))  # the same bytes under another name
-    copy = copy.rename(tmp_path / "installs" / "clip.mp4")
-    second = processor(copy, tmp_path).run_all(normalize=False)
-    assert runs == ALL_STEPS
-    pd.testing.assert_frame_equal(first[2]["data"], second[2]["data"])
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"camera_model": 45},
-        {"fast": True},
-        {"basis_model": "another"},
-    ],
-)
-def test_other_settings_are_computed_again(
-    clip: Path, tmp_path: Path, runs: list[str], options: dict[str, Any]
-):
-    processor(clip, tmp_path).run_all(normalize=False)
-    runs.clear()
-    p = processor(clip, tmp_path, **options)
-    with pytest.raises(NotReadyError):
-        p.fit()
-    p.run_all(normalize=False)
-    assert runs == ALL_STEPS
-    word = json.loads((tmp_path / "clip_pose.3DI.json").read_text())
-    assert word["camera"] == options.get("camera_model", 30)
-
-
-def test_another_video_of_the_same_name_is_computed_again(
-    clip: Path, tmp_path: Path, runs: list[str]
-):
-    processor(clip, tmp_path).detect_faces()
-    other = makemedia.write_video(tmp_path / "installs" / "clip.mp4", FRAMES + 3)
-    assert processor(other, tmp_path).detect_faces()["frame count"] == FRAMES + 3
-    assert runs == ["detect", "detect"]
-
-
-def test_another_install_is_computed_again(
-    clip: Path, tmp_path: Path, runs: list[str], installs: Any
-):
-    processor(clip, tmp_path).detect_faces()
-    (installs.folders["3di"] / "configs" / "more.txt").write_text("a new version")
-    processor(clip, tmp_path).detect_faces()
-    assert runs == ["detect", "detect"]
-
-
-def test_the_retention_period(clip: Path, tmp_path: Path, runs: list[str]):
-    p = processor(clip, tmp_path)
-    p.detect_faces()
-    age(tmp_path / "clip_rects.3DI", days=200)  # more than 6 months
-    p.cache.change_retention_period("1 year")
-    p.detect_faces()
-    assert runs == ["detect"]
-    processor(clip, tmp_path).detect_faces()
-    assert runs == ["detect", "detect"]
-    p.cache.change_retention_period("1 minutes")
-    age(tmp_path / "clip_rects.3DI", seconds=70)
-    with pytest.raises(ValueError, match="detect_faces"):
-        p.detect_landmarks()
-    with pytest.raises(FacemakeError, match="no period"):
-        p.cache.change_retention_period("a while")
-    assert p.cache.retention_period == "1 minutes"
-
-
-def test_a_file_without_its_word_is_computed_again(clip: Path, tmp_path: Path, runs: list[str]):
-    processor(clip, tmp_path).run_all(normalize=False)
-    runs.clear()
-    (tmp_path / "clip_expression.3DI.json").unlink()
-    processor(clip, tmp_path).run_all(normalize=False)
-    # what is made of it is made again, too
-    assert runs == ["fit", "smooth_expression", "smooth_pose", "canonical", "localized"]
-
-
-@pytest.mark.parametrize("change", ["cut", "rows", "words", "empty"])
-def test_a_damaged_file_is_computed_again(clip: Path, tmp_path: Path, runs: list[str], change: str):
-    processor(clip, tmp_path).detect_faces()
-    path = tmp_path / "clip_rects.3DI"
-    text = path.read_text()
-    lines = text.splitlines(keepends=True)
-    changed = {"cut": text[:-4], "rows": "".join(lines[:5]), "words": "a b c d\n", "empty": ""}
-    path.write_text(changed[change])
-    assert processor(clip, tmp_path).detect_faces()["frame count"] == FRAMES
-    assert runs == ["detect", "detect"] and path.read_text() == text
-
-
-def as_bitbox(folder: Path, clip: Path, camera: object = 30) -> None:
-    """Make the words of a folder what bitbox writes."""
-    for path in folder.glob("clip_*.json"):
-        word = json.loads(path.read_text())
-        del word["runtime_identity"]
-        word.pop("normalized", None)
-        word.pop("camera_sha256", None)
-        word["camera"] = camera
-        args = word["cmd"].split()[1:]
-        word["cmd"] = f"CUDA_VISIBLE_DEVICES=0 /opt/3DI/x {' '.join(args)} > /dev/null"
-        word["input"] = f"/data/{clip.name}"
-        path.write_text(json.dumps(word, indent=4))
-    shutil.rmtree(folder / ".facemake")
-
-
-def test_a_folder_that_bitbox_filled_is_used(
-    clip: Path, tmp_path: Path, runs: list[str], installs: Any
-):
-    processor(clip, tmp_path).run_all(normalize=False)
-    as_bitbox(tmp_path, clip)
-    # bitbox takes T - 1 rows of rectangles, too
-    for kind in ("rects", "landmarks"):
-        path = tmp_path / f"clip_{kind}.3DI"
-        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    installs.break_all()
-    runs.clear()
-    p = processor(clip, tmp_path)
-    tables = p.run_all(normalize=False)
-    assert runs == [] and tables[0]["frame count"] == tables[2]["frame count"] == FRAMES - 1
-    # its localized expressions were normalised, as its command says
-    with pytest.raises(ValueError, match="told to fail"):
-        p.localized_expressions(normalize=False)
-    assert runs == ["localized"]
-
-
-def test_a_docker_command_of_bitbox_says_what_is_normalised(clip: Path, tmp_path: Path, runs):
-    p = processor(clip, tmp_path)
-    p.run_all(normalize=False)
-    beside = tmp_path / "clip_expression_localized.3DI.json"
-    word = json.loads(beside.read_text())
-    del word["normalized"]
-    for command, normalized in (
-        ('singularity exec x.sif bash -c "cd /app/3DI && ./s.py a b M B 0" > /dev/null', False),
-        ("docker run bitbox ./s.py a b M B 1 > /dev/null", True),
-        ("API call", True),
-    ):
-        beside.write_text(json.dumps({**word, "cmd": command}))
-        runs.clear()
-        p.localized_expressions(normalize=normalized)
-        assert runs == []
-
-
-def test_methods_want_what_they_build_on(clip: Path, tmp_path: Path):
-    p = FaceProcessor3DI(verbose=False)
-    with pytest.raises(ValueError, match=r"io\(input_file, output_dir\)"):
-        p.detect_faces()
-    p.io(clip, tmp_path)
-    for method, first in (
-        (p.detect_landmarks, "detect_faces"),
-        (p.fit, "detect_landmarks"),
-        (p.localized_expressions, "fit"),
-    ):
-        with pytest.raises(ValueError, match=rf"call {first}\(\) first") as error:
-            method()
-        assert isinstance(error.value, FacemakeError)
-
-
 # --- what goes wrong -----------------------------------------------------------------------------
 
 
@@ -482,259 +299,6 @@ def test_without_the_face_model_the_cure_is_said(clip: Path, tmp_path: Path, ins
     shutil.rmtree(installs.folders["3di"] / "models" / "MMs")
     with pytest.raises(ValueError, match=r"faces\.dmi\.unibas\.ch"):
         processor(clip, tmp_path).detect_faces()
-
-
-# --- recordings ----------------------------------------------------------------------------------
-
-
-def test_recordings_that_cannot_be_used(tmp_path: Path):
-    p = FaceProcessor3DI(verbose=False)
-    (tmp_path / "text.mp4").write_text("no video")
-    (tmp_path / "file").write_text("")
-    (tmp_path / "none").mkdir()
-    for path, said in (("nowhere.mp4", "is not there"), ("text.mp4", "cannot be used")):
-        with pytest.raises(ValueError, match=said) as error:
-            p.io(tmp_path / path, tmp_path / "out")
-            p.detect_faces()
-        assert isinstance(error.value, FacemakeError) and path in str(error.value)
-    with pytest.raises(ValueError, match="cannot be used"):
-        p.io(tmp_path / "none", tmp_path / "out")
-        p.detect_faces()
-    clip = makemedia.write_video(tmp_path / "clip.mp4", 3)
-    with pytest.raises(ValueError, match="cannot be made"):
-        p.io(clip, tmp_path / "file" / "out")
-    long = clip.rename(tmp_path / f"{'é' * 110}.mp4")
-    with pytest.raises(ValueError, match="too long a name"):
-        p.io(long, tmp_path / "out")
-
-
-NAMES = [
-    "with blanks.mp4",
-    "-dash.mp4",
-    "quo'te\"s.mp4",
-    "a;b&c|d.mp4",
-    "$HOME `id` $(id).mp4",
-    "é日本.mp4",
-    "two.dots.mp4",
-    "percent%d{x}.MP4",
-    "new\nline.mp4",
-    "*?[a].mp4",
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_names_of_videos(clip: Path, tmp_path: Path, name: str):
-    folder = tmp_path / "in $x 'y'"
-    folder.mkdir()
-    path = Path(shutil.copy(clip, folder / name))
-    lite = processor(path, tmp_path / "out put;", FaceProcessor3DIlite, return_output="file")
-    files = lite.run_all()
-    stem = name.rpartition(".")[0]
-    assert [Path(f).name for f in files[:2]] == [f"{stem}_rects.3DIl", f"{stem}_landmarks.3DIl"]
-    assert all(Path(f).parent == tmp_path / "out put;" for f in files)
-    assert sorted(p.name for p in folder.iterdir()) == [name]
-
-
-def test_relative_paths(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    shutil.copy(clip, "data/clip.mp4")
-    p = FaceProcessor3DI(verbose=False, return_output="file")
-    p.io("data/clip.mp4", output_dir="output/")
-    monkeypatch.chdir("/")
-    assert p.detect_faces() == str(tmp_path / "output" / "clip_rects.3DI")
-
-
-def test_pictures_are_offered_as_a_video(tmp_path: Path):
-    from PIL import Image
-
-    folder = tmp_path / "pictures.of"
-    folder.mkdir()
-    for i in range(4):
-        Image.fromarray(makemedia.pattern(i)).save(folder / f"{i}.png")
-    tables = processor(folder, tmp_path / "out").run_all(normalize=False)
-    assert [t["frame count"] for t in tables] == [4] * 6
-    rects = np.loadtxt(tmp_path / "out" / "pictures.of_rects.3DI")
-    assert len(rects) == 5  # the last picture is there twice in what 3DI sees
-    single = processor(folder / "2.png", tmp_path / "out").run_all(normalize=False)
-    assert [t["frame count"] for t in single] == [1] * 6
-
-
-@pytest.mark.parametrize("at", ["while it is written", "before it is noted"])
-def test_an_interrupt_leaves_no_video_of_another_recording(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
-):
-    from PIL import Image
-
-    from facemake.backends.threedi import offer
-    from facemake.processors import base
-
-    for number, who in enumerate(("anna", "bert")):
-        (tmp_path / who / "pictures").mkdir(parents=True)
-        for i in range(3):
-            picture = makemedia.pattern(i + 7 * number)
-            Image.fromarray(picture).save(tmp_path / who / "pictures" / f"{i}.png")
-
-    def of(who: str) -> Any:
-        return processor(tmp_path / who / "pictures", tmp_path / "out")
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    annas = of("anna")
-    annas.detect_faces()
-    seen = annas._prepared.read_bytes()
-    with monkeypatch.context() as patch:
-        if at == "while it is written":
-            patch.setattr(offer, "_encode", interrupt)
-        else:
-            patch.setattr(base, "write_text", interrupt)
-        berts = of("bert")
-        with pytest.raises(KeyboardInterrupt):
-            berts.detect_faces()
-    assert berts._prepared.is_file() == (at == "before it is noted")
-    (tmp_path / "out" / "pictures_rects.3DI").unlink()
-    again = of("anna")
-    again.detect_faces()
-    assert again._prepared.read_bytes() == seen
-    # one that was told of its video before another recording's took the place
-    of("bert").detect_faces()
-    again.detect_faces()
-    assert again._prepared.read_bytes() == seen
-    assert len(list(again._private.glob("*prepared*"))) == 1
-
-
-def test_a_turned_video_is_seen_upright(tmp_path: Path):
-    clip = makemedia.write_video(tmp_path / "clip.mp4", 6, rotation=90)
-    tables = processor(clip, tmp_path / "out").run_all(normalize=False)
-    assert tables[0]["frame count"] == 6
-    x = tables[1]["data"].to_numpy()[:, ::2]
-    assert x.max() < 48  # the upright width
-
-
-def test_a_calibrated_camera(clip: Path, tmp_path: Path, runs: list[str], installs: Any):
-    camera = tmp_path / "camera file.txt"
-    matrix = "!!opencv-matrix\n   rows: 3\n   cols: 3\n   dt: d\n"
-    matrix += "   data: [ 100, 0, 32, 0, 100, 24, 0, 0, 1 ]"
-    camera.write_text(f"%YAML:1.0\n---\ncameraMatrix_postUndistort: {matrix}\n")
-    p = processor(clip, tmp_path / "out", camera_model=str(camera))
-    assert runs == ["undistort"]  # io does that
-    undistorted = tmp_path / "out" / "clip_preprocessed.mp4"
-    assert undistorted.is_file()
-    word = json.loads(undistorted.with_name(f"{undistorted.name}.json").read_text())
-    assert word["camera"] == str(camera) and word["input_hash"] == file_sha256(clip)
-    tables = p.run_all(normalize=False)
-    assert tables[2]["frame count"] == FRAMES - 1
-    assert str(undistorted) in json.loads((tmp_path / "out/clip_rects.3DI.json").read_text())["cmd"]
-
-    runs.clear()
-    moved = camera.rename(tmp_path / "moved.txt")  # the same content
-    processor(clip, tmp_path / "out", camera_model=moved).run_all(normalize=False)
-    assert runs == []
-    as_bitbox(tmp_path / "out", clip, camera=str(moved))
-    processor(clip, tmp_path / "out", camera_model=moved).run_all(normalize=False)
-    assert runs == []
-
-    shutil.rmtree(tmp_path / "out")
-    for width in ("31", "30"):  # other content under the same name
-        moved.write_text(moved.read_text().replace("32", width).replace("31", width))
-        runs.clear()
-        processor(clip, tmp_path / "out", camera_model=moved).run_all(normalize=False)
-        assert runs == ["undistort", *ALL_STEPS]
-
-
-def test_what_a_camera_may_be(clip: Path, tmp_path: Path):
-    for value in (0, 180, -5, True, float("nan")):
-        with pytest.raises(ValueError, match="camera_model"):
-            FaceProcessor3DI(camera_model=value)
-    with pytest.raises(ValueError, match="no such calibration file"):
-        FaceProcessor3DI(camera_model="nowhere.txt")
-    p = processor(clip, tmp_path)
-    p.preprocess()
-    p.preprocess(undistort=False)
-    with pytest.raises(ValueError, match="camera_model is 30 degrees"):
-        p.preprocess(undistort=True)
-
-
-# --- two at once ---------------------------------------------------------------------------------
-
-
-def test_two_processors_on_one_folder_do_the_work_once(clip: Path, tmp_path: Path, runs: list[str]):
-    results: list[Any] = []
-
-    def work() -> None:
-        results.append(processor(clip, tmp_path).run_all(normalize=False))
-
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert runs == ALL_STEPS and len(results) == 3
-    for other in results[1:]:
-        pd.testing.assert_frame_equal(results[0][2]["data"], other[2]["data"])
-
-
-def test_who_waits_says_so(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    first = processor(clip, tmp_path)
-    waits = processor(clip, tmp_path, verbose=True)
-    thread = threading.Thread(target=waits.detect_faces)
-    with first._at_work():
-        thread.start()
-        time.sleep(0.3)
-        assert thread.is_alive()
-    thread.join(30)
-    assert "waiting for it" in capsys.readouterr().out
-    assert (tmp_path / "clip_rects.3DI").is_file()
-
-
-def test_who_has_the_folder_may_nest_another_processor(clip: Path, tmp_path: Path):
-    """A lock of its own would wait for the first one, and that one for it."""
-    outer = processor(clip, tmp_path)
-    # the same folder by another name
-    (tmp_path / "link").symlink_to(tmp_path)
-    inner = processor(clip, tmp_path / "link")
-    done: list[Any] = []
-
-    def nest() -> None:
-        with outer._at_work():
-            done.append(inner.detect_faces())
-            outer.detect_landmarks()
-        done.append(processor(clip, tmp_path).detect_landmarks())
-
-    thread = threading.Thread(target=nest, daemon=True)
-    thread.start()
-    thread.join(30)
-    assert len(done) == 2
-
-
-def test_a_forked_process_waits_for_the_lock_of_its_parent(clip: Path, tmp_path: Path):
-    p = processor(clip, tmp_path)
-    with p._at_work():
-        child = multiprocessing.get_context("fork").Process(target=_lock_and_end, args=(p,))
-        child.start()
-        child.join(0.7)
-        assert child.is_alive()
-    child.join(30)
-    assert child.exitcode == 7
-
-
-def _lock_and_end(p: Any) -> None:
-    with p._at_work():
-        os._exit(7)
-
-
-def test_engines_wait_for_each_other(clip: Path, tmp_path: Path):
-    """They share the undistorted video, and a program of one must not read what another writes."""
-    full = processor(clip, tmp_path)
-    lite = processor(clip, tmp_path, FaceProcessor3DIlite)
-    thread = threading.Thread(target=lite.detect_faces)
-    with full._at_work():
-        thread.start()
-        time.sleep(0.5)
-        assert thread.is_alive() and not (tmp_path / "clip_rects.3DIl").exists()
-    thread.join(30)
-    assert (tmp_path / "clip_rects.3DIl").is_file()
 
 
 # --- words ---------------------------------------------------------------------------------------
