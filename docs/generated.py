@@ -20,6 +20,7 @@ from facemake.backends.aus.proxy import UNITS
 from facemake.backends.fit.builtin import load_builtin
 from facemake.backends.fit.localize import units
 from facemake.cli import parser
+from facemake.dataset.quality import REASONS
 from facemake.facemodels import SOURCES
 from facemake.geometry import rotation_from_euler
 from facemake.models import registry
@@ -67,8 +68,16 @@ PLAIN = {
     "status": "see above",
     "reason": "why, in words",
     "kind": "video, image or images",
+    "codec": "of the video stream",
+    "vfr": "whether the frame rate varies",
+    "sha256": "of the file; of a folder, of its pictures",
+    "scheme": "which points these are: mediapipe478, ibug68, ibug51",
+    "converged": "whether the fit settled",
+    "subject": "the person, in the sheet",
+    "split": "train, val or test",
+    **{f"rejected_{reason}": f"of these, not kept: {words}" for reason, words in REASONS.items()},
 }
-"""Columns without a unit that need a word."""
+"""Columns that need a word more than their unit, or have none."""
 
 
 def table(*rows: Iterable[str]) -> str:
@@ -115,8 +124,7 @@ def columns() -> str:
                     (
                         f"`{field.name}`",
                         str(field.type).replace("list<element: float>", "list of float"),
-                        (field.metadata or {}).get(b"unit", b"").decode()
-                        or PLAIN.get(field.name, ""),
+                        PLAIN.get(field.name) or (field.metadata or {}).get(b"unit", b"").decode(),
                     )
                     for field in schemas[name]
                 ),
@@ -240,7 +248,7 @@ OPEN = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36))
 CLOSED = ((36, 42), (42, 48), (48, 60), (60, 68))
 """Eyes and lips."""
 HEADS = (
-    ("at rest", "rx = ry = rz = 0", (0, 0, 0)),
+    ("at rest", "z points away from the camera", (0, 0, 0)),
     ("pitch: rx > 0", "nose down", (25, 0, 0)),
     ("yaw: ry > 0", "nose to the picture's left", (0, 30, 0)),
     ("roll: rz > 0", "clockwise in the picture", (0, 0, 25)),
@@ -314,9 +322,9 @@ def axes() -> str:
         f'<path d="M{_GAP} {_TOP}v56" stroke="{y}" stroke-width="3" marker-end="url(#y)"/>',
         f'<circle cx="{_GAP}" cy="{_TOP}" r="7" fill="#fff" stroke="{z}" stroke-width="2"/>',
         f'<path d="M{_GAP - 5} {_TOP - 5}l10 10m0-10l-10 10" stroke="{z}" stroke-width="2"/>',
-        f'<text x="{_GAP + 62}" y="{_TOP + 17}" fill="{x}">x</text>',
+        f'<text x="{_GAP + 64}" y="{_TOP + 17}" fill="{x}">x</text>',
         f'<text x="{_GAP + 6}" y="{_TOP + 72}" fill="{y}">y</text>',
-        f'<text x="{_GAP + 10}" y="{_TOP + 22}" fill="{z}">z away</text>',
+        f'<text x="{_GAP + 9}" y="{_TOP + 20}" fill="{z}">z</text>',
         "</svg>\n",
     ]
     return "\n".join(parts)

@@ -44,6 +44,13 @@ def test_every_source_is_a_page_that_loads_nothing_from_elsewhere(site: Path):
         assert re.findall(LOADED, path.read_text("utf-8")) == [], path
 
 
+def test_no_list_falls_apart(site: Path):
+    """What belongs to an item is indented by four; with less each item is a list, numbered 1."""
+    for path in sorted(site.rglob("*.html")):
+        for items in re.findall(r"<ol>(.*?)</ol>", path.read_text("utf-8"), re.S):
+            assert items.count("<li>") > 1, (path, items[:200])
+
+
 def test_the_interface_is_documented_and_what_is_private_is_not(site: Path):
     names = set()
     for path in (site / "api").glob("*.html"):
