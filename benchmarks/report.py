@@ -122,11 +122,10 @@ def _make(folder: Path, count: int) -> None:
             values=dict.fromkeys(spreads, (seen[i], 1.0)),
             present={c[:-2]: (seen[i], 0.1) for c in AU_COLUMNS if c.endswith("_c")},
             spreads={
-                key: rng.multinomial(seen[i], np.full(one[2], 1 / one[2])).tolist()
+                key: summaries.trimmed(rng.binomial(seen[i], np.full(one[2] // 2, 2 / one[2])))
                 for key, one in spreads.items()
                 if one
             },
-            quality=rng.multinomial(seen[i], np.full(25, 0.04)).tolist(),
             small=base64.b64encode(small.tobytes()).decode(),
         )
         summaries.write(pages, [about])

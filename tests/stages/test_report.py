@@ -468,7 +468,7 @@ def test_the_index_counts_and_links(tmp_path: Path):
     text = index(tmp_path, rows, [folder])
     page = Page(text)
     assert "2 of 3 samples gave measurements and 1 could not be read." in page.text
-    assert "A face was found in 75 % of 40 frames; 33 examples went" in page.text
+    assert "The main face was seen in 75 % of 40 frames; 33 examples went" in page.text
     assert "pitch, yaw or roll beyond 45 degrees" in page.text
     assert len(page.all("script")) == 3
     assert not [a for _, a in page.elements if "onerror" in a]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,8 +28,9 @@ class Distribution:
         name, hint, unit: in words.
         bars: its histogram.
         mean: of the values themselves; None without any.
-        low, middle, high: the values below which 5, 50 and 95 % lie, from the histogram: as exact
-            as a bin is wide; None without any.
+        low, middle, high: the values below which 5, 50 and 95 % lie, as exact as a bin of
+            `timecourse.SPREADS` is wide; None without any.
+        decimals: that they are exact to.
         present: share of frames in which an action unit is present; None where nobody says.
         marks: texts along the axis, from its low end to its high end, evenly apart.
     """
@@ -42,6 +44,7 @@ class Distribution:
     low: float | None
     middle: float | None
     high: float | None
+    decimals: int
     present: float | None
     marks: tuple[str, ...]
 
@@ -75,6 +78,8 @@ class Balance:
 
 
 SHOWN = 12
+_DRAWN_TOGETHER = 5
+"""Bins of a distribution that one bar shows."""
 
 _POSE = (
     ("rx", "Pitch", "right: nose down", "°"),
@@ -131,9 +136,11 @@ class Overall:
         for unit, (count, share) in one.present.items():
             self._said[unit] += count
             self._present[unit] += count * share
-        for column, counts in {**one.spreads, "quality": one.quality}.items():
-            if counts:
-                self._spreads[column] = self._spreads.get(column, 0) + np.array(counts)
+        for column, (first, *counts) in one.spreads.items():
+            if column not in self._spreads:
+                _, _, bins = _ends_of(column)
+                self._spreads[column] = np.zeros(bins, np.int64)
+            self._spreads[column][first : first + len(counts)] += counts
 
     def pose(self) -> list[Distribution]:
         """Pitch, yaw and roll, and the gaze, as far as they were measured."""
@@ -163,7 +170,7 @@ class Overall:
         return [self._one(*row) for row in rows if row[0] in self._spreads]
 
     def _one(self, key: str, name: str, hint: str, unit: str) -> Distribution:
-        low, high, bins = spread_of(key) or (0.0, 1.0, 1)
+        low, high, bins = _ends_of(key)
         counts = self._spreads.get(key, np.zeros(bins, np.int64))
         said = self._said[key[:-2]]
         marks = np.linspace(low, high, 5)
@@ -172,14 +179,22 @@ class Overall:
             name=name,
             hint=hint,
             unit=unit,
-            bars=Histogram(low, high, tuple(counts.tolist())),
+            bars=Histogram(low, high, tuple(counts.tolist())).bars(_DRAWN_TOGETHER),
             mean=self._sum[key] / self._count[key] if self._count[key] else None,
             low=quantile(low, high, counts, 0.05),
             middle=quantile(low, high, counts, 0.5),
             high=quantile(low, high, counts, 0.95),
+            decimals=max(0, -math.floor(math.log10((high - low) / bins))),
             present=self._present[key[:-2]] / said if said else None,
             marks=tuple(f"{mark:g}".replace("-", "−") for mark in marks.tolist()),
         )
+
+
+def _ends_of(column: str) -> tuple[float, float, int]:
+    ends = spread_of(column)
+    if ends is None:
+        raise KeyError(f"no distribution is kept of {column}")
+    return ends
 
 
 def quantile(low: float, high: float, counts: Ints, share: float) -> float | None:

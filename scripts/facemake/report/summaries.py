@@ -12,8 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from facemake.report import alike
 from facemake.report.charts import Histogram
+from facemake.report.series import Ints
 from facemake.report.timecourse import TimeCourse
 from facemake.samples import Sample
 
@@ -43,8 +46,8 @@ class Summary:
         measured: column of `MEASURES` -> frames with a value; a stage that did not run is absent.
         values: column -> how many values, their mean; only those with values.
         present: action unit (`AU12`) -> frames in which it is said, and the share where present.
-        spreads: column -> counts a bin (`timecourse.SPREADS`).
-        quality: of the kept examples, counts a bin.
+        spreads: column, or `quality` of the kept examples -> the first bin (`timecourse.SPREADS`)
+            that is not empty, then the counts from there to the last one.
         small: small frames to compare (`alike.packed`).
     """
 
@@ -60,7 +63,6 @@ class Summary:
     values: dict[str, tuple[int, float]] = field(default_factory=dict)
     present: dict[str, tuple[int, float]] = field(default_factory=dict)
     spreads: dict[str, list[int]] = field(default_factory=dict)
-    quality: list[int] = field(default_factory=list)
     small: str = ""
 
     @property
@@ -98,6 +100,9 @@ def summary(
     if course is None or course.main is None:
         return about
     series = {name: s for name, s in course.series.items() if s.count}
+    spreads = {name: spread.counts for name, spread in course.spreads.items()}
+    if quality is not None:
+        spreads["quality"] = np.array(quality.counts, np.int64)
     return Summary(
         **{
             **vars(about),
@@ -106,15 +111,16 @@ def summary(
             "measured": {c: course.series[c].count for c in MEASURES if c in course.series},
             "values": {name: (s.count, s.mean) for name, s in series.items()},
             "present": {n[:-2]: (s.count, s.mean) for n, s in course.occurrence.items() if s.count},
-            "spreads": {
-                name: spread.counts.tolist()
-                for name, spread in course.spreads.items()
-                if spread.counts.any()
-            },
-            "quality": list(quality.counts) if quality else [],
+            "spreads": {name: trimmed(n) for name, n in spreads.items() if n.any()},
             "small": alike.packed(small),
         }
     )
+
+
+def trimmed(counts: Ints) -> list[int]:
+    """Counts, some of them not 0, as `Summary.spreads` holds them."""
+    there = np.flatnonzero(counts)
+    return [int(there[0]), *counts[there[0] : there[-1] + 1].tolist()]
 
 
 def write(folder: Path, rows: Iterable[Summary]) -> None:

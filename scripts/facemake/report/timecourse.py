@@ -30,14 +30,15 @@ _FIT_FACTORS = {
     "gaze_angle_x": _DEGREES,
     "gaze_angle_y": _DEGREES,
 }
-_AU = (0.0, 5.0, 20)
+_AU = (0.0, 5.0, 100)
 SPREADS = {
-    **dict.fromkeys(("rx", "ry", "rz"), (-90.0, 90.0, 36)),
-    **dict.fromkeys(("gaze_angle_x", "gaze_angle_y"), (-60.0, 60.0, 24)),
-    **dict.fromkeys(("score", "confidence"), (0.0, 1.0, 25)),
-    "error_px": (0.0, 20.0, 40),
+    **dict.fromkeys(("rx", "ry", "rz"), (-90.0, 90.0, 180)),
+    **dict.fromkeys(("gaze_angle_x", "gaze_angle_y"), (-60.0, 60.0, 120)),
+    **dict.fromkeys(("score", "confidence", "quality"), (0.0, 1.0, 100)),
+    "error_px": (0.0, 20.0, 200),
 }
-"""Column -> lowest and highest value (in the units of the series) and bins of its distribution."""
+"""Column -> lowest and highest value (in the units of the series) and bins of its distribution:
+1 degree, 0.01, 0.1 px, and 0.05 of an intensity each. `quality` is that of the kept examples."""
 
 _SMOOTHED = ("rx", "ry", "rz", "tx", "ty", "tz")
 
@@ -161,7 +162,7 @@ def time_course(sample: str, tables: Mapping[str, TableReader], *, alone: bool) 
 
 
 def spread_of(name: str) -> tuple[float, float, int] | None:
-    """Ends and bins of a column's distribution; None where it has none."""
+    """Lowest and highest value and bins of a column's distribution; None where it has none."""
     return _AU if name.startswith("AU") and name.endswith("_r") else SPREADS.get(name)
 
 

@@ -38,7 +38,7 @@ _COLUMNS = (
     ("Subject", False),
     ("Split", False),
     ("Frames", True),
-    ("With face", True),
+    ("Main face", True),
     ("Measured", True),
     ("Examples", True),
     ("Duration", True),
@@ -317,7 +317,7 @@ def _lead(rows: Sequence[Row], statuses: Mapping[str, int], totals: Mapping[str,
         parts.append(f"{render.count(left)} {'was' if left == 1 else 'were'} left out by a person")
     share = render.percent(totals["with_face"], totals["frames"])
     return (
-        f"{_listed(parts)}. A face was found in {share} of "
+        f"{_listed(parts)}. The main face was seen in {share} of "
         f"{render.count(totals['frames'])} frames; {render.count(totals['kept'])} examples went "
         "into the training set."
     )

@@ -22,7 +22,7 @@ from facemake.provenance import Recipe
 from facemake.report import charts, contact, render, strips, summaries, words
 from facemake.report.charts import Histogram
 from facemake.report.counts import Counts, read_counts
-from facemake.report.timecourse import TimeCourse, time_course
+from facemake.report.timecourse import SPREADS, TimeCourse, time_course
 from facemake.runtime.atomic import replacing_folder
 from facemake.runtime.progress import Progress
 from facemake.samples import Sample, read_shard
@@ -34,7 +34,8 @@ from facemake.tables import TableReader
 PAGES = "samples"
 """The folder of the pages beside the index; in it a folder a shard, in that a page a sample."""
 
-QUALITY_BINS = 25
+_QUALITY_TOGETHER = 4
+"""Bins of the quality of examples that a bar of a page shows."""
 _NAMES_AT_ONCE = 65536
 _MISFITS = (
     "The frames differ in size. Those that the calibrated camera cannot have taken were not "
@@ -157,6 +158,7 @@ def _page(
     recipe: Recipe,
 ) -> str:
     status, reason = _verdict(probe, counts, course)
+    scores = quality.get(sample.sample) if quality is not None else None
     return render.page(
         "page.html",
         sample=sample,
@@ -169,7 +171,7 @@ def _page(
         counts=counts,
         example_rows=_example_rows(counts),
         min_quality=min_quality,
-        histogram=quality.get(sample.sample) if quality is not None else None,
+        histogram=scores.bars(_QUALITY_TOGETHER) if scores else None,
         has_dataset=quality is not None,
         version=recipe.version,
         **(_drawn(sample, probe, tables, course, small) if course else {"course": None}),
@@ -382,6 +384,7 @@ def _faces(
 def _quality(examples: Path) -> dict[str, Histogram]:
     """Sample -> histogram of its examples' quality scores, read a piece at a time."""
     counts: dict[str, Any] = {}
+    _, _, n = SPREADS["quality"]
     with h5.opened(examples) as file:
         if "metadata/video_names" not in file or "metadata/quality_scores" not in file:
             return {}
@@ -389,10 +392,10 @@ def _quality(examples: Path) -> dict[str, Histogram]:
         for start in range(0, len(names), _NAMES_AT_ONCE):
             piece = slice(start, start + _NAMES_AT_ONCE)
             who, which = np.unique(names[piece].astype(object), return_inverse=True)
-            bins = np.clip((scores[piece] * QUALITY_BINS).astype(int), 0, QUALITY_BINS - 1)
-            found = np.zeros((len(who), QUALITY_BINS), int)
+            bins = np.clip((scores[piece] * n).astype(int), 0, n - 1)
+            found = np.zeros((len(who), n), int)
             np.add.at(found, (which, bins), 1)
             for name, row in zip(who.tolist(), found, strict=True):
                 name = name.decode("utf-8", "replace")
                 counts[name] = counts.get(name, 0) + row
-    return {name: Histogram(0.0, 1.0, tuple(n.tolist())) for name, n in counts.items()}
+    return {name: Histogram(0.0, 1.0, tuple(row.tolist())) for name, row in counts.items()}
