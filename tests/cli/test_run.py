@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -174,8 +176,55 @@ def test_as_many_jobs_use_gpus_as_there_are_unless_somebody_says_how_many(
     with pytest.raises(Replaced):
         main(["run", "-d", str(tmp_path), *words])
     (command,) = called
-    assert (command[-2:] == ["--resources", f"gpu={jobs}"]) == limited
-    assert [word for word in command if word in words] == words
+    assert (command[3:5] == ["--resources", f"gpu={jobs}"]) == limited
+    assert command[-len(words) :] == words or not words
+
+
+@cache
+def snakemakes_parser() -> argparse.ArgumentParser:
+    from snakemake.cli import get_argument_parser
+
+    return get_argument_parser()
+
+
+@pytest.mark.parametrize(
+    ("words", "cores", "targets", "quiet"),
+    [
+        ([], ["--cores", "all"], [], True),
+        (["--", "report"], ["--cores", "all"], ["report"], True),
+        (["report", "-k"], ["--cores", "all"], ["report"], True),
+        (["--config", "a=1", "--", "report"], ["--cores", "all"], ["report"], True),
+        (["-j", "2", "report"], [], ["report"], True),
+        (["-j2"], [], [], True),
+        (["--jobs=2", "--executor", "local"], ["--cores", "all"], [], True),
+        (["-c2"], ["--cores", "all"], [], True),  # Snakemake takes the last
+        (["-np"], ["--cores", "all"], [], False),
+        (["-kn"], ["--cores", "all"], [], False),
+        (["--", "-n"], ["--cores", "all"], ["-n"], True),
+    ],
+)
+def test_words_of_ours_do_not_run_into_those_of_the_user(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    cores: list[str],
+    targets: list[str],
+    quiet: bool,
+):
+    """As Snakemake's own parser reads them: an option of several words takes no target."""
+    called: list[list[str]] = []
+
+    def started(program: str, command: list[str]) -> None:
+        called.append(command[3:])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "execv", started)
+    sheet(tmp_path)
+    assert main(["run", "-d", str(tmp_path), *words]) == 130
+    (command,) = called
+    assert command[len(command) - len([*cores, *words]) :] == [*cores, *words]
+    assert ("--quiet" in command) == quiet
+    assert list(snakemakes_parser().parse_args(command).targets) == targets
 
 
 def sheet(folder: Path) -> None:

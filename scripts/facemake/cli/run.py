@@ -10,7 +10,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from facemake.runtime import gpu, modules
 from facemake.samples import WORK
 from facemake.settings import filled, read
 
-_SAYS_HOW_MANY = (
-    *("--resources", "--res", "--profile", "--workflow-profile", "--executor", "-e", "--slurm"),
-)
+_NAME_AN_EXECUTOR = ("--profile", "--workflow-profile", "--executor", "-e", "--slurm")
+"""Options of snakemake with which jobs may run elsewhere."""
+
+_SAY_JOBS_PER_GPU = ("--resources", "--res", *_NAME_AN_EXECUTOR)
 """Options of snakemake that say, or whose executor says, how many jobs a GPU has."""
 
 _SAY_WHAT_IS_SHOWN = (
@@ -35,16 +36,15 @@ _SAY_WHAT_IS_SHOWN = (
 """Options of snakemake after which its own words are wanted."""
 
 _SAY_WHAT_TO_DO = (
-    "--config",
-    "-C",
-    "--configfile",
-    "--configfiles",
-    "--help",
-    "-h",
-    "--version",
-    "-v",
+    *("--config", "-C", "--configfile", "--configfiles", "--help", "-h", "--version", "-v"),
 )
 """Options of snakemake with which a folder needs no config of its own."""
+
+_SAY_HOW_MANY_JOBS = ("--jobs", "-j")
+"""Options of snakemake that say, where no executor is named, how many cores to use."""
+
+_FLAGS = frozenset("nkpFqtSDlhv")
+"""Letters of snakemake's options without a value, which may stand behind one -."""
 
 START = "facemake.runtime.snakemake"
 SNAKEFILE = LIBRARY.parent.parent / "Snakefile"
@@ -62,7 +62,7 @@ def add_to(commands: Any) -> None:
         "says more); --verbose shows all.",
         epilog="example: facemake run --cores 8 training_set",
     )
-    parser.add_argument("--cores", default="all", help="how many jobs at once (all)")
+    parser.add_argument("--cores", help="how many jobs at once (all)")
     parser.add_argument(
         "-d", "--directory", type=Path, default=Path(), help="the folder to run in (this one)"
     )
@@ -76,10 +76,11 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
             f"{folder} is {'no folder' if folder.exists() else 'not there'}: `facemake init "
             f"FOLDER_OF_VIDEOS -d {folder}` makes a new analysis folder"
         )
-    config = _config(folder, rest)
+    said = _options(rest)
+    config = _config(folder, said)
     modules.keep_out_of_folder()
-    snakemake = [sys.executable, "-m", START, "--snakefile", str(SNAKEFILE)]
-    snakemake += ["--directory", str(folder)]
+    start = [sys.executable, "-m", START]
+    place = ["--snakefile", str(SNAKEFILE), "--directory", str(folder)]
     with _one_at_a_time(folder):
         if any((folder / ".snakemake" / "locks").glob("*")):
             owner = live_owner(folder)
@@ -88,23 +89,37 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
                     f"{owner} runs the workflow in this folder; wait for it, or end it. If it is "
                     "dead, snakemake --unlock"
                 )
-            unlock = [*snakemake, "--unlock", "--quiet", "all"]
+            unlock = [*start, *place, "--unlock", "--quiet", "all"]
             if code := subprocess.run(unlock).returncode:  # noqa: S603
                 return code  # it said why: the config is refused, say
     # programs that share a GPU run out of its memory together; a cluster gives each job its own
     limits = []
-    if not any(word.split("=")[0] in _SAYS_HOW_MANY for word in rest):
+    if said.isdisjoint(_SAY_JOBS_PER_GPU):
         gpu.use_settings(_jobs_per_gpu(config))
         limits = ["--resources", f"gpu={gpu.capacity()}"]
-    asked = any(word.split("=")[0] in _SAY_WHAT_IS_SHOWN for word in rest)
-    quiet = [] if asked else ["--quiet", "rules", "progress", "host"]
-    command = [*snakemake, *quiet, "--cores", options.cores, *rest, *limits]
+    quiet = ["--quiet", "rules", "progress", "host"] if said.isdisjoint(_SAY_WHAT_IS_SHOWN) else []
+    here = said.isdisjoint(_NAME_AN_EXECUTOR)
+    counted = here and not said.isdisjoint(_SAY_HOW_MANY_JOBS)
+    cores = [] if counted and not options.cores else ["--cores", options.cores or "all"]
+    # what takes several words is followed by an option: the user's own words may be targets
+    command = [*start, *limits, *quiet, *place, *cores, *rest]
     # in the place of this process: whoever ends it ends the run
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606
 
 
-def _config(folder: Path, rest: Sequence[str]) -> dict[str, Any]:
+def _options(rest: Sequence[str]) -> set[str]:
+    """Snakemake's options among its words, without their values."""
+    words = rest[: rest.index("--")] if "--" in rest else rest
+    found = {word.partition("=")[0] for word in words if word.startswith("--")}
+    for word in words:
+        if re.match(r"-\w", word):
+            together = len(word) > 2 and _FLAGS.issuperset(word[1:])
+            found.update(f"-{letter}" for letter in (word[1:] if together else word[1]))
+    return found
+
+
+def _config(folder: Path, said: Set[str]) -> dict[str, Any]:
     """What the folder's config file says; what a key of it may be Snakemake's own process checks.
 
     Raises:
@@ -115,7 +130,7 @@ def _config(folder: Path, rest: Sequence[str]) -> dict[str, Any]:
     if path.is_file():
         return read(path)
     sheet = folder / "config" / "samples.tsv"
-    if not sheet.exists() and not any(word.split("=")[0] in _SAY_WHAT_TO_DO for word in rest):
+    if not sheet.exists() and said.isdisjoint(_SAY_WHAT_TO_DO):
         there = "" if folder.resolve() == Path.cwd() else f" -d {folder}"
         raise FacemakeError(
             f"there is no {path} and no {sheet}: `facemake init FOLDER_OF_VIDEOS{there}` makes "
