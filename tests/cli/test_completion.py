@@ -41,6 +41,9 @@ def test_bash_completes_commands_options_and_values(
         "facemake models li": "list",
         "facemake models list --m": "--models-dir",
         "facemake extract --format ": "jpg png",
+        "facemake extract --format = p": "png",  # as bash breaks --format=p
+        "facemake extract --format =": "jpg png",
+        "facemake extract --format=p": "--format=png",  # as zsh does not
         "facemake extract pictures --te": "--template",
         "facemake completion ": "bash zsh fish",
         "facemake profile install ": "gpu slurm",

@@ -97,7 +97,14 @@ def bash(node: Node) -> str:
             "}",
             "_facemake() {",
             '  local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}"',
-            '  local path="" words="" i',
+            '  local path="" words="" before="" i',
+            '  case "$cur" in',
+            '    --*=*) before="${cur%%=*}="; prev="${cur%%=*}"; cur="${cur#*=}" ;;',
+            '    =) cur="" ;;  # bash breaks words there',
+            "  esac",
+            '  if [[ "$prev" == "=" ]]; then',
+            '    prev="${COMP_WORDS[COMP_CWORD-2]}"',
+            "  fi",
             "  for ((i = 1; i < COMP_CWORD; i++)); do",
             '    case "$path ${COMP_WORDS[i]}" in',
             f'      {known}) path="$path ${{COMP_WORDS[i]}}" ;;',
@@ -111,7 +118,7 @@ def bash(node: Node) -> str:
             '      words="$(_facemake_words "$path")"',
             "    fi",
             "  fi",
-            '  COMPREPLY=($(compgen -W "$words" -- "$cur"))',
+            '  COMPREPLY=($(compgen -P "$before" -W "$words" -- "$cur"))',
             "}",
             "complete -o bashdefault -o default -F _facemake facemake",
             "",
@@ -141,7 +148,7 @@ def fish(node: Node) -> str:
         condition = here if one.path else "__fish_use_subcommand"
         if one.choices:
             values = _quoted(" ".join(one.choices))
-            lines.append(f"complete -c facemake -n {_quoted(condition)} -a {values}")
+            lines.append(f"complete -c facemake -f -n {_quoted(condition)} -a {values}")
         for option, (said, takes, chosen) in one.options.items():
             flag = f"-l {option[2:]}" if option.startswith("--") else f"-s {option[1:]}"
             line = f"complete -c facemake -n {_quoted(condition)} {flag} -d {_quoted(said)}"
