@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,10 @@ from PIL import Image
 from facemake.backends.embed import EMBEDDERS
 from facemake.cli import main
 from facemake.models import model
+from facemake.provenance import Recipe
 from facemake.recognition.recognizer import Recognizer
+from facemake.shards import metadata, read_metadata
+from facemake.tables import SCHEMAS, TableWriter
 from makelooks import EMBED, near, unit, write_looks
 
 NAMES = {"hopper": "grace_hopper.jpg", "collins": "eileen_collins.png"}
@@ -269,3 +273,36 @@ def test_an_embedder_without_a_published_similarity_asks_for_one(tmp_path: Path,
     assert "nobody published for mine.onnx: say it by --threshold" in capfd.readouterr().err
     assert main([*arguments, "--threshold", "0.5"]) == 0
     assert "2 people, 2 of them seen once" in capfd.readouterr().out
+
+
+def of_people(results: Path, same: float, embeddings: Path) -> None:
+    """The table of people of a run whose config has this `dataset.same_person`."""
+    recipe = Recipe("people", None, {"same_person": same, "splits": {}}, (), "code")
+    about = metadata(recipe, "lineage", [read_metadata(embeddings)])
+    (results / "dataset").mkdir(exist_ok=True)
+    TableWriter(results / "dataset" / "people.parquet", SCHEMAS["people"], about).close()
+
+
+def test_the_similarity_of_the_run_is_taken(made_up: Path, real: Path, tmp_path: Path, capfd):
+    arguments = ["identities", "cluster", "--results", str(made_up)]
+    of_people(made_up, 0.99999, made_up / "embeddings" / "one.parquet")
+    assert main(arguments) == 0
+    said = capfd.readouterr().out
+    assert (
+        "same: from 0.99999 on, the run's dataset.same_person" in said and "13 people" not in said
+    )
+    assert main([*arguments, "--threshold", "0.917"]) == 0
+    assert "13 people" in capfd.readouterr().out
+    of_people(made_up, 0.99999, real / "embeddings" / "one.parquet")  # of another network
+    assert main(arguments) == 0
+    assert "same: from 0.917 on, published for dlib" in capfd.readouterr().out
+
+
+def test_a_search_takes_the_similarity_of_the_run(real: Path, bundled: Path, tmp_path: Path, capfd):
+    results = tmp_path / "results"
+    shutil.copytree(real, results)
+    of_people(results, 0.5, results / "embeddings" / "one.parquet")
+    assert search(results, bundled / "portraits" / NAMES["hopper"], "--json") == 0
+    document = json.loads(capfd.readouterr().out)
+    assert document["threshold"] == 0.5
+    assert {row["same"] for row in document["found"]} == {"yes"}

@@ -73,8 +73,8 @@ def _add_search(actions: Any) -> None:
         help="find a person by one or more pictures of them",
         description="Embeds the face of the pictures as the run embedded its own, and prints what "
         "is most like it. Several pictures of one person are one better question. `same` is yes "
-        "from the similarity on that is published for one person with this embedder, or from "
-        "--threshold.",
+        "from the similarity on that is one person by the run's dataset.same_person, else by what "
+        "is published for its embedder, or by --threshold.",
         epilog="examples: facemake identities search anna.jpg; facemake identities search "
         "party.jpg --face 2 --top 20 --out found.csv",
     )
@@ -167,7 +167,8 @@ def _add_threshold(parser: Any) -> None:
         "--threshold",
         type=_similarity,
         metavar="S",
-        help="cosine similarity from which two faces are one person (the embedder's own)",
+        help="cosine similarity from which two faces are one person (the run's "
+        "dataset.same_person, else the embedder's own)",
     )
 
 
@@ -205,6 +206,7 @@ def _index(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _search(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.people.index import open_index
+    from facemake.people.looks import same_person
     from facemake.people.reference import FINDERS, recognizer_of, reference
 
     if options.detector is not None and options.detector not in FINDERS:
@@ -218,7 +220,9 @@ def _search(options: argparse.Namespace, rest: list[str]) -> int:
     if options.index is None or (options.results / "embeddings").is_dir():
         _say_if_stale(index.changed(_shards(options.results)), folder)
     maker = index.maker
-    threshold = maker.same_person if options.threshold is None else options.threshold
+    threshold = options.threshold
+    if threshold is None:
+        threshold = same_person(options.results, maker)
     with quiet_libraries(), recognizer_of(maker, options.detector) as recognizer:
         asked = reference(options.pictures, options.face, recognizer, maker.flip)
     found = index.search(asked.vector, options.top)
@@ -265,10 +269,14 @@ def _of_threshold(maker: Maker, threshold: float | None, asked: bool) -> str:
     if threshold is None:
         return (
             f"from which similarity on faces are one person, nobody published for "
-            f"{maker.models[0]['name']}: say it by --threshold (`facemake identities verify` "
-            "measures it)"
+            f"{maker.models[0]['name']}: say it by --threshold or dataset.same_person (`facemake "
+            "identities verify` measures it)"
         )
-    return f"same: from {threshold:g} on" + ("" if asked else f", published for {maker.embedder}")
+    if asked:
+        return f"same: from {threshold:g} on"
+    published = threshold == maker.same_person
+    whence = f"published for {maker.embedder}" if published else "the run's dataset.same_person"
+    return f"same: from {threshold:g} on, {whence}"
 
 
 def _say_if_stale(changed: Sequence[str], folder: Path) -> None:
@@ -286,7 +294,7 @@ def _cluster(options: argparse.Namespace, rest: list[str]) -> int:
     import numpy as np
 
     from facemake.people.grouping import group, similarity_to_person
-    from facemake.people.looks import read_looks
+    from facemake.people.looks import read_looks, same_person
     from facemake.people.sheet import subjects, who_is_who
 
     _check_suffix(options.out)
@@ -294,7 +302,7 @@ def _cluster(options: argparse.Namespace, rest: list[str]) -> int:
     maker = _maker(looks, options.results)
     threshold = options.threshold
     if threshold is None:
-        threshold = maker.same_person
+        threshold = same_person(options.results, maker)
     if threshold is None:
         raise FacemakeError(_of_threshold(maker, None, False))
     path = options.out or _own_folder(options.results) / "people.parquet"

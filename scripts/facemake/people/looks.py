@@ -92,6 +92,23 @@ class Maker:
         }
 
 
+def same_person(results: Path, maker: Maker) -> float | None:
+    """Cosine similarity from which two faces of a run are one person; None where nobody says.
+
+    As the config of the run has it (`dataset.same_person`): its table of people says so of its
+    making. Where there is none, or it is of another embedder, it is the embedder's own.
+
+    Raises:
+        TableError: the table of people is damaged.
+    """
+    table = results / "dataset" / "people.parquet"
+    if table.is_file():
+        made = read_metadata(table)
+        if made["upstream"].get("embed") == maker.recipe:
+            return float(made["recipe"]["settings"]["same_person"])
+    return maker.same_person
+
+
 @dataclass(frozen=True)
 class Looks:
     """n faces, by sample, track and frame.
