@@ -73,3 +73,28 @@ def test_names_that_cannot_be_encoded_are_printed(tmp_path: Path, monkeypatch: p
     assert cli.main(["init", str(tmp_path / "in"), "-d", str(tmp_path / "s")]) == 0
     sys.stdout.flush()
     assert rb"\udcff.txt: no video and no picture" in raw.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("words", "files"),
+    [
+        (["b", "--drop-repeated"], ["b"]),
+        (["--drop-repeated", "b", "c"], ["b", "c"]),
+        (["b", "--drop-repeated", "c", "d"], ["b", "c", "d"]),
+        (["b", "--json", "c", "--force", "d"], ["b", "c", "d"]),
+    ],
+)
+def test_an_option_may_stand_amid_a_list(words: list[str], files: list[str]):
+    options, rest = cli.parser().parse_known_args(["dataset", "merge", "a", *words])
+    assert (options.output, options.files, rest) == (Path("a"), list(map(Path, files)), [])
+
+
+def test_what_no_list_takes_is_still_refused(capsys: pytest.CaptureFixture[str]):
+    options, rest = cli.parser().parse_known_args(["qc", "anna", "--force", "berta"])
+    assert (options.samples, rest) == (["anna", "berta"], [])
+    for words in (["qc", "anna", "--forse", "berta"], ["status", "anna"], ["run", "-d"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "no such argument: --forse berta" in said and "no such argument: anna" in said

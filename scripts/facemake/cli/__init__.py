@@ -26,9 +26,28 @@ whoever interrupts that is not shown where it was.
 _INTERRUPTED = 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes the names of a list also behind an option that stands amid them.
+
+    Sub-parsers are of the same class, so that each command does.
+    """
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse has it."""
+        found, rest = super().parse_known_args(args, namespace)
+        lists = [one for one in self._actions if not one.option_strings and one.nargs in ("*", "+")]
+        if lists and rest and not any(word.startswith("-") for word in rest):
+            known = getattr(found, lists[-1].dest)
+            setattr(found, lists[-1].dest, [*known, *self._get_values(lists[-1], rest)])
+            rest = []
+        return found, rest
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the command line, every command in it."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="facemake",
         description="From videos and pictures of faces to tables of facial behaviour and a "
         "training set. `facemake COMMAND --help` says what a command takes.",
