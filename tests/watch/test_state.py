@@ -234,7 +234,12 @@ def test_the_rest_takes_as_long_as_the_run_so_far_says(folder: Folder):
     assert work.seconds_left == pytest.approx(100, rel=0.15)
     assert work.frames_per_second == pytest.approx(3, rel=0.15)
     text = line(Watcher(folder.path).look())
-    assert text.startswith("3 of 6 samples") and text.endswith(" left") and "frames/s" in text
+    assert text.startswith("3 of 6 samples (") and text.endswith(" frames/s")
+    assert ", 2 min so far, " in text and " left, " in text and ", at " not in text
+    folder.runs("detect", "p2")
+    folder.runs("probe", "p3")
+    folder.runs("detect", "p3")
+    assert ", at probe and detect (2), " in line(Watcher(folder.path).look())
 
 
 def test_nothing_is_said_of_a_rate_before_there_is_one(folder: Folder):

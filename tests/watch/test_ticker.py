@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from facemake.watch import run as runs
@@ -45,6 +47,39 @@ def test_lines_are_in_the_log_and_end_with_the_run(
     ticker.stop()
     assert "0 of 1 samples (0 %)" in log.read_text()
     assert not list((folder / ".facemake" / "progress").iterdir())
+
+
+def probed(folder: Path, samples: dict[str, str]) -> None:
+    path = folder / "results" / "probe" / "a.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {
+        "sample": list(samples),
+        "status": list(samples.values()),
+        "reason": ["of no use"] * len(samples),
+        "n_frames": pa.array([0] * len(samples), pa.int32()),
+    }
+    pq.write_table(pa.table(columns), path)
+
+
+def test_a_sample_that_gives_nothing_is_named_once_and_not_all_of_many(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    probed(folder, {"old": "unreadable"})
+    ticker = Ticker("results")
+    ticker._tell(Watcher().look())
+    assert capsys.readouterr().err == ""  # an earlier run found it
+    probed(folder, {"old": "unreadable", "fine": "ok", "new": "unreadable"})
+    for _ in range(2):
+        ticker._tell(Watcher().look())
+    assert capsys.readouterr().err == "new: unreadable, of no use\n"
+    probed(folder, {f"more{i:02}": "no_face" for i in range(40)})
+    ticker._tell(Watcher().look())
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 20 and lines[-2:] == [
+        "more18: no_face, of no use",
+        "... and more, which `facemake status` names",
+    ]
+    assert len((folder / "results" / "run.log").read_text().splitlines()) == 21
 
 
 def test_a_fault_in_it_is_no_fault_of_the_run_and_what_is_mended_is_shown(

@@ -12,11 +12,12 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Set
 from pathlib import Path
 
 from facemake.runtime import failures, heartbeat
 from facemake.runtime.screen import Screen
-from facemake.watch.state import KILLED, Watcher
+from facemake.watch.state import KILLED, State, Watcher
 from facemake.watch.words import failure_in_words, line
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ _LARGEST_SHARE = 0.02  # of one core
 _SECONDS_BETWEEN_LOOKS = 2.0
 _FIRST_LINES = (10.0, 20.0, 40.0)  # seconds after the start; then one every minute
 _SECONDS_BETWEEN_LINES = 60.0
+_MOST_TOLD = 20  # samples that gave nothing; the end of the run names more
 
 
 class Ticker:
@@ -49,6 +51,8 @@ class Ticker:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._beating = contextlib.ExitStack()
+        self._known: Set[str] | None = None  # samples that gave nothing
+        self._told = 0
 
     def start(self) -> None:
         """Begin, when the run has written what it sets out to do."""
@@ -100,6 +104,8 @@ class Ticker:
     def _look_until_the_end(self) -> None:
         watcher = Watcher()
         began = time.monotonic()
+        with contextlib.suppress(Exception):
+            self._tell(watcher.look())  # what earlier runs found is no news
         lines = iter(_FIRST_LINES)
         next_line = next(lines)
         pause = _SECONDS_BETWEEN_LOOKS
@@ -110,16 +116,38 @@ class Ticker:
                 continue
             cpu = time.thread_time()
             try:
-                text = line(watcher.look())
+                state = watcher.look()
+                text = line(state)
             except Exception:  # a file server may answer at the next look
                 logger.debug("a look at the run failed", exc_info=True)
                 continue
             pause = max(_SECONDS_BETWEEN_LOOKS, (time.thread_time() - cpu) / _LARGEST_SHARE)
+            self._tell(state)
             if is_due:
                 next_line = next(lines, elapsed + _SECONDS_BETWEEN_LINES)
                 self._note(text)
             if not self._silent and not self._ended.is_set():
                 self._screen.show(f"{time.strftime('%H:%M:%S')}  {text}")
+
+    def _tell(self, state: State) -> None:
+        """Name samples that gave nothing since the last look, and why; the first few of a run."""
+        found = {
+            sample: f"{sample}: {status}, {reason}"
+            for shard in state.shards.values()
+            for sample, (status, reason) in shard.said.items()
+        }
+        known = found.keys() if self._known is None else self._known
+        self._known = known | found.keys()
+        for text in (found[sample] for sample in found if sample not in known):
+            if self._told <= _MOST_TOLD:
+                more = "... and more, which `facemake status` names"
+                self._say_to_all(text if self._told < _MOST_TOLD else more)
+            self._told += 1
+
+    def _say_to_all(self, text: str) -> None:
+        self._note(text)
+        if not self._silent and not self._ended.is_set():
+            self._screen.say(text)
 
     def _note(self, text: str) -> None:
         with contextlib.suppress(OSError):

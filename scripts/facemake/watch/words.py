@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from facemake.watch.shard import JobState, SampleState
 from facemake.watch.state import State, Watcher
 
 MOST_NAMED = 20
+_MOST_STAGES = 3
+_WORTH_SAYING = 5.0  # seconds
 
 _SAID = {
     SampleState.DONE: "done",
@@ -29,6 +32,22 @@ def line(state: State) -> str:
     counts = state.samples()
     finished = counts[SampleState.DONE] + counts[SampleState.NOTHING]
     parts = [f"{finished:,} of {counts.total():,} samples ({100 * state.work.done:.0f} %)"]
+    elapsed = state.time - state.started
+    if state.is_alive and elapsed >= _WORTH_SAYING:
+        parts.append(f"{duration(elapsed)} so far")
+    if state.is_alive and state.work.seconds_left:
+        parts.append(f"{duration(state.work.seconds_left)} left")
+    at = Counter(beat.stage for beat in state.running())
+    stages = [
+        f"{stage} ({at[stage]})" if at[stage] > 1 else stage
+        for stage in state.stages
+        if stage in at
+    ]
+    if stages:
+        parts.append(
+            f"at {' and '.join(stages[:_MOST_STAGES])}"
+            + (" ..." if len(stages) > _MOST_STAGES else "")
+        )
     if counts[SampleState.NOTHING]:
         parts.append(f"{counts[SampleState.NOTHING]:,} gave nothing")
     failed = counts[SampleState.FAILED]
@@ -37,8 +56,6 @@ def line(state: State) -> str:
     if state.is_alive and state.work.frames_per_second is not None:
         rate = state.work.frames_per_second
         parts.append(f"{rate:,.0f} frames/s" if rate >= 10 else f"{rate:.1f} frames/s")
-    if state.is_alive and state.work.seconds_left:
-        parts.append(f"{duration(state.work.seconds_left)} left")
     return ", ".join(parts)
 
 

@@ -31,6 +31,7 @@ _OF_ANOTHER_STAGE = 0.0005
 _SECONDS_A_START = 0.5
 
 _SOONEST = 5.0  # seconds of a run, and of work done, before a rate means something
+_ENOUGH = 0.05  # of all the work: means something too, where jobs are short
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def measure(run: Run, shards: Mapping[str, Shard], files: Files, now: float) -> 
         if not _is_from_cache(job, files):
             paid += part
     elapsed = now - run.started
-    if paid < _SOONEST or elapsed < _SOONEST:
+    if elapsed < _SOONEST or paid < min(_SOONEST, _ENOUGH * total):
         return Work(done / total)
     rate = paid / elapsed
     of_all = sum(of_shards[shard] for shard in {job.samples_of for job in jobs})
