@@ -197,17 +197,20 @@ def load(work: Path = WORK) -> Plan:
     """The plan that the main process wrote.
 
     Raises:
-        FacemakeError: there is none, or it is that of another run than this job's.
+        FacemakeError: there is none, it is that of another run than this job's, or it is damaged or
+            of another version.
     """
     if runs.is_stale(work):
         raise FacemakeError("another run was started in this folder: this job is its own now")
+    path = work / "plan.json"
     try:
-        document = json.loads((work / "plan.json").read_text(encoding="utf-8"))
+        return Plan(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
+        raise FacemakeError(f"{path} is missing: start the workflow in this folder first") from None
+    except (ValueError, TypeError):
         raise FacemakeError(
-            f"{work / 'plan.json'} is missing: start the workflow in this folder first"
+            f"{path} is damaged, or of another version of facemake: the next run writes it anew"
         ) from None
-    return Plan(**document)
 
 
 def make(config: Mapping[str, Any], files: Sequence[Path] = (), work: Path = WORK) -> Plan:

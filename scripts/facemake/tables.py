@@ -125,6 +125,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field("duration", _f8, "s"),
             _field("fps", _f8, "frames/s, mean of the stream's own stamps"),
             _field("vfr", pa.bool_()),
+            _field("sound_offset", _f8, "s, from the first frame to where the sound begins"),
+            _field("sound_duration", _f8, "s"),
             _field("sha256", pa.string()),
             _status(),
             _field("reason", pa.string(), nullable=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from facemake import exclusions
 from facemake.backends.embed import EMBEDDERS
 from facemake.cli import main
 from facemake.qc.findings import KINDS
-from facemake.tables import SCHEMAS, TableWriter
+from facemake.tables import SCHEMAS, TableReader, TableWriter
 
 N = 60
 FPS = 25.0
@@ -56,6 +57,25 @@ def stamps_fall(rows: Rows) -> None:
 
 def frames_missing(rows: Rows) -> None:
     rows["time"][20:] += 4 / FPS
+
+
+def dropped_in_bursts(rows: Rows) -> None:
+    rows["time"][20:] += 3 / FPS
+    rows["time"][23:] += 2 / FPS
+
+
+def broken(rows: Rows) -> None:
+    for name in ("x", "y", "w", "rx", "ry", "rz", "error_px", "confidence"):
+        rows[name][30:32] = np.nan
+    rows["status"][30:32] = "decode_error"
+
+
+def outlasted(rows: Rows) -> None:
+    rows["sound"] = np.array([0.02, N / FPS + 0.2])
+
+
+def sound_first(rows: Rows) -> None:
+    rows["sound"] = np.array([-0.1, N / FPS + 0.1])
 
 
 def jumps(rows: Rows) -> None:
@@ -113,13 +133,20 @@ FAULTS: dict[str, tuple[Callable[[Rows], None], set[tuple[Any, ...]]]] = {
     "unsure": (unsure, {("confidence", 0, 5, 8), ("confidence", 0, 30, 30)}),
     "rarely": (rarely_seen, {("absent", None, None, None)}),
     "small": (small, set()),
+    "bursts": (dropped_in_bursts, {("gap", 0, 19, 23)}),
+    "broken": (broken, {("damaged", 0, 30, 31)}),
+    "outlasted": (outlasted, {("sound", None, None, None)}),
+    "early": (sound_first, {("sound", None, None, None)}),
 }
 
 
 def append(tables: dict[str, TableWriter], sample: str, rows: Rows, sha: str) -> None:
+    begins, lasts = rows.get("sound", (0.0, N / FPS + 0.1))
     tables["probe"].append(
         sample=sample,
         kind="video",
+        sound_offset=begins,
+        sound_duration=lasts,
         width=640,
         height=480,
         n_frames=N,
@@ -136,7 +163,7 @@ def append(tables: dict[str, TableWriter], sample: str, rows: Rows, sha: str) ->
     for i in range(N):
         key = {"sample": sample, "frame": i, "track": 0}
         word = rows["status"][i]
-        seen = "no_face" if word == "no_face" else "ok"
+        seen = word if word in ("no_face", "decode_error") else "ok"
         tables["detections"].append(
             **key,
             time=float(rows["time"][i]),
@@ -212,7 +239,12 @@ def test_each_fault_is_found_where_it_is_and_nothing_else(review: Any):
     far = {row["sample"]: row["why"] for row in rows if row["kind"] == "unlike"}
     assert "median width of the main face" in far["small"] and "below" in far["small"]
     assert not [name for name in far if name.startswith("sound")]
-    assert "26 samples, 1500 frames" in said
+    assert "30 samples, 1740 frames" in said
+    why = {row["sample"]: row["why"] for row in rows}
+    assert why["bursts"].endswith("about 5 missing in 2 places")
+    assert why["broken"].startswith("2 frames cannot be decoded")
+    assert why["outlasted"].startswith("the sound ends 0.220 s after the picture")
+    assert why["early"].startswith("the sound begins 0.100 s before the picture")
 
 
 def test_the_worst_comes_first_with_its_page(review: Any):
@@ -252,7 +284,15 @@ def test_what_is_left_out_already_is_not_listed_again(
     folder = tmp_path / "study"
     (folder / ".facemake").mkdir(parents=True)
     rows = [["misses", 8, 13, ""], ["twice", None, None, ""], ["jumps", 0, 39, ""]]
-    plan = {"config": {"outdir": str(study / "results")}, "excluded": {"pack0": rows}}
+    nothing: dict[str, Any] = {name: {} for name in ("media", "people", "recipes", "stacks")}
+    plan = {
+        **nothing,
+        "config": {"outdir": str(study / "results")},
+        "containers": {},
+        "excluded": {"pack0": rows},
+        "samples": 1,
+        "shards": ["pack0"],
+    }
     (folder / ".facemake" / "plan.json").write_text(json.dumps(plan))
     assert main(["qc", "-d", str(folder)]) == 0
     review = (folder / "qc" / "review.tsv").read_text()
@@ -276,6 +316,52 @@ def test_about_one_sample_and_for_scripts(
     assert "no sample nobody" in capsys.readouterr().err
     assert main(["qc", "-d", str(tmp_path / "none"), "--output", str(tmp_path)]) == 2
     assert "finished run" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_finished_is_told_from_one_that_found_nothing(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "study"
+    shutil.copytree(study / "results", folder / "results")
+    (folder / "results" / "fit" / "pack0.parquet").unlink()
+    (folder / "results" / "embeddings" / "pack0.parquet").unlink()
+    assert main(["qc", "-d", str(folder)]) == 0
+    assert "\njumps\t" in (folder / "qc" / "exclude.tsv").read_text().replace("# ", "")
+    (folder / "results" / "detections" / "pack0.parquet").unlink()
+    capsys.readouterr()
+    assert main(["qc", "-d", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "not looked at: pack0 has no detections: finish the run" in said
+    assert "1 findings" not in said.splitlines()[0]  # `torn` and `twice`, and nobody was unseen
+    assert "unusable" in said and " 1  the sample gave nothing" in said
+
+
+def test_tables_of_two_runs_are_refused_in_words(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "study"
+    shutil.copytree(study / "results", folder / "results")
+    others: dict[str, list[dict[str, Any]]] = {
+        "landmarks": [{"frame": i, "status": "ok"} for i in range(N - 1)],
+        "embeddings": [{"frame": 0, "embedding": [1, 0]}, {"frame": N, "embedding": [-1, 0]}],
+    }
+    for stage, rows in others.items():
+        path = folder / "results" / stage / "pack0.parquet"
+        kept = path.read_bytes()
+        with TableReader(path) as reader:
+            about = reader.metadata
+        with TableWriter(path, SCHEMAS[stage], about) as table:
+            for row in rows:
+                table.append(sample="sound00", track=0, **row)
+        assert main(["qc", "-d", str(folder)]) == 2
+        said = capsys.readouterr().err
+        assert f"{stage}/pack0.parquet" in said and "the run is not finished" in said
+        path.write_bytes(kept)
+    (folder / ".facemake").mkdir()
+    for damaged in ("{", "{}", '{"a": 1}', "[]"):
+        (folder / ".facemake" / "plan.json").write_text(damaged)
+        assert main(["qc", "-d", str(folder)]) == 2
+        assert "plan.json is damaged, or of another version" in capsys.readouterr().err
 
 
 def test_the_page_has_every_kind_and_its_severity():

@@ -47,6 +47,10 @@ def test_real_recordings(shared: Path, name: str, expected: tuple) -> None:
     assert (row.codec, row.width, row.height, row.n_frames) == expected[:4]
     assert (row.duration, row.fps) == pytest.approx(expected[4:6])
     assert row.vfr is expected[6]
+    assert row.sound_offset is not None and row.sound_duration is not None and row.duration
+    begins = 2.425 if name == "face_noface.mov" else 0.0  # its sound was switched on later
+    ends = row.sound_offset + row.sound_duration - row.duration
+    assert (row.sound_offset, ends) == pytest.approx((begins, 0.0), abs=0.025)
 
 
 @pytest.mark.parametrize("name", ["single_face.jpg", "Image_with_alpha.png"])
@@ -109,6 +113,10 @@ def test_sound_longer_than_the_picture_is_whole(tmp_path: Path) -> None:
     row = probed(write_video(tmp_path / "a.mp4", 20, audio_seconds=4.0))
     assert (row.status, row.reason) == ("ok", "")
     assert row.duration == pytest.approx(0.8)
+    # AAC comes in packets of 1024 samples, one of which goes before the first sound
+    assert (row.sound_offset, row.sound_duration) == pytest.approx((0.0, 4.0), abs=0.13)
+    row = probed(tmp_path / "a.mp4", start=0.2)
+    assert (row.sound_offset, row.sound_duration) == (None, None)
 
 
 # -- bad input

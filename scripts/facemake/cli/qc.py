@@ -95,12 +95,13 @@ def _qc(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _run_in(directory: Path) -> tuple[Path, Exclusions]:
     """The results folder of the run in a folder, and what it left out of its training set."""
-    try:
-        plan = json.loads((directory / WORK / "plan.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not (directory / WORK / "plan.json").exists():
         return directory / "results", Exclusions()
-    rows = [row for rows in plan.get("excluded", {}).values() for row in rows]
-    return directory / str(plan["config"]["outdir"]), Exclusions(rows)
+    from facemake.plan import load
+
+    plan = load(directory / WORK)
+    rows = [row for rows in plan.excluded.values() for row in rows]
+    return directory / plan.config["outdir"], Exclusions(rows)
 
 
 def _covered(one: Finding, left_out: Exclusions) -> bool:
@@ -130,11 +131,9 @@ def exclusions(findings: Iterable[Finding]) -> str:
     for one in findings:
         if one.kind == "unusable":
             continue  # it gave nothing that could be left out
-        whole = one.first is None
         mark = "" if one.severity == max(level for level, _ in KINDS.values()) else "# "
         cells = [one.sample, _cell(one.first), _cell(one.last)]
         rows.append([mark + cells[0], *cells[1:], f"{one.kind}: {one.why}"])
-        assert whole == (one.last is None)
     return _table(EXCLUDE_COLUMNS, rows)
 
 

@@ -80,6 +80,10 @@ class Tally:
     """Seconds: the latest end of a packet of the video stream, the hidden apart."""
     shown_end: float = 0.0
     """Seconds: the latest end of a frame."""
+    sound_start: float | None = None
+    """Seconds: where the first packet of the sound begins; None where there is none."""
+    sound_end: float = 0.0
+    """Seconds: the latest end of a packet of the sound."""
     error: str = ""
     """The first message of the decoder."""
     torn: set[int] = field(default_factory=set)
@@ -211,6 +215,7 @@ class VideoMedia(Media):
         slots: list[int] = []
         damaged: set[int | None] = set()
         ticks = {s.index: float(s.time_base or 0) for s in self._container.streams}
+        sound = self._container.streams.best("audio", related=stream)
         for packet in self._packets():
             if packet.size:
                 stamp = packet.dts if packet.pts is None else packet.pts
@@ -218,6 +223,10 @@ class VideoMedia(Media):
                 tally.cut = packet.is_corrupt
                 tally.end = max(tally.end, end)
                 if packet.stream is not stream:
+                    if packet.stream is sound and stamp is not None and not packet.is_discard:
+                        if tally.sound_start is None:
+                            tally.sound_start = stamp * ticks[sound.index]
+                        tally.sound_end = max(tally.sound_end, end)
                     continue
                 if not packet.is_discard:
                     tally.packets += 1

@@ -14,6 +14,8 @@ KINDS: Mapping[str, tuple[int, str]] = MappingProxyType(
         "impossible": (3, "the head is turned further than a camera sees a face"),
         "unusable": (3, "the sample gave nothing"),
         "gap": (2, "frames are missing between two stamps"),
+        "damaged": (2, "frames cannot be decoded, and those after them may show damage"),
+        "sound": (2, "sound and picture do not begin or end together"),
         "jump": (2, "the face moves or turns faster than in any sound recording"),
         "jitter": (2, "the head's angles shake from frame to frame"),
         "error": (2, "the face model does not lie on the landmarks"),

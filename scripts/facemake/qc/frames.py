@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facemake.errors import TableError
 from facemake.qc import limits
 from facemake.qc.findings import Finding
 from facemake.rows import numbers
@@ -17,9 +18,11 @@ from facemake.tables import TableReader
 
 Array = NDArray[np.float64]
 
-_DETECTED = ("frame", "track", "time", "x", "y", "w", "h", "status")
-_MARKED = ("confidence", "status")
-_FITTED = ("rx", "ry", "rz", "error_px", "status")
+_KEY = ("frame", "track")
+_DETECTED = (*_KEY, "time", "x", "y", "w", "h", "status")
+_MARKED = (*_KEY, "confidence", "status")
+_ROTATED = ("rx", "ry", "rz")
+_FITTED = (*_KEY, *_ROTATED, "error_px", "status")
 _UNSURE = (FrameStatus.LOW_CONFIDENCE, FrameStatus.NOT_CONVERGED)
 _ANGLES = ("pitch", "yaw", "roll")
 _WINDOW = 25  # frames, where they have no time
@@ -68,46 +71,65 @@ def read_tracks(readers: Mapping[str, TableReader], sample: str) -> list[Track]:
     """
     found = readers["detections"].read(sample, _DETECTED)
     n = found.num_rows
-    columns: dict[str, NDArray[Any]] = {
-        name: numbers(found, name).astype(np.float64) for name in ("time", "x", "y", "w", "h")
-    }
-    status = found["status"].to_numpy(zero_copy_only=False).astype(object)
-    nothing = np.full(n, np.nan)
-    confidence, error, angles = nothing, nothing, np.full((n, 3), np.nan)
+    boxes = _numbers(found, ("x", "y", "w", "h"))
+    status = _statuses(found)
+    confidence, error, angles = np.full(n, np.nan), np.full(n, np.nan), np.full((n, 3), np.nan)
     if "landmarks" in readers:
-        marked = readers["landmarks"].read(sample, _MARKED)
-        confidence = numbers(marked, "confidence").astype(np.float64)
-        status = _later(status, marked)
+        marked = _beside(readers, "landmarks", sample, _MARKED, found)
+        confidence = _numbers(marked, ("confidence",))[:, 0]
+        status = np.where(status == FrameStatus.OK, _statuses(marked), status)
     if "fit" in readers:
-        fitted = readers["fit"].read(sample, _FITTED)
-        angles = np.stack([np.rad2deg(numbers(fitted, a).astype(float)) for a in _FITTED[:3]], 1)
-        error = numbers(fitted, "error_px").astype(np.float64)
-        status = _later(status, fitted)
-    middle = np.stack([columns["x"] + columns["w"] / 2, columns["y"] + columns["h"] / 2], axis=1)
-    numbers_of = found["track"].to_numpy()
+        fitted = _beside(readers, "fit", sample, _FITTED, found)
+        angles = np.rad2deg(_numbers(fitted, _ROTATED))
+        error = _numbers(fitted, ("error_px",))[:, 0]
+        status = np.where(status == FrameStatus.OK, _statuses(fitted), status)
+    number, frame = (found[name].to_numpy().astype(np.int64) for name in ("track", "frame"))
+    time = _numbers(found, ("time",))[:, 0]
+    # by track, and in each as they are in the table, by frame
+    order = np.argsort(number, kind="stable")
     tracks = []
-    for number in np.unique(numbers_of).tolist():
-        mine = numbers_of == number
+    for mine in np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if n else ():
         tracks.append(
             Track(
-                number,
-                found["frame"].to_numpy()[mine].astype(np.int64),
-                columns["time"][mine],
-                middle[mine],
-                columns["w"][mine],
+                int(number[mine[0]]),
+                frame[mine],
+                time[mine],
+                boxes[mine, :2] + boxes[mine, 2:] / 2,
+                boxes[mine, 2],
                 angles[mine],
                 error[mine],
                 confidence[mine],
                 status[mine],
-                np.isfinite(columns["x"][mine]),
+                np.isfinite(boxes[mine, 0]),
             )
         )
     return tracks
 
 
-def _later(status: NDArray[Any], table: Any) -> NDArray[Any]:
-    words = table["status"].to_numpy(zero_copy_only=False)
-    return np.where(status == FrameStatus.OK, words, status)
+def _beside(
+    readers: Mapping[str, TableReader], stage: str, sample: str, columns: Sequence[str], found: Any
+) -> Any:
+    """The rows of a later stage, which are those of the detections.
+
+    Raises:
+        TableError: they are others.
+    """
+    table = readers[stage].read(sample, columns)
+    if not all(table[name].equals(found[name]) for name in _KEY):
+        raise TableError(
+            f"{readers[stage].path} does not have the rows of {readers['detections'].path} (sample "
+            f"{sample}): the run is not finished; start it again, it goes on where it was"
+        )
+    return table
+
+
+def _numbers(table: Any, names: Sequence[str]) -> Array:
+    """(n, k) columns, NaN where they are null."""
+    return np.stack([numbers(table, name).astype(np.float64) for name in names], axis=1)
+
+
+def _statuses(table: Any) -> NDArray[Any]:
+    return np.asarray(table["status"].to_numpy(zero_copy_only=False), object)
 
 
 def moved(track: Track) -> Array:
@@ -166,6 +188,7 @@ def odd_frames(sample: str, track: Track, min_confidence: float | None) -> Itera
     """
     if track.number == 0:
         yield from _of_time(sample, track)
+        yield from _damaged(sample, track)
     yield from _jumps(sample, track)
     yield from _jitter(sample, track)
     yield from odd_faces(sample, track, min_confidence)
@@ -221,7 +244,7 @@ def odd_faces(sample: str, track: Track, min_confidence: float | None) -> Iterat
             "lowest landmark confidence",
             lowest,
             limit,
-            f"{' and '.join(words)} in {count} {'frame' if count == 1 else 'frames'}",
+            f"{' and '.join(words)} in {_frames(count)}",
             times=1 + count / max(1, len(track.frame)),
         )
 
@@ -246,8 +269,12 @@ def _of_time(sample: str, track: Track) -> Iterator[Finding]:
         )
     if usual <= 0:
         return
-    for first, last in _runs(step > limits.GAP * usual, apart=0):
+    wide = step > limits.GAP * usual
+    for first, last in _runs(wide):
         at = first + int(np.nanargmax(step[first : last + 1]))
+        piece = step[first : last + 1][wide[first : last + 1]]
+        missing = int(np.maximum(np.rint(piece / usual) - 1, 1).sum())
+        times = f" in {len(piece)} places" if len(piece) > 1 else ""
         yield _finding(
             "gap",
             sample,
@@ -256,9 +283,30 @@ def _of_time(sample: str, track: Track) -> Iterator[Finding]:
             "step over the median step",
             float(step[at] / usual),
             limits.GAP,
-            f"{step[at]:.3f} s without a frame, where {usual:.3f} s is usual: about "
-            f"{max(1, round(step[at] / usual) - 1)} missing",
+            f"{step[at]:.3f} s without a frame, where {usual:.3f} s is usual: about {missing} "
+            f"missing{times}",
         )
+
+
+def _damaged(sample: str, track: Track) -> Iterator[Finding]:
+    broken = track.status == FrameStatus.DECODE_ERROR
+    for first, last in _runs(broken):
+        count = int(broken[first : last + 1].sum())
+        yield _finding(
+            "damaged",
+            sample,
+            track,
+            (first, last),
+            "frames that cannot be decoded",
+            count,
+            0,
+            f"{_frames(count)} cannot be decoded; those that follow may show damage",
+            times=1 + count / len(broken),
+        )
+
+
+def _frames(count: int) -> str:
+    return f"{count} {'frame' if count == 1 else 'frames'}"
 
 
 def _jumps(sample: str, track: Track) -> Iterator[Finding]:

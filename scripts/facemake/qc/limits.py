@@ -36,6 +36,11 @@ IMPOSSIBLE = 90.0
 GAP = 1.9
 """Times the median step between frames: at least one frame is missing (twice, but for rounding)."""
 
+SOUND_EARLY = 0.090
+SOUND_LATE = 0.185
+"""Seconds that sound may be before or behind its picture until viewers do not accept it any more
+(ITU-R BT.1359-1, 1998); shorter ones are also what encoders of sound put before and after it."""
+
 SEEN = 0.5
 """Share of the frames with the main face: half."""
 

@@ -11,12 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from facemake.errors import FacemakeError
-from facemake.people.looks import Maker
+from facemake.errors import FacemakeError, TableError
+from facemake.people.looks import Maker, same_person
 from facemake.pictures import stand_alone
 from facemake.qc.findings import Finding
 from facemake.qc.frames import Track, odd_faces, odd_frames, read_tracks
-from facemake.qc.samples import Summary, duplicates, of_sample, summary, unlike
+from facemake.qc.samples import (
+    Summary,
+    beside_sound,
+    duplicates,
+    of_sample,
+    summary,
+    unlike,
+)
 from facemake.status import DECODABLE
 from facemake.tables import TableReader
 
@@ -94,35 +101,50 @@ def _shard(
             path = results / stage / probe.name
             if path.is_file():
                 readers[stage] = stack.enter_context(TableReader(path))
+        same = None
+        if "embeddings" in readers:
+            maker = Maker.of(readers["embeddings"].metadata)
+            same = maker.same_person or same_person(results, maker)
+            if same is None:
+                looked.unsaid.append(_NO_SIMILARITY)
         for sample in reader.samples:
             row = reader.read(sample).to_pylist()[0]
-            looked.findings += _sample(row, readers, summaries, looked.unsaid)
+            if row["status"] in DECODABLE and "detections" not in readers:
+                looked.unsaid.append(f"{probe.stem} has no detections: finish the run")
+            else:
+                looked.findings += _sample(row, readers, same, summaries)
             page = Path("report", "samples", probe.stem, f"{sample}.html")
             if (results / page).is_file():
                 looked.pages[sample] = page
             yield row
 
 
+_NO_SIMILARITY = (
+    "jumps of identity: which similarity is one person with this embedder, nobody published; "
+    "dataset.same_person says it"
+)
+
+
 def _sample(
     probe: dict[str, Any],
     readers: dict[str, TableReader],
+    same: float | None,
     summaries: list[Summary],
-    unsaid: list[str],
 ) -> list[Finding]:
     sample = probe["sample"]
-    if probe["status"] not in DECODABLE or "detections" not in readers:
+    if probe["status"] not in DECODABLE:
         return list(of_sample(probe, None))
     alone = stand_alone(probe, readers["detections"].metadata)
     least = _min_confidence(readers)
     tracks = read_tracks(readers, sample)
     main = next((track for track in tracks if track.number == 0), None)
-    found = list(of_sample(probe, main))
+    found = [*of_sample(probe, main), *beside_sound(probe)]
     if main is not None and main.seen.any():
         summaries.append(summary(probe, main))
     for track in tracks:
         found += odd_faces(sample, track, least) if alone else odd_frames(sample, track, least)
-    if "embeddings" in readers and not alone:
-        found += _identities(sample, readers["embeddings"], unsaid, tracks)
+    if same is not None and not alone:
+        found += _identities(sample, readers["embeddings"], same, tracks)
     return found
 
 
@@ -136,15 +158,9 @@ def _min_confidence(readers: dict[str, TableReader]) -> float | None:
 
 
 def _identities(
-    sample: str, reader: TableReader, unsaid: list[str], tracks: Sequence[Track]
+    sample: str, reader: TableReader, same: float, tracks: Sequence[Track]
 ) -> Iterator[Finding]:
     """Faces of one track, one after the other, that are less alike than one person's."""
-    same = Maker.of(reader.metadata).same_person
-    if same is None:
-        unsaid.append(
-            "jumps of identity: which similarity is one person with this embedder, nobody published"
-        )
-        return
     rows = reader.read(sample, ["frame", "track", "embedding"]).to_pylist()
     rows.sort(key=lambda row: (row["track"], row["frame"]))
     known = {track.number: track for track in tracks}
@@ -154,7 +170,13 @@ def _identities(
         alike = float(np.dot(np.float64(one["embedding"]), np.float64(other["embedding"])))
         if alike >= same:
             continue
-        first, last = (known[row["track"]].time_of(row["frame"]) for row in (one, other))
+        track = known.get(one["track"])
+        if track is None or not set(track.frame.tolist()) >= {one["frame"], other["frame"]}:
+            raise TableError(
+                f"{reader.path} has faces that the detections of {sample} do not have: the run is "
+                "not finished; start it again, it goes on where it was"
+            )
+        first, last = (track.time_of(row["frame"]) for row in (one, other))
         yield Finding(
             "identity",
             sample,
@@ -168,5 +190,5 @@ def _identities(
             other["frame"],
             first,
             last,
-            times=1 + (same - alike) / (1 - same),
+            times=1 + (same - alike) / ((1 - same) or 1.0),
         )

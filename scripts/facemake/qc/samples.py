@@ -102,6 +102,34 @@ def of_sample(probe: Mapping[str, Any], main: Track | None) -> Iterator[Finding]
         )
 
 
+def beside_sound(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    """Where the sound of a recording does not begin or end with its picture.
+
+    Stamps of both are of one clock, so that a player shows them as they were recorded. What is
+    lost is another thing: a sound file that was taken out of the recording begins at its own 0, and
+    two tracks of different length were stopped apart, or their clocks drift.
+    """
+    start, length, shown = (probe.get(n) for n in ("sound_offset", "sound_duration", "duration"))
+    if start is None or length is None or shown is None:
+        return
+    for what, late, why in (
+        ("begins", start, "in a sound file that is taken out of it, times are off by so much"),
+        ("ends", start + length - shown, "one was stopped before the other, or their clocks drift"),
+    ):
+        limit = limits.SOUND_LATE if late > 0 else limits.SOUND_EARLY
+        if abs(late) > limit:
+            yield Finding(
+                "sound",
+                probe["sample"],
+                f"from where the picture {what} to where the sound does, s",
+                late,
+                limit if late > 0 else -limit,
+                f"the sound {what} {abs(late):.3f} s {'after' if late > 0 else 'before'} the "
+                f"picture: {why}",
+                times=abs(late) / limit,
+            )
+
+
 def duplicates(probes: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Samples with the bytes, the frames and the times of another."""
     first: dict[tuple[Any, ...], str] = {}

@@ -35,6 +35,10 @@ class ProbeRow:
         vfr: whether the frame rate varies: two steps between frames differ by more than one
             tick of the stream's clock (which is what rounding to it can do), or at all where a
             frame is as short as a tick. None for pictures and single frames.
+        sound_offset: seconds from the first frame's stamp to where the sound begins, by the
+            file's own clock; None where there is no sound, for a time range, and where the file is
+            cut short.
+        sound_duration: seconds that the sound lasts; None likewise.
         sha256: as the sample has it.
         status: of the sample.
         reason: in words; for status `ok` what is worth knowing, mostly nothing.
@@ -50,6 +54,8 @@ class ProbeRow:
     duration: float | None = None
     fps: float | None = None
     vfr: bool | None = None
+    sound_offset: float | None = None
+    sound_duration: float | None = None
     sha256: str | None = None
     status: SampleStatus = SampleStatus.OK
     reason: str = ""
@@ -231,6 +237,13 @@ def _probe_video(sample: Sample, media: VideoMedia, row: ProbeRow) -> ProbeRow:
         notes.append(
             f"{tally.interlaced} of its frames are interlaced (two half pictures woven together): "
             "fast movement has combed edges"
+        )
+    whole = sample.start is None and sample.end is None and tally.finished and not missing
+    if whole and clock.first is not None and tally.sound_start is not None:
+        row = replace(
+            row,
+            sound_offset=tally.sound_start - clock.first,
+            sound_duration=tally.sound_end - tally.sound_start,
         )
     if sample.end is not None and tally.finished and sample.end - tally.shown_end > 0.5:
         notes.append(f"its range ends at {sample.end} s, it ends at {tally.shown_end:.2f} s")
