@@ -15,7 +15,7 @@ CORES ?= all
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
     -c requirements/constraints.txt
 
-.PHONY: demo demo-3di demo-extract demo-embed demo-serve demo-train docs slurm onnx facenet train serve protocol test test-containers test-slurm browser containers lint format bench lock clean help
+.PHONY: demo demo-3di demo-extract demo-embed demo-serve demo-train docs slurm onnx facenet train serve protocol test test-containers test-slurm browser readers containers lint format bench lock clean help
 
 demo: .venv/default  ## Run the default chain on the bundled sample and print where the report is
 	$(BIN)/snakemake -s rules/bundled_sample.smk --cores 1 --quiet all
@@ -88,6 +88,9 @@ test-containers: .venv/dev resources/bundled/moving_portrait.mp4  ## Tests in a 
 
 browser: .venv/dev  ## Chromium for the tests of the report, in ~/.cache (root on Debian)
 	$(BIN)/python tests/report/setup.py || test $$? -eq 77
+
+readers: .venv/dev  ## Other people's readers for the tests of the exports, in ~/.cache
+	$(BIN)/python tests/readers/setup.py || test $$? -eq 77
 
 test-slurm: .venv/dev resources/bundled/moving_portrait.mp4  ## Tests on a real SLURM of one node (root on Debian)
 	$(BIN)/python tests/slurm/setup.py || test $$? -eq 77
@@ -190,6 +193,8 @@ lock:  ## Write the lock files again from pyproject.toml and requirements/*.in (
 	    -c requirements/default.txt -c requirements/dev.txt -o requirements/serve.txt
 	$(LOCK) pyproject.toml --extra docs --excludes requirements/not-needed.txt \
 	    -c requirements/default.txt -c requirements/dev.txt -o requirements/docs.txt
+	$(LOCK) requirements/readers.in --excludes requirements/not-needed-readers.txt \
+	    -c requirements/default.txt -o requirements/readers.txt
 	$(LOCK) requirements/serve-rknn.in --excludes requirements/not-needed.txt \
 	    -c requirements/default.txt -c requirements/dev.txt -o requirements/serve-rknn.txt
 	$(LOCK) requirements/stacks/retinaface-gpu.in --excludes requirements/not-needed.txt \

@@ -21,7 +21,7 @@ from facemake.crate.workflow import (
     add_readme,
     add_workflow_files,
 )
-from facemake.exports import CRATE, ORCHESTRATION
+from facemake.exports import CRATE, ORCHESTRATION, RECORDINGS
 
 _PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
@@ -117,7 +117,8 @@ def describe(
         actionStatus=DONE,
         agent=agent,
     )
-    collections = [one for one in folders.values() if one["@id"].startswith("#")]
+    several = [one for one in parts.recordings.values() if one["@id"].startswith(RECORDINGS)]
+    collections = [*several, *(one for one in folders.values() if one["@id"].startswith("#"))]
     graph.add(
         "./",
         "Dataset",

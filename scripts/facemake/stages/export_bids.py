@@ -231,6 +231,7 @@ class _Writer:
             del said[key]
         document = {
             "TaskName": one.task,
+            "Description": f"the table {self._table} of facemake: a row a frame and face",
             **dict(self._columns()),
             "facemake": said,
         }
