@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from facemake import schemes
 from facemake.backends.fit import builtin
+from facemake.backends.threedi.model import InstallModel
 from facemake.cli import main
+from facemake.errors import FacemakeError
+from facemake.geometry import rotate, rotation_from_euler
 from facemake.media import VideoMedia, open_media
-from facemake.overlay.drawing import AXES, GAZE, Pen, View, axes, gaze
+from facemake.overlay import many
+from facemake.overlay.drawing import AXES, GAZE, Pen, axes, gaze
 from facemake.overlay.hiding import CELLS, Course, hide, widened
-from facemake.overlay.rows import Face
+from facemake.overlay.options import Options
+from facemake.overlay.rows import Face, frames_of
+from facemake.overlay.sinks import VideoSink, comment_of
+from facemake.overlay.study import find
+from facemake.overlay.surface import Surface
+from facemake.overlay.view import View
+from facemake.provenance import Recipe
 from facemake.samples import Sample, shard_text
-from facemake.tables import SCHEMAS, TableReader, TableWriter
+from facemake.stages.overlay import overlays
+from facemake.tables import METADATA_KEY, SCHEMAS, TableReader, TableWriter, coefficient_schema
 from makefaces import CAMERA, DISTANCE, SIZE, seen
 from makemedia import noise, write_video
 
@@ -103,6 +116,86 @@ def test_without_a_camera_the_weak_perspective_draws():
     assert ends[0].tolist() == [9, 8] and ends[3, 0] < 9
 
 
+# -- 3DI's faces
+
+
+def install_faces(path: Path) -> InstallModel:
+    """What an install says: the inner face of the built-in model, about another origin."""
+    inner = MODEL.inner
+    away = np.array([0.5, -3.0, 2.0])
+    faces = InstallModel(
+        MODEL.mean[inner] + away, MODEL.expression[:, inner], np.zeros(0, np.int64)
+    )
+    faces.save(path)
+    return faces
+
+
+def of_3di(backend: str, path: Path) -> Surface:
+    return Surface.of({"stage": "fit", "backend": backend, "settings": {"fov": 30}}, path)
+
+
+def test_the_mesh_of_3di_is_the_persons_at_the_landmarks(tmp_path: Path):
+    faces = install_faces(tmp_path / "model.npz")
+    person = faces.mean * 1.1 + np.random.default_rng(0).normal(0, 2, (51, 3))
+    with TableWriter(tmp_path / "identity.parquet", SCHEMAS["identity"], {}) as table:
+        table.append(sample="clip", track=0, status="ok", neutral=person.ravel())
+    surface = of_3di("3di", tmp_path / "model.npz")
+    assert not surface.knows(0)
+    with TableReader(tmp_path / "identity.parquet") as reader:
+        surface.know(reader, "clip")
+    assert surface.knows(0) and not surface.knows(1)
+    expression = np.abs(np.random.default_rng(1).normal(0, 0.3, len(faces.expression)))
+    pose = np.array([0.1, -0.2, 0.3, 20.0, -10.0, DISTANCE])
+    one = Face(0, "ok", pose=pose, expression=expression)
+    _, pixels = surface._placed(one, VIEW, surface._people[0])
+    shape = faces.shapes(expression[None], person)[0]
+    wanted = CAMERA.project(rotate(rotation_from_euler(pose[:3]), shape) + pose[3:])
+    vertices = surface._mesh.landmarks[schemes.IBUG51]
+    assert np.abs(pixels[vertices] - wanted).max() < 0.01
+    rgb = GREY.copy()
+    surface.lines(rgb, one, VIEW, (255, 255, 255))
+    ys, xs = np.nonzero((rgb != GREY).any(axis=-1))
+    low, high = pixels.min(axis=0), pixels.max(axis=0)
+    drawn = [xs.min(), ys.min(), xs.max(), ys.max()]
+    assert np.abs(np.array(drawn) - [*low, *high]).max() < 3
+
+
+def test_a_head_of_3di_lite_is_where_its_landmarks_are(tmp_path: Path):
+    faces = install_faces(tmp_path / "model.npz")
+    angles, expression = np.array([0.1, -0.3, 0.2]), np.zeros(len(faces.expression))
+    flat = rotate(rotation_from_euler(angles), faces.mean)[:, :2]
+    points = 1.7 * flat + [300, 200]
+    about = {"recipe": {"stage": "fit", "backend": "3dilite", "settings": {"fov": 30}}}
+    rows = {
+        "detections": {"status": "ok", "time": 0.0, "x": 9.0, "y": 9.0, "w": 9.0, "h": 9.0},
+        "landmarks": {"status": "ok", "scheme": "ibug51", "points": points.ravel()},
+        "fit": {
+            "status": "ok",
+            "expression": expression,
+            "canonical": faces.canonical(expression[None])[0],
+            **dict(zip(("rx", "ry", "rz"), angles, strict=True)),
+        },
+    }
+    readers = {}
+    for name, row in rows.items():
+        with TableWriter(tmp_path / f"{name}.parquet", SCHEMAS[name], about) as table:
+            table.append(sample="clip", frame=0, track=0, **row)
+            table.append(sample="clip", frame=1, track=0, status="lost")
+        readers[name] = TableReader(tmp_path / f"{name}.parquet")
+    seen, lost = frames_of(readers, "clip", "fit", len(expression))
+    (one,) = seen.faces
+    assert np.allclose(one.weak, [1.7, *angles, 300, 200], atol=1e-3)
+    assert lost.faces[0].weak is None and axes(one, VIEW)[0] == pytest.approx([300, 200], abs=0.01)
+    surface = of_3di("3dilite", tmp_path / "model.npz")
+    assert surface.knows(0)  # whoever it is has the mean face
+    _, pixels = surface._placed(one, VIEW, None)
+    assert np.abs(pixels[surface._mesh.landmarks[schemes.IBUG51]] - points).max() < 0.01
+    for reader in readers.values():
+        reader.close()
+    with pytest.raises(FacemakeError, match="finish the run first"):
+        of_3di("3di", tmp_path / "nothing.npz")
+
+
 # -- a run
 
 
@@ -114,15 +207,22 @@ def write_run(
     end: float | None = None,
     kind: str = "video",
     unseen: Sequence[int] = (),
+    also: Sequence[str] = (),
+    unreadable: Sequence[str] = (),
 ) -> np.ndarray:
-    """Tables of a face that stands still in every frame but the unseen ones; its points."""
+    """Tables of a face that stands still in every frame but the unseen ones; its points.
+
+    Of the sample `clip`, of others of the same recording, and of some that cannot be read.
+    """
     sample = Sample("clip", path, "anna", start, end)
     with open_media(sample) as media:
         frames = [(f.time, f.width, f.height, f.orientation.degrees) for f in media]
         tick = media.tick if isinstance(media, VideoMedia) else None
     (folder / ".facemake" / "plan").mkdir(parents=True)
     (folder / ".facemake" / "plan.json").write_text(json.dumps({"config": {"outdir": "results"}}))
-    (folder / ".facemake" / "plan" / "pack0.tsv").write_text(shard_text([sample]))
+    names = sorted({"clip", *also, *unreadable})
+    members = [replace(sample, sample=name) for name in names]
+    (folder / ".facemake" / "plan" / "pack0.tsv").write_text(shard_text(members))
     track = {"image_folders": "pictures"}
     about = {
         "recipe": {
@@ -139,58 +239,59 @@ def write_run(
     scale = min(width / SIZE[0], height / SIZE[1])
     points = (one.points - np.array(SIZE) / 2) * scale + np.array([width, height]) / 2
     low, size = points.min(axis=0), np.ptp(points, axis=0)
-    names = ("probe", "detections", "landmarks", "fit", "identity", "aus")
-    schemas = {n: SCHEMAS[n] for n in names if n in SCHEMAS}
-    from facemake.tables import coefficient_schema
-
+    tables = ("probe", "detections", "landmarks", "fit", "identity", "aus")
+    schemas = {n: SCHEMAS[n] for n in tables if n in SCHEMAS}
     schemas["aus"] = coefficient_schema(["AU12_r", "AU25_r"], "0-5")
-    for name in names:
+    for name in tables:
         (folder / "results" / name).mkdir(parents=True)
         with TableWriter(
             folder / "results" / name / "pack0.parquet", schemas[name], about
         ) as table:
-            if name == "probe":
-                table.append(
-                    sample="clip",
-                    kind=kind,
-                    width=width,
-                    height=height,
-                    rotation=frames[0][3],
-                    n_frames=len(frames),
-                    fps=25.0,
-                    status="ok",
-                    reason="",
-                )
-                continue
-            if name == "identity":
-                person = np.zeros(len(MODEL.identity), np.float32)
-                table.append(sample="clip", track=0, identity=person, n_frames=3, status="ok")
-                continue
-            for i, (time, *_) in enumerate(frames):
-                key = {"sample": "clip", "frame": i, "track": 0}
-                status = "lost" if i in unseen else "ok"
-                row: dict[str, Any] = {}
-                if name in ("detections", "landmarks"):
-                    row["time"] = time
-                if name == "detections":
-                    row["shot"] = 0
-                if status == "ok" and name == "detections":
-                    row |= dict(zip("xywh", (*low, *size), strict=True))
-                if status == "ok" and name == "landmarks":
-                    row |= {"scheme": "ibug68", "points": points.astype(np.float32).ravel()}
-                if status == "ok" and name == "fit":
-                    row |= dict(
-                        zip(("rx", "ry", "rz", "tx", "ty"), (0.1, 0.2, 0, 0, 0), strict=True)
+            for member in names:
+                if name == "probe":
+                    table.append(
+                        sample=member,
+                        kind=kind,
+                        width=width,
+                        height=height,
+                        rotation=frames[0][3],
+                        n_frames=len(frames),
+                        fps=25.0,
+                        status="unreadable" if member in unreadable else "ok",
+                        reason="it is damaged" if member in unreadable else "",
                     )
-                    row |= {"tz": DISTANCE, "expression": one.expression.astype(np.float32)}
-                    row |= {
-                        f"gaze_{e}_{a}": v
-                        for e in "01"
-                        for a, v in zip("xyz", (0.6, 0, -0.8), strict=True)
-                    }
-                if status == "ok" and name == "aus":
-                    row = {"AU12_r": 3.0}
-                table.append(**key, **row, status=status)
+                    continue
+                if member in unreadable:
+                    continue
+                if name == "identity":
+                    person = np.zeros(len(MODEL.identity), np.float32)
+                    table.append(sample=member, track=0, identity=person, n_frames=3, status="ok")
+                    continue
+                for i, (time, *_) in enumerate(frames):
+                    key = {"sample": member, "frame": i, "track": 0}
+                    status = "lost" if i in unseen else "ok"
+                    row: dict[str, Any] = {}
+                    if name in ("detections", "landmarks"):
+                        row["time"] = time
+                    if name == "detections":
+                        row["shot"] = 0
+                    if status == "ok" and name == "detections":
+                        row |= dict(zip("xywh", (*low, *size), strict=True))
+                    if status == "ok" and name == "landmarks":
+                        row |= {"scheme": "ibug68", "points": points.astype(np.float32).ravel()}
+                    if status == "ok" and name == "fit":
+                        row |= dict(
+                            zip(("rx", "ry", "rz", "tx", "ty"), (0.1, 0.2, 0, 0, 0), strict=True)
+                        )
+                        row |= {"tz": DISTANCE, "expression": one.expression.astype(np.float32)}
+                        row |= {
+                            f"gaze_{e}_{a}": v
+                            for e in "01"
+                            for a, v in zip("xyz", (0.6, 0, -0.8), strict=True)
+                        }
+                    if status == "ok" and name == "aus":
+                        row = {"AU12_r": 3.0}
+                    table.append(**key, **row, status=status)
     assert tick or kind != "video"
     return points
 
@@ -305,8 +406,67 @@ def test_all_samples_go_on_where_they_were(
     assert made.stat().st_mtime_ns == before
     for wrong in (["--all", "clip"], []):
         assert main(["overlay", *wrong]) == 2
-    assert main(["overlay", "nobody"]) == 2
-    assert "has no sample nobody" in capsys.readouterr().err
+    assert main(["overlay", "nobody", "clio"]) == 2
+    assert "has no sample nobody, clio" in capsys.readouterr().err
+    assert main(["overlay", "clio"]) == 2
+    assert "did you mean clip?" in capsys.readouterr().err
+    # what is there was made in another way: nobody shall take its faces for hidden
+    assert main(["overlay", "--all", "--hide", "fill"]) == 2
+    assert "made in another way" in capsys.readouterr().err
+    assert made.stat().st_mtime_ns == before
+    # or of tables that are no longer those of the run
+    detections = study / "results" / "detections" / "pack0.parquet"
+    table = pq.read_table(detections)
+    word = json.loads(table.schema.metadata[METADATA_KEY])
+    key = {METADATA_KEY: json.dumps({**word, "lineage": "another"})}
+    pq.write_table(table.replace_schema_metadata(key), detections, row_group_size=8)
+    assert main(["overlay", "--all", "--draw", "none"]) == 2
+    assert "made in another way" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_sample_that_fails_stops_no_other(
+    study: Path, recording: Path, capsys: pytest.CaptureFixture[str], workers: str
+):
+    write_run(study, recording, also=["a", "z"], unreadable=["bad"])
+    assert main(["overlay", "z", "bad", "clip", "a", "--workers", workers]) == 2
+    out, err = capsys.readouterr()
+    assert out.split() == [f"overlay/{name}.mp4" for name in ("z", "clip", "a")]
+    assert "bad has no frames: unreadable, it is damaged" in err
+    assert "1 of 4 samples have no overlay: bad" in err
+    a, z = ((study / "overlay" / f"{name}.mp4").read_bytes() for name in "az")
+    assert a.replace(b"overlay of a;", b"overlay of z;") == z
+    assert sorted(path.name for path in (study / "overlay").iterdir()) == [
+        *("a.mp4", "clip.mp4", "z.mp4")
+    ]
+    assert main(["overlay", "bad"]) == 2
+    assert capsys.readouterr().err == "facemake: bad has no frames: unreadable, it is damaged\n"
+    assert main(["overlay", "--all", "--draw", "none", "--output", "more"]) == 0
+    assert len(list((study / "more").iterdir())) == 3
+
+
+def test_a_process_that_is_killed_costs_one_sample(
+    study: Path, recording: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+):
+    write_run(study, recording, also=["a", "b"])
+    found = find(Path(), ["a", "b", "clip"])
+    started = []
+    one = many._Worker
+
+    class Watched(one):
+        def __init__(self) -> None:
+            super().__init__()
+            started.append(self)
+            if len(started) == 1:
+                self.process.kill()
+
+    monkeypatch.setattr(many, "_Worker", Watched)
+    outcomes = list(many.overlays(found, Options(), study / "made", workers=2))
+    assert [outcome.sample for outcome in outcomes] == ["a", "b", "clip"]
+    lost = [outcome for outcome in outcomes if outcome.made is None]
+    assert len(lost) == 1 and "SIGKILL" in lost[0].error
+    assert len(list((study / "made").iterdir())) == 2
+    assert not any(worker.process.is_alive() for worker in started)
 
 
 def test_some_frames_at_their_own_times(
@@ -336,6 +496,20 @@ def test_a_run_without_a_plan_and_words_that_are_none(
     assert overlay("--spare", "0") == 2
 
 
+def test_what_is_not_in_the_run_is_said(
+    study: Path, recording: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_run(study, recording)
+    assert overlay("--tracks", "0,7", "--draw", "boxes") == 0
+    assert "no frame has track 7" in capsys.readouterr().err
+    assert overlay("--pose", "smooth", "--force") == 2
+    assert "smooths nothing" in capsys.readouterr().err
+    # boxes have no pose
+    assert overlay("--pose", "smooth", "--force", "--draw", "boxes") == 0
+    (study / ".facemake" / "plan.json").write_text("{")
+    assert overlay() == 2 and "is damaged" in capsys.readouterr().err
+
+
 def test_pictures_are_pictures_again(study: Path, tmp_path: Path):
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -357,6 +531,68 @@ def test_pictures_are_pictures_again(study: Path, tmp_path: Path):
     assert len(list((study / "overlay").iterdir())) == 1
 
 
+# -- the workflow's stage
+
+
+def stage(study: Path, **settings: Any) -> Path:
+    work = study / ".facemake"
+    recipe = Recipe("overlay", None, {"draw": None, "hide": None, **settings}, (), "c0de")
+    output = study / "results" / "overlay" / "pack0"
+    probe = study / "results" / "probe" / "pack0.parquet"
+    overlays(work / "plan" / "pack0.tsv", probe, output, recipe, work)
+    return output
+
+
+def test_a_shard_goes_on_at_the_sample_where_it_stopped(
+    study: Path, recording: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_run(study, recording, also=["a", "z"], unreadable=["bad"])
+    begun = []
+    write = VideoSink.write
+
+    def stop(self: VideoSink, *frame: Any) -> None:
+        begun.append(frame)
+        if len(begun) == 12:  # amid the second sample
+            raise KeyboardInterrupt
+        write(self, *frame)
+
+    monkeypatch.setattr(VideoSink, "write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        stage(study)
+    folder = study / "results" / "overlay"
+    assert [path.name for path in folder.iterdir()] == [".pack0.part"]
+    begun.clear()
+    begun.extend([()] * 12)
+    made = stage(study)
+    assert len(begun) == 12 + 16  # two samples of eight frames
+    assert [path.name for path in sorted(folder.glob("**/*"))] == [
+        *("pack0", "a.mp4", "clip.mp4", "z.mp4")
+    ]
+    assert main(["overlay", "--all"]) == 0  # by hand it is the same
+    for path in made.iterdir():
+        assert (study / "overlay" / path.name).read_bytes() == path.read_bytes()
+    stage(study, hide="fill")  # drawn is nothing then
+    assert comment_of(made / "a.mp4").split("; ")[1:3] == ["drawn: nothing", "faces: fill"]
+
+
+def test_stamps_that_no_mp4_can_hold_cost_one_sample(study: Path, tmp_path: Path):
+    # faster than the clock of a Matroska file ticks
+    twice = write_video(
+        tmp_path / "twice.mkv",
+        [noise(i, 64, 48) for i in range(4)],
+        codec="mjpeg",
+        pix_fmt="yuvj420p",
+        stamps=[0, 400, 402, 800],
+        time_base=Fraction(1, 10000),
+    )
+    assert times(twice) == [0, 0.04, 0.04, 0.08]
+    write_run(study, twice)
+    made = stage(study, draw=["boxes"])
+    (word,) = made.iterdir()
+    assert word.name == "clip.txt" and "not later than the one before" in word.read_text()
+    assert overlay() == 2
+
+
 # -- hiding
 
 
@@ -372,7 +608,7 @@ def test_a_face_stays_hidden_while_it_is_lost(
             assert abs(middle.mean() - 128) < 4 and middle.std() < 4, frame.index
     assert "no face" not in capsys.readouterr().err
     assert overlay("--hide", "fill", "--spare", "0", "--force") == 0
-    assert "in 8 of 8 frames no face was found" in capsys.readouterr().err
+    assert "in 8 of 8 frames nothing is hidden" in capsys.readouterr().err
 
 
 def course(tmp_path: Path, boxes: dict[int, float], n: int, cuts: Sequence[int] = ()) -> Course:

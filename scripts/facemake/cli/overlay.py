@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,13 @@ from facemake.overlay.options import HIDINGS, LAYERS, POSES, USUAL, Options
 from facemake.runtime.screen import Line, duration
 
 if TYPE_CHECKING:
+    from facemake.overlay.many import Outcome
     from facemake.overlay.run import Made
+    from facemake.overlay.study import Recorded
 
 _NOTHING = "none"
 _MOST_RUNS = 10
+_MOST_NAMED = 10
 
 
 def add_to(commands: Any) -> None:
@@ -34,14 +37,15 @@ def add_to(commands: Any) -> None:
         + ". hidden: "
         + "; ".join(f"{name}: {words}" for name, words in HIDINGS.items())
         + ". examples: facemake overlay anna_01; facemake overlay anna_01 --frames 120-180 --draw "
-        "axes,gaze,frame; "
+        "axes,gaze,frame; facemake overlay --all --workers 4; "
         "facemake overlay anna_01 --hide fill --output published",
     )
     parser.add_argument("samples", nargs="*", metavar="SAMPLE")
     parser.add_argument(
         "--all",
         action="store_true",
-        help="every sample of the run that has frames; what is there already is passed over",
+        help="every sample of the run that has frames; what is there already, made in the same "
+        "way, is passed over",
     )
     parser.add_argument(
         "-d", "--directory", type=Path, default=Path(), help="the folder of the run (this one)"
@@ -94,8 +98,15 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace what is there")
     parser.add_argument(
+        "--workers",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="processes, each at work on one of the samples (1)",
+    )
+    parser.add_argument(
         "--threads",
-        type=_threads,
+        type=_count,
         default=1,
         metavar="N",
         help="of the encoder (1); the bytes are the same each time for one number of threads",
@@ -134,14 +145,15 @@ def _frames(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def _threads(text: str) -> int:
+def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 64):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads from 1 to 64")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 64")
     return int(text)
 
 
 def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
-    from facemake.overlay.run import overlay, target
+    from facemake.overlay.many import overlays
+    from facemake.overlay.run import frames_in
     from facemake.overlay.study import find, find_all
 
     if options.all == bool(options.samples):
@@ -165,43 +177,77 @@ def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
     )
     output = options.output or options.directory / "overlay"
     found = find_all(options.directory) if options.all else find(options.directory, options.samples)
-    if options.all and not options.force:
-        found = [one for one in found if not target(one, wanted, output).exists()]
-    for recorded in found:  # before any of them is begun
-        path = target(recorded, wanted, output)
-        if path.resolve() == recorded.sample.path.resolve():
-            raise FacemakeError(f"{path} is the recording itself: name another --output")
-        if path.exists() and not options.force:
-            raise FacemakeError(f"{path} is there already: --force replaces it")
-    for recorded in found:
-        with _Line(recorded.sample.sample, recorded.probe["n_frames"] or 0) as line:
-            try:
-                made = overlay(recorded, wanted, output, line.told)
-            except OSError as error:
-                raise FacemakeError(
-                    f"{target(recorded, wanted, output)} cannot be written: "
-                    f"{error.strerror or error}"
-                ) from None
-        print(made.path)
-        for words in _said(made):
-            print(words, file=sys.stderr)
+    todo = list(_to_do(found, wanted, output, again=options.force, go_on=options.all))
+    if len(todo) < len(found):
+        print(f"{len(found) - len(todo)} of {len(found)} are there already", file=sys.stderr)
+    frames = sum(frames_in(recorded, wanted) for recorded in todo)
+    failed: list[Outcome] = []
+    with _Line(len(todo), frames) as line:
+        for outcome in overlays(todo, wanted, output, options.workers, line.told):
+            if outcome.made is None:
+                failed.append(outcome)
+                if len(todo) > 1:
+                    line.say(f"facemake: {outcome.error}")
+            else:
+                line.result(outcome.made.path)
+                whose = f"{outcome.sample}: " if len(todo) > 1 else ""
+                for words in _said(outcome.made):
+                    line.say(f"  {whose}{words}")
+            line.sample()
+    if failed and len(todo) == 1:
+        raise FacemakeError(failed[0].error)
+    if failed:
+        raise FacemakeError(
+            f"{len(failed)} of {len(todo)} samples have no overlay: "
+            f"{', '.join(outcome.sample for outcome in failed[:_MOST_NAMED])}"
+            + (f" and {len(failed) - _MOST_NAMED} more" if len(failed) > _MOST_NAMED else "")
+        )
     return 0
+
+
+def _to_do(
+    found: Sequence[Recorded], wanted: Options, output: Path, *, again: bool, go_on: bool
+) -> Iterator[Recorded]:
+    """The samples whose overlays are to be made; looked at before any of them is begun.
+
+    Raises:
+        FacemakeError: one would take the place of a recording, or of what is there.
+    """
+    from facemake.overlay.run import is_made, target
+
+    recordings = {recorded.sample.path.resolve() for recorded in found}
+    for recorded in found:
+        path = target(recorded, wanted, output)
+        if path.resolve() in recordings:
+            raise FacemakeError(f"{path} is the recording itself: name another --output")
+        if again or not path.exists():
+            yield recorded
+        elif not go_on:
+            raise FacemakeError(f"{path} is there already: --force replaces it")
+        elif not is_made(recorded, wanted, output):
+            # else one would take faces for hidden that are not
+            raise FacemakeError(
+                f"{path} is there already, and was made in another way, or of another run: --force "
+                "makes all anew; or name another --output"
+            )
 
 
 def _said(made: Made) -> list[str]:
     lines = []
     if made.undecoded:
-        lines.append(f"  {made.undecoded} of {made.frames} frames cannot be decoded: grey")
+        lines.append(f"{made.undecoded} of {made.frames} frames cannot be decoded: grey")
     if made.bare:
         lines.append(
-            f"  in {len(made.bare)} of {made.frames} frames no face was found, so that nothing is "
-            f"hidden there; look at them: {_runs(made.bare)}"
+            f"in {len(made.bare)} of {made.frames} frames nothing is hidden, since no face was "
+            f"found there that is to be; look at them: {_runs(made.bare)}"
         )
     if made.without_mesh:
         lines.append(
-            f"  {made.without_mesh} faces have no mesh: pictures that stand alone are fitted each "
+            f"{made.without_mesh} faces have no mesh: pictures that stand alone are fitted each "
             "with an identity that no table has"
         )
+    if made.unseen:
+        lines.append(f"no frame has track {', '.join(map(str, sorted(made.unseen)))}")
     return lines
 
 
@@ -218,18 +264,31 @@ def _runs(frames: Sequence[int]) -> str:
 
 
 class _Line(Line):
-    """How far a sample is."""
+    """How far all samples are."""
 
-    def __init__(self, sample: str, frames: int) -> None:
+    def __init__(self, samples: int, frames: int) -> None:
         super().__init__()
-        self._sample = sample
+        self._samples = samples
         self._frames = frames
+        self._done = 0
         self._began = time.monotonic()
 
     def told(self, done: int) -> None:
+        """So many frames are done in all."""
         self.tell(lambda: self._text(done))
 
     def _text(self, done: int) -> str:
         rate = done / (time.monotonic() - self._began)
-        left = f", {duration((self._frames - done) / rate)} left" if rate else ""
-        return f"{self._sample}: {done} of {self._frames} frames, {rate:.0f}/s{left}"
+        text = f"{done} of {self._frames} frames, {rate:.0f}/s"
+        if self._samples > 1:
+            text = f"{self._done} of {self._samples} samples, {text}"
+        return text + (f", {duration((self._frames - done) / rate)} left" if rate else "")
+
+    def sample(self) -> None:
+        """One more sample is done, well or not."""
+        self._done += 1
+
+    def result(self, path: Path) -> None:
+        """Name what was made, on standard output."""
+        self.clear()
+        print(path, flush=True)

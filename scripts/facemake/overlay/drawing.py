@@ -5,19 +5,18 @@ A pixel's centre is at whole numbers, in OpenCV as in the tables. Widths follow 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
 
-from facemake.calibration.lens import Calibration, Lens, MisfitError
-from facemake.geometry import Camera, rotation_from_euler
+from facemake.geometry import rotation_from_euler
 from facemake.overlay.fixed import SHIFT, fixed
 from facemake.overlay.rows import Array, Face
 from facemake.overlay.surface import Pixels, Surface
+from facemake.overlay.view import View
 from facemake.schemes import IBUG51, IBUG51_GROUPS, MEDIAPIPE478, convert
 from facemake.status import FrameStatus
 
@@ -59,49 +58,6 @@ _IRISES = (468, 473)
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_HEIGHT = 22.0  # px of a capital at scale 1, about
-
-
-@dataclass(frozen=True)
-class View:
-    """How the fit projected into a frame: a camera of its size, or its calibrated lens."""
-
-    lens: Camera | Lens | None
-    """None: not known; the scaled-orthographic parameters are then used."""
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any], size: tuple[int, int], rotation: int | None) -> View:
-        """Of the fit's settings.
-
-        Args:
-            settings: of its recipe.
-            size: the frame's, upright, px.
-            rotation: degrees that made its pixels upright, of a calibrated camera.
-        """
-        known = settings.get("calibration")
-        if known is None:
-            fov = settings.get("fov")
-            return cls(Camera.from_fov(*size, fov) if fov else None)
-        try:
-            return cls(Calibration.from_dict(known).lens(size, rotation))
-        except MisfitError:
-            return cls(None)  # nothing was fitted there
-
-    def project(self, points: Array) -> Array:
-        """(V, 3) mm in camera axes to (V, 2) px."""
-        if isinstance(self.lens, Lens):
-            return self.lens.distort(self.lens.camera.project(points))
-        if self.lens is None:
-            return np.full((len(points), 2), np.nan)
-        return self.lens.project(points)
-
-    def lift(self, pixel: Array, depth: float) -> Array:
-        """(3,) mm in camera axes of the point at a pixel, at a distance along the axis."""
-        camera = self.lens.camera if isinstance(self.lens, Lens) else self.lens
-        assert camera is not None
-        x, y = self.lens.undistort(pixel) if isinstance(self.lens, Lens) else pixel
-        return np.array(
-            [(x - camera.cx) * depth / camera.focal, (y - camera.cy) * depth / camera.focal, depth]
-        )
 
 
 class Pen:
@@ -159,7 +115,7 @@ class Pen:
         colour = TRACKS[face.track % len(TRACKS)]
         layers = self._layers
         if "mesh" in layers and self._surface is not None and self._surface.knows(face.track):
-            self._surface.lines(rgb, face, view.project, colour)
+            self._surface.lines(rgb, face, view, colour)
         if "boxes" in layers and face.box is not None:
             x, y, w, h = face.box
             corners = fixed(np.array([[x, y], [x + w, y + h]]))
@@ -215,21 +171,12 @@ class Pen:
 def axes(face: Face, view: View) -> Array | None:
     """(4, 2) px: the head's origin, and the ends of x, y and z; z goes backwards, as a nose points.
 
-    None where they are not known: 3DI-lite says how a head is turned, and where in the picture by
-    the scaled-orthographic parameters alone.
+    None where that is not known.
     """
     assert face.pose is not None
     turn = rotation_from_euler(face.pose[:3])
     ends = AXIS_MM * (turn * np.array([1.0, 1.0, -1.0])).T
-    points = np.vstack([np.zeros(3), ends])
-    if view.lens is not None and np.isfinite(face.pose[3:]).all():
-        pixels = view.project(points + face.pose[3:])
-    elif face.weak is not None:
-        scale, _, _, _, tx, ty = face.weak
-        pixels = scale * points[:, :2] + np.array([tx, ty])
-    else:
-        return None
-    return pixels if np.isfinite(pixels).all() else None
+    return view.place(np.vstack([np.zeros(3), ends]), face)
 
 
 def gaze(face: Face, view: View) -> list[tuple[Array, Array]]:
@@ -275,11 +222,12 @@ def _panel(aus: tuple[str, ...], size: tuple[int, int], colour: Colour, track: i
     length, edge = int(4.5 * line), max(2, line // 4)
     picture = np.zeros((line * (len(aus) + 1) + 2 * edge, label + length + 4 * edge, 3), np.uint8)
     cv2.rectangle(picture, (0, 0), (edge, picture.shape[0]), colour, -1)
-    _put(picture, str(track), (2 * edge, edge + line - edge // 2 - 1), scale, colour)
+    pen = max(1, round(line / 20))
+    _put(picture, str(track), (2 * edge, edge + line - edge // 2 - 1), scale, colour, pen)
     bars = []
     for i, name in enumerate(aus):
         top = edge + (i + 1) * line
-        _put(picture, name, (2 * edge, top + line - max(2, line // 5)), scale, _WHITE)
+        _put(picture, name, (2 * edge, top + line - max(2, line // 5)), scale, _WHITE, pen)
         x, thick = 3 * edge + label, max(2, line - 2 * max(1, line // 6))
         y = top + max(1, line // 6)
         picture[y : y + thick, x : x + length] = (70, 70, 70)

@@ -89,8 +89,11 @@ class Course:
                 np.concatenate([frames for frames, _ in parts]),
                 np.concatenate([boxes for _, boxes in parts]),
             )
-            for track, parts in pieces.items()
+            for track, parts in sorted(pieces.items())
         }
+        ends = [(frames[0], frames[-1]) for frames, _ in self._tracks.values()]
+        self._numbers = list(self._tracks)
+        self._ends = np.array(ends, np.int64).reshape(-1, 2)
 
     def regions(self, frame: int, faces: Sequence[Face]) -> Iterator[Array]:
         """What is hidden in a frame: (4,) x y w h px each, wider than the face.
@@ -100,8 +103,11 @@ class Course:
             faces: its rows; landmarks widen a region.
         """
         points = {face.track: face.points for face in faces if face.points is not None}
-        for track, (frames, boxes) in self._tracks.items():
-            box, grown = self._box(frames, boxes, frame)
+        near = self._around if self._in_time else 0
+        first, last = self._ends.T
+        for i in np.flatnonzero((first - near <= frame) & (frame <= last + near)).tolist():
+            track = self._numbers[i]
+            box, grown = self._box(*self._tracks[track], frame)
             if box is not None:
                 yield widened(box, points.get(track), grown)
 

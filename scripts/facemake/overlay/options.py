@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, Self
 
 LAYERS: Mapping[str, str] = MappingProxyType(
     {
@@ -63,13 +64,23 @@ class Options:
     from_zero: bool = False
     threads: int = 1
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Of a config's section `overlay`: `draw` (null: the usual, or nothing) and `hide`."""
+        draw, hide = settings["draw"], settings["hide"]
+        if draw is None:
+            draw = USUAL if hide is None else ()
+        return cls(draw=frozenset(draw), hide=hide)
+
     @property
     def tables(self) -> tuple[str, ...]:
         """The stages' folders that are needed for it, the detections first."""
+        posed = self.needs_mesh or bool(self.draw & {"axes", "gaze"})
         needs = {
-            "landmarks": self.hide is not None or bool(self.draw & {"landmarks", "gaze"}),
-            "fit": bool(self.draw & {"axes", "mesh", "gaze", "ids"}) or self.hide == "mesh",
-            "smooth": self.pose == "smooth",
+            # 3DI-lite's heads are where their landmarks are
+            "landmarks": posed or self.hide is not None or "landmarks" in self.draw,
+            "fit": posed or "ids" in self.draw,
+            "smooth": posed and self.pose == "smooth",
             "identity": "mesh" in self.draw,
             "aus": "aus" in self.draw,
         }
@@ -82,6 +93,22 @@ class Options:
 
     @property
     def words(self) -> str:
-        """What was done, for the file's own comment."""
+        """What was done, for the file's own comment; all that decides the pictures is in it."""
         drawn = ", ".join(name for name in LAYERS if name in self.draw) or "nothing"
-        return f"drawn: {drawn}; faces: {self.hide or 'as they are'}"
+        if self.draw and self.tracks is not None:
+            drawn += f" of {_numbers(self.tracks)}"
+        faces = self.hide or "as they are"
+        if self.hide is not None and self.spare:
+            faces += f", but {_numbers(self.spare)}"
+        parts = [f"drawn: {drawn}", f"faces: {faces}"]
+        if "smooth" in self.tables:
+            parts.append("pose: smooth")
+        if self.from_zero:
+            parts.append("from 0 s")
+        if self.audio:
+            parts.append("with sound")
+        return "; ".join(parts)
+
+
+def _numbers(tracks: frozenset[int]) -> str:
+    return f"track{'s' * (len(tracks) != 1)} {', '.join(map(str, sorted(tracks)))}"

@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from facemake.backends.threedi import Engine
+from facemake.geometry import rotate, rotation_from_euler
 from facemake.rows import Source, lists, numbers, side_by_side
-from facemake.schemes import N_POINTS
+from facemake.schemes import IBUG51, N_POINTS, convert
 from facemake.status import FrameStatus
 from facemake.tables import GAZE_COLUMNS, TableReader
 
@@ -31,7 +33,8 @@ class Face:
         box: (4,) x y w h, px.
         points: (K, 2) px, of `scheme`.
         pose: (6,) rx ry rz (rad), tx ty tz (mm; NaN with 3DI-lite).
-        weak: (6,) scale rx ry rz (rad) tx ty (px): the scaled-orthographic parameters.
+        weak: (6,) scale rx ry rz (rad) tx ty (px): the scaled-orthographic parameters; of 3DI-lite,
+            which says how a head is turned and not where it is, as its landmarks lie.
         expression: (E,) coefficients of the face model.
         gaze: (2, 3) unit vectors in camera axes, the image-left eye first; NaN rows are unknown.
         aus: (A,) 0-5, NaN where an action unit was not estimated.
@@ -84,11 +87,16 @@ def frames_of(
         TableError: two tables are not of one run.
     """
     aus = au_columns(readers)
+    placed = "fit" in readers and "landmarks" in readers and is_lite(readers["fit"])
     fitted = [*_POSE, *(["expression"] if coefficients else [])]
     columns: dict[str, list[str]] = {
         "detections": ["time", *"xywh", "status"],
         "landmarks": ["scheme", "points", "status"],
-        "fit": ["global_params", "status", *_GAZE, *(fitted if pose == "fit" else [])],
+        "fit": [
+            *("global_params", "status", *_GAZE),
+            *(fitted if pose == "fit" else []),
+            *(["canonical"] if placed else []),
+        ],
         "smooth": ["status", *fitted],
         "aus": list(aus),
     }
@@ -137,6 +145,8 @@ def _faces(
         columns["weak"] = _some(lists(piece["fit"], "global_params", 6))
         gaze = np.stack([numbers(piece["fit"], name) for name in _GAZE], axis=1)
         columns["gaze"] = _some(gaze.reshape(n, 2, 3))
+        if "canonical" in piece["fit"].column_names and "points" in columns:
+            columns["weak"] = _some(_where(piece["fit"], columns["points"], columns["scheme"][0]))
     if pose in piece:
         table = piece[pose]
         columns["pose"] = _some(np.stack([numbers(table, name) for name in _POSE], axis=1))
@@ -148,6 +158,34 @@ def _faces(
     return [
         Face(**dict(zip(names, row, strict=True))) for row in zip(*columns.values(), strict=True)
     ]
+
+
+def is_lite(fit: TableReader) -> bool:
+    """Whether 3DI-lite made a fit."""
+    return bool(fit.metadata["recipe"].get("backend") == Engine.LITE)
+
+
+def _where(fit: pa.Table, points: list[Array | None], scheme: str) -> Array:
+    """(n, 6) scaled-orthographic parameters that best take posed heads to their landmarks.
+
+    Args:
+        fit: with the canonical landmarks and the angles.
+        points: (K, 2) px each, of `scheme`.
+        scheme: of the landmarks.
+    """
+    angles = np.stack([numbers(fit, name) for name in ("rx", "ry", "rz")], axis=1)
+    heads = lists(fit, "canonical", 3 * N_POINTS[IBUG51]).astype(np.float64)
+    heads = heads.reshape(len(angles), -1, 3) * [1.0, -1.0, 1.0]
+    flat = rotate(rotation_from_euler(angles), heads)[..., :2]
+    seen = np.full(flat.shape, np.nan)
+    for i, one in enumerate(points):
+        if one is not None:
+            seen[i] = convert(one, scheme, IBUG51)
+    middle, place = flat.mean(axis=1, keepdims=True), seen.mean(axis=1, keepdims=True)
+    size = ((flat - middle) ** 2).sum(axis=(1, 2))
+    scale = ((flat - middle) * (seen - place)).sum(axis=(1, 2)) / size
+    shift = place[:, 0] - scale[:, None] * middle[:, 0]
+    return np.concatenate([scale[:, None], angles, shift], axis=1)
 
 
 def _some(values: NDArray[Any]) -> list[Array | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import takewhile, zip_longest
@@ -14,7 +14,7 @@ import numpy as np
 from facemake.errors import FacemakeError, TableError
 from facemake.media import Frame, Kind, Media, MediaError, VideoMedia, open_media
 from facemake.media.images import ImageMedia
-from facemake.overlay.drawing import Pen, View
+from facemake.overlay.drawing import Pen
 from facemake.overlay.hiding import BEFORE_AND_AFTER, Course, hide
 from facemake.overlay.options import Options
 from facemake.overlay.rows import FrameRows, au_columns, frames_of
@@ -27,13 +27,16 @@ from facemake.overlay.sinks import (
     Stream,
     VideoSink,
     colours_of,
-    folder_replacing,
+    comment_of,
 )
 from facemake.overlay.study import Recorded
 from facemake.overlay.surface import Surface
+from facemake.overlay.view import View
 from facemake.pictures import stand_alone
+from facemake.provenance import digest
 from facemake.rows import numbers
-from facemake.runtime.atomic import replacing
+from facemake.runtime.atomic import replacing, replacing_folder
+from facemake.shards import read_metadata
 from facemake.status import FrameStatus
 from facemake.tables import TableReader
 from facemake.version import __version__
@@ -51,6 +54,7 @@ class Made:
         undecoded: frames that are grey.
         bare: frames in which nothing is hidden though faces were to be hidden.
         without_mesh: frames of faces whose identity is in no table, so that they have no mesh.
+        unseen: tracks that were asked for and are in none of its frames.
     """
 
     path: Path
@@ -58,6 +62,16 @@ class Made:
     undecoded: int = 0
     bare: list[int] | None = None
     without_mesh: int = 0
+    unseen: frozenset[int] = frozenset()
+
+
+def frames_in(recorded: Recorded, options: Options) -> int:
+    """How many frames a sample's overlay has."""
+    there = recorded.probe["n_frames"] or 0
+    if options.frames is None:
+        return there
+    first, last = options.frames
+    return max(0, min(last + 1, there) - first)
 
 
 def target(recorded: Recorded, options: Options, folder: Path) -> Path:
@@ -71,6 +85,27 @@ def target(recorded: Recorded, options: Options, folder: Path) -> Path:
     if kind == Kind.IMAGE:
         return PictureSink(folder, name, "").path(0, recorded.sample.path.name)
     return folder / name
+
+
+def is_made(recorded: Recorded, options: Options, folder: Path) -> bool:
+    """Whether a sample's overlay is there, of these tables and in this very way."""
+    path = target(recorded, options, folder)
+    if not path.exists():
+        return False
+    try:
+        metadata = {stage: read_metadata(recorded.table(stage)) for stage in options.tables}
+    except FacemakeError:
+        return False
+    return comment_of(path) == _comment(recorded, options, metadata)
+
+
+def _comment(
+    recorded: Recorded, options: Options, metadata: Mapping[str, Mapping[str, Any]]
+) -> str:
+    # a sample's name is often a person's
+    of = f" of {recorded.sample.sample}" if options.hide is None else ""
+    made_of = digest([[stage, metadata[stage]["lineage"]] for stage in options.tables])
+    return f"facemake {__version__} overlay{of}; {options.words}; tables {made_of[:16]}"
 
 
 def overlay(
@@ -88,9 +123,13 @@ def overlay(
         told: is told how many frames are done.
 
     Raises:
-        FacemakeError: a table is missing, or of another run; the recording was exchanged.
+        FacemakeError: it has no frames, a table is missing or of another run, the recording was
+            exchanged.
         OSError: it cannot be written.
     """
+    if not recorded.has_frames:
+        status, reason = recorded.probe["status"], recorded.probe["reason"]
+        raise FacemakeError(f"{recorded.sample.sample} has no frames: {status}, {reason}")
     with ExitStack() as stack:
         readers = {
             stage: stack.enter_context(TableReader(recorded.table(stage)))
@@ -113,8 +152,8 @@ def overlay(
 
 def _check_one_run(readers: dict[str, TableReader]) -> None:
     samples = {name: reader.metadata.get("samples") for name, reader in readers.items()}
-    for name, digest in samples.items():
-        if digest != samples["detections"]:
+    for name, recordings in samples.items():
+        if recordings != samples["detections"]:
             raise TableError(
                 f"{readers[name].path} and {readers['detections'].path} are not of one run: run "
                 "the workflow again"
@@ -138,13 +177,17 @@ class _Overlay:
         self._media = media
         self._made = made
         sample = recorded.sample.sample
-        surface = Surface(readers["fit"].metadata["recipe"]) if options.needs_mesh else None
+        surface = None
+        if options.needs_mesh:
+            surface = Surface.of(readers["fit"].metadata["recipe"], recorded.faces_of_3di)
         if surface is not None and "identity" in readers:
             surface.know(readers["identity"], sample)
         self._surface = surface
         self._settings: dict[str, Any] = (
             readers["fit"].metadata["recipe"]["settings"] if "fit" in readers else {}
         )
+        self._view: tuple[tuple[int, int], View] | None = None
+        self._seen: set[int] = set()
         barred = frozenset({0}) if options.tracks is None else options.tracks
         self._pen = Pen(
             options.draw,
@@ -188,6 +231,7 @@ class _Overlay:
                 sink.write(*self._drawn(frame, rows), self._name(frame))
                 self._made.frames += 1
                 told(self._made.frames)
+        self._made.unseen = (self._options.tracks or frozenset()) - self._seen
 
     def _frames(self) -> Iterator[tuple[Frame, FrameRows]]:
         """Each frame with its rows, which must be about the same recording."""
@@ -223,7 +267,7 @@ class _Overlay:
             raise FacemakeError(f"{error}; run the workflow again") from None
 
     def _shown(self) -> list[float | None]:
-        """The times of the frames that are written."""
+        """The times of the frames that are written; of all frames, the first one's alone."""
         first, last = self._options.frames or (0, None)
         found: list[float | None] = []
         sample = self._recorded.sample.sample
@@ -233,6 +277,8 @@ class _Overlay:
             if last is not None:
                 mine &= frames <= last
             found += table["time"].filter(mine).to_pylist()
+            if last is None and found:
+                return found[:1]
         if not found:
             n = self._recorded.probe["n_frames"]
             raise FacemakeError(f"{sample} has no frame {first}: it has {n} frames, from 0")
@@ -253,8 +299,8 @@ class _Overlay:
         if not rgb.flags.writeable:
             rgb = rgb.copy()
         options = self._options
-        rotation = self._recorded.probe["rotation"]
-        view = View.of(self._settings, (frame.width, frame.height), rotation)
+        view = self._view_of(frame)
+        self._seen.update(face.track for face in rows.faces)
         if self._course is not None and options.hide is not None:
             regions = list(self._course.regions(frame.index, rows.faces))
             for region in regions:
@@ -264,7 +310,7 @@ class _Overlay:
             if options.hide == "mesh" and self._surface is not None:
                 for face in rows.faces:
                     if face.track not in options.spare:
-                        self._surface.shaded(rgb, face, view.project)
+                        self._surface.shaded(rgb, face, view)
         faces = [
             face for face in rows.faces if options.tracks is None or face.track in options.tracks
         ]
@@ -276,6 +322,13 @@ class _Overlay:
         self._pen.draw(rgb, faces, view, frame.index, frame.time)
         return rgb, frame.index, time, frame.duration
 
+    def _view_of(self, frame: Frame) -> View:
+        size = frame.width, frame.height
+        if self._view is None or self._view[0] != size:
+            view = View.of(self._settings, size, self._recorded.probe["rotation"])
+            self._view = size, view
+        return self._view[1]
+
     def _name(self, frame: Frame) -> str:
         if isinstance(self._media, ImageMedia):
             return self._media.paths[frame.index].name
@@ -284,11 +337,8 @@ class _Overlay:
     @contextmanager
     def _sink(self) -> Iterator[Sink]:
         sample, path = self._recorded.sample, self._made.path
-        hidden = self._options.hide is not None
-        # a sample's name is often a person's
-        of = "" if hidden else f" of {sample.sample}"
-        lineage = self._readers["detections"].metadata["lineage"][:16]
-        comment = f"facemake {__version__} overlay{of}; {self._options.words}; tables {lineage}"
+        metadata = {stage: reader.metadata for stage, reader in self._readers.items()}
+        comment = _comment(self._recorded, self._options, metadata)
         if isinstance(self._media, VideoMedia):
             with ExitStack() as stack:
                 beside = stack.enter_context(replacing(path))
@@ -307,8 +357,8 @@ class _Overlay:
         elif self._recorded.probe["kind"] == Kind.IMAGE:
             yield PictureSink(path.parent, path.stem, comment)
         else:
-            with folder_replacing(path) as beside:
-                yield PictureSink(beside, None, comment, named=not hidden)
+            with replacing_folder(path) as beside:
+                yield PictureSink(beside, None, comment, named=self._options.hide is None)
 
     def _stream(self) -> Stream:
         assert isinstance(self._media, VideoMedia)

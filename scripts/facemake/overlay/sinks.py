@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -38,10 +36,15 @@ X264 = {
 }
 """What the encoder is told; its preset is x264's own, medium."""
 
+_ONLY_FILES = {"protocol_whitelist": "file"}
 _QUALITY = 95  # of a JPEG
 _FINEST = 10**7
 _BT709 = 1
 _UNSAID = 2  # H.273's word for a colour property that nobody states
+
+
+class StampsError(FacemakeError):
+    """A recording has stamps that no MP4 can hold."""
 
 
 class Sink(Protocol):
@@ -148,7 +151,7 @@ class VideoSink(Committing):
         """See `Sink`.
 
         Raises:
-            FacemakeError: a stamp is not later than the one before it.
+            StampsError: a stamp is not later than the one before it.
         """
         if self._size is None:
             self._begin(rgb.shape[1], rgb.shape[0])
@@ -167,7 +170,7 @@ class VideoSink(Committing):
         frame.pts = index if time is None else round(Fraction(time) / base)
         frame.time_base = base
         if frame.pts <= self._last:
-            raise FacemakeError(
+            raise StampsError(
                 f"frame {index} is at {time} s, not later than the one before it: an MP4 cannot "
                 "hold this. Put the recording in order first (ffmpeg -i ... -c:v libx264 out.mp4), "
                 "and run the workflow on that"
@@ -225,7 +228,7 @@ class Sound:
         self._end = float("inf") if end is None else end
         self._shift = shift
         self._container: InputContainer = av.open(
-            str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace"
+            str(path), options=_ONLY_FILES, metadata_errors="replace"
         )
         stream = self._container.streams.best("audio")
         if stream is None:
@@ -293,7 +296,6 @@ class PictureSink:
         self._folder = folder
         self._name = name
         self._comment = comment
-        self.written: list[Path] = []
 
     def path(self, index: int, name: str) -> Path:
         """Of a picture."""
@@ -316,36 +318,28 @@ class PictureSink:
                 word = PngInfo()
                 word.add_text("Comment", self._comment)
                 image.save(beside, "PNG", pnginfo=word)
-        self.written.append(path)
 
 
-@contextmanager
-def folder_replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder beside; it takes the place of `folder` when the block ends well."""
-    beside = folder.with_name(f".{folder.name}.part")
-    old = folder.with_name(f".{folder.name}.old")
-    for left in (beside, old):
-        if left.is_dir():
-            shutil.rmtree(left)
-    beside.mkdir(parents=True)
+def comment_of(path: Path) -> str:
+    """A file's own word of what made it, of a folder that of its first picture; "" if none."""
+    if path.is_dir():
+        first = min((one for one in path.iterdir() if one.name[0] != "."), default=None)
+        return "" if first is None or first.is_dir() else comment_of(first)
     try:
-        yield beside
-        if folder.exists():
-            folder.rename(old)
-        beside.rename(folder)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    if old.is_dir():
-        shutil.rmtree(old)
+        if path.suffix == ".mp4":
+            with av.open(str(path), options=_ONLY_FILES, metadata_errors="replace") as container:
+                return container.metadata.get("comment", "")
+        with Image.open(path, formats=("JPEG", "PNG")) as picture:
+            word = picture.info.get("Comment") or picture.info.get("comment") or ""
+    except (OSError, ValueError, SyntaxError, FFmpegError):
+        return ""
+    return word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word)
 
 
 def colours_of(path: Path) -> tuple[int, int]:
     """Primaries and transfer of a video, in H.273's numbers; 2 where it does not say."""
     try:
-        with av.open(
-            str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace"
-        ) as container:
+        with av.open(str(path), options=_ONLY_FILES, metadata_errors="replace") as container:
             stream = container.streams.best("video")
             if stream is None:
                 return _UNSAID, _UNSAID

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,16 @@ class Recorded:
     results: Path
     shard: str
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether its recording can be decoded."""
+        return self.probe["status"] in DECODABLE and bool(self.probe["n_frames"])
+
+    @property
+    def faces_of_3di(self) -> Path:
+        """The mean face and the expressions of the install, in a run with 3DI or 3DI-lite."""
+        return self.results / "3di" / ".steps" / "model.npz"
+
     def table(self, stage: str) -> Path:
         """A table of its shard.
 
@@ -38,34 +49,38 @@ class Recorded:
         """
         path = self.results / stage / f"{self.shard}.parquet"
         if not path.is_file():
+            if stage == "smooth" and not any((self.results / stage).glob("[!.]*.parquet")):
+                raise FacemakeError(
+                    f"{path} is missing: this run's config smooths nothing (fit.smoothing is 0, or "
+                    "the engine is 3dilite); take the pose of the fit"
+                )
             raise FacemakeError(f"{path} is missing: finish the run first")
         return path
 
 
 def find(directory: Path, names: Sequence[str]) -> list[Recorded]:
-    """Samples of the run in a folder, whose recordings can be decoded, in the order of `names`.
+    """Samples of the run in a folder, in the order of `names`, also those without frames.
 
     Raises:
-        FacemakeError: there is no run, no such sample, or it gave no frames; with the reason.
+        FacemakeError: there is no run, or no such sample in it; all such names are said.
     """
     work, results = _run_in(directory)
     found: dict[str, Recorded] = {}
+    known: list[str] = []
+    wanted = frozenset(names)
     # most often a shard is one sample
-    for path in sorted(_probes(results), key=lambda path: path.stem not in names):
-        if len(found) == len(set(names)):
+    for path in sorted(_probes(results), key=lambda path: (path.stem not in wanted, path)):
+        if len(found) == len(wanted):
             break
-        for probe, sample in _members(path, work, frozenset(names)):
-            if probe["status"] not in DECODABLE:
-                raise FacemakeError(
-                    f"{sample.sample} has no frames: {probe['status']}, {probe['reason']}"
-                )
+        for probe, sample in _members(path, work, wanted, known):
             found[sample.sample] = Recorded(sample, probe, results, path.stem)
-    for name in names:
-        if name not in found:
-            raise FacemakeError(
-                f"{results / 'probe'} has no sample {name}: `facemake status -d {directory} "
-                "--samples` lists them"
-            )
+    if unknown := [name for name in dict.fromkeys(names) if name not in found]:
+        near = difflib.get_close_matches(unknown[0], known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise FacemakeError(
+            f"{results / 'probe'} has no sample {', '.join(unknown)}{meant} (`facemake status -d "
+            f"{directory} --samples` lists them)"
+        )
     return [found[name] for name in dict.fromkeys(names)]
 
 
@@ -73,15 +88,18 @@ def find_all(directory: Path) -> list[Recorded]:
     """All samples of the run in a folder that have frames, by shard.
 
     Raises:
-        FacemakeError: there is no run.
+        FacemakeError: there is no run, or it has no probe table yet.
     """
     work, results = _run_in(directory)
-    return [
+    probes = sorted(_probes(results))
+    if not probes:
+        raise FacemakeError(f"there is no table in {results / 'probe'}: finish the run first")
+    every = [
         Recorded(sample, probe, results, path.stem)
-        for path in sorted(_probes(results))
+        for path in probes
         for probe, sample in _members(path, work, None)
-        if probe["status"] in DECODABLE and probe["n_frames"]
     ]
+    return [recorded for recorded in every if recorded.has_frames]
 
 
 def _run_in(directory: Path) -> tuple[Path, Path]:
@@ -94,6 +112,8 @@ def _run_in(directory: Path) -> tuple[Path, Path]:
             f"{work / 'plan.json'} is missing: -d names the folder in which the workflow was run, "
             "which knows where the recordings are"
         ) from None
+    except (ValueError, KeyError, TypeError):
+        raise FacemakeError(f"{work / 'plan.json'} is damaged: run the workflow again") from None
     return work, directory / config["outdir"]
 
 
@@ -102,10 +122,12 @@ def _probes(results: Path) -> list[Path]:
 
 
 def _members(
-    path: Path, work: Path, names: frozenset[str] | None
+    path: Path, work: Path, names: frozenset[str] | None, known: list[str] | None = None
 ) -> Iterator[tuple[dict[str, Any], Sample]]:
-    """The samples of a probe table that the plan still has, of these names."""
+    """The samples of a probe table that the plan still has, of these names; all go to `known`."""
     with TableReader(path) as reader:
+        if known is not None:
+            known += reader.samples
         wanted = [name for name in reader.samples if names is None or name in names]
         if not wanted:
             return
