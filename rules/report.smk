@@ -19,6 +19,11 @@ rule report_pages:
         aus=f"{OUT}/aus/{{shard}}.parquet",
         examples=f"{OUT}/dataset/{{shard}}.h5",
         counts=f"{OUT}/counts/{{shard}}.parquet",
+        **(
+            {"overlay": f"{OUT}/overlay/{{shard}}"}
+            if PLAN.config["overlay"]["in_report"]
+            else {}
+        ),
     output:
         pages=embedded_pages(f"{OUT}/report/samples/{{shard}}"),
     log:

@@ -63,6 +63,7 @@ STAGE_FOLDERS = (
     "crops",
     "dataset",
     "counts",
+    "overlay",
     "report/samples",
 )
 """Folders of the results with a file (or folder) a shard."""

@@ -450,6 +450,31 @@ def test_a_sample_that_the_calibration_does_not_fit_says_so(shard: Shard):
     assert not page.all("path", "ax")
 
 
+def test_a_page_shows_the_overlay_that_lies_beside_the_report(tmp_path: Path):
+    shard = Shard(tmp_path / "shard", "pack 1")
+    names = {"clip": ".mp4", "one": ".jpg", "many": "", "odd #1": ".txt", "none": None}
+    for name in names:
+        shard.video(name, seconds(4))
+    beside = tmp_path / "overlay" / "pack 1"
+    beside.mkdir(parents=True)
+    for name, suffix in names.items():
+        if suffix is not None:
+            (beside / f"{name}{suffix}").touch()
+    folder = tmp_path / "report" / "samples" / "pack 1"
+    report_pages(shard.plan, replace(shard.write(), overlay=beside), folder, REPORT)
+    found = {}
+    for name in names:
+        page = Page((folder / f"{name}.html").read_text(encoding="utf-8"))
+        shown = [a["src"] for a in (*page.all("video"), *page.all("img", "overlay"))]
+        linked = {a["href"] for a in page.all("a") if "overlay" in (a["href"] or "")}
+        assert set(shown) <= linked and len(linked) <= 1
+        found[name] = len(shown)
+        for link in linked:
+            assert (folder / unquote(link)).resolve() == beside / f"{name}{names[name]}"
+        assert bool(linked) == (name != "none")
+    assert found == {"clip": 1, "one": 1, "many": 0, "odd #1": 0, "none": 0}
+
+
 # ---------------------------------------------------------------- index
 
 

@@ -20,6 +20,7 @@ from facemake.extraction.settings import CropSettings
 from facemake.facemodels import describe, find
 from facemake.models import is_onnx, model
 from facemake.nn.options import AUPredictionOptions, LandmarkPoseOptions, Options
+from facemake.overlay.options import Options as Overlay
 from facemake.pins import verify_pin
 from facemake.provenance import LIBRARY, file_sha256
 
@@ -303,6 +304,20 @@ TRAINING: dict[str, Stage] = {
 """What is made of the training set, by name; of every engine."""
 
 
+def _overlay_settings(config: Config) -> dict[str, Any]:
+    return {k: config["overlay"][k] for k in ("draw", "hide")}
+
+
+def _overlay_models(config: Config) -> Models:
+    """The face model of a mesh; that of 3DI is its install's, by the fit's own tables."""
+    wanted = Overlay.of(_overlay_settings(config)).needs_mesh and config["engine"] == "native"
+    return _face_model(config) if wanted else ()
+
+
+OVERLAY = Stage(stack="mediapipe", settings=_overlay_settings, models=_overlay_models)
+"""Of every engine. Its environment: the triangles of a mesh are MediaPipe's."""
+
+
 def _exports(form: str) -> Callable[[Config], bool]:
     return lambda config: form in config["export"]["formats"]
 
@@ -358,6 +373,7 @@ NATIVE: dict[str, Stage] = {
     **EXPORTS,
     "export_openface": Stage(models=_face_model, wanted=_exports("openface")),
     "extract_crops": Stage(settings=crop_settings, backend=_eye_finder),
+    "overlay": OVERLAY,
     **TRAINING,
 }
 """By name, in order."""

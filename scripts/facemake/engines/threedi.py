@@ -30,6 +30,7 @@ from facemake.engines.native import (
     EXPRESSION_NOISE,
     FACE_MODEL,
     NATIVE,
+    OVERLAY,
     TRAINING,
     crop_settings,
     noise_settings,
@@ -180,6 +181,7 @@ def stages_of(engine: str) -> Mapping[str, Stage]:
         **{n: NATIVE[n] for n in ("aus", "embed", "dataset", "people", "merge_dataset")},
         **{n: NATIVE[n] for n in ("manifest", "report")},
         "extract_crops": Stage(settings=crop_settings),
+        "overlay": OVERLAY,
         **EXPORTS,
         **TRAINING,
     }

@@ -95,6 +95,7 @@ LOGS: Mapping[str, str] = MappingProxyType(
         "merge_dataset": "Merge the training set",
         "manifest": "Manifest",
         "report_pages": "Pages of this report",
+        "overlay": "Overlays",
     }
 )
 """Folder or name of the logs of a rule -> what it is called."""

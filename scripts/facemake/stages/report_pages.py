@@ -57,6 +57,7 @@ class Sources:
         examples: its part of the training set.
         counts: a row a sample, as the manifest has it.
         smooth: its table of the smoothed fit.
+        overlay: the folder with its overlays.
     """
 
     probe: Path
@@ -68,6 +69,7 @@ class Sources:
     examples: Path | None = None
     counts: Path | None = None
     smooth: Path | None = None
+    overlay: Path | None = None
 
     @property
     def frame_tables(self) -> dict[str, Path]:
@@ -173,9 +175,23 @@ def _page(
         min_quality=min_quality,
         histogram=scores.bars(_QUALITY_TOGETHER) if scores else None,
         has_dataset=quality is not None,
+        overlay=_overlay(sample.sample, sources.overlay) if sources.overlay else None,
         version=recipe.version,
         **(_drawn(sample, probe, tables, course, small) if course else {"course": None}),
     )
+
+
+def _overlay(sample: str, folder: Path) -> tuple[str, str] | None:
+    """A sample's overlay as seen from its page, and what it is; None where it has none.
+
+    `video`, `picture`, `folder`, or `text`: why it could not be made.
+    """
+    kinds = {".mp4": "video", ".jpg": "picture", ".png": "picture", "": "folder", ".txt": "text"}
+    for suffix, kind in kinds.items():
+        path = folder / f"{sample}{suffix}"
+        if path.exists():
+            return render.link("..", "..", "..", folder.parent.name, folder.name, path.name), kind
+    return None
 
 
 def _example_rows(counts: Counts | None) -> list[tuple[str, int, str]]:
