@@ -11,6 +11,11 @@ rule report_pages:
             if PLAN.enabled("smooth")
             else {}
         ),
+        **(
+            {"overlay": f"{OUT}/overlay/{{shard}}"}
+            if PLAN.config["overlay"]["in_report"]
+            else {}
+        ),
         probe=f"{OUT}/probe/{{shard}}.parquet",
         detections=f"{OUT}/detections/{{shard}}.parquet",
         landmarks=f"{OUT}/landmarks/{{shard}}.parquet",
@@ -19,11 +24,6 @@ rule report_pages:
         aus=f"{OUT}/aus/{{shard}}.parquet",
         examples=f"{OUT}/dataset/{{shard}}.h5",
         counts=f"{OUT}/counts/{{shard}}.parquet",
-        **(
-            {"overlay": f"{OUT}/overlay/{{shard}}"}
-            if PLAN.config["overlay"]["in_report"]
-            else {}
-        ),
     output:
         pages=embedded_pages(f"{OUT}/report/samples/{{shard}}"),
     log:

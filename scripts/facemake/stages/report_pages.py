@@ -120,6 +120,7 @@ def report_pages(plan: Path, sources: Sources, output: Path, recipe: Recipe) -> 
                 counts.get(sample.sample),
                 quality,
                 settings.get("min_quality"),
+                _overlay(sample.sample, sources.overlay) if sources.overlay else None,
                 recipe,
             )
             (beside / f"{sample.sample}.html").write_text(text, encoding="utf-8")
@@ -157,6 +158,7 @@ def _page(
     counts: Counts | None,
     quality: Mapping[str, Histogram] | None,
     min_quality: float | None,
+    overlay: tuple[str, str] | None,
     recipe: Recipe,
 ) -> str:
     status, reason = _verdict(probe, counts, course)
@@ -175,7 +177,7 @@ def _page(
         min_quality=min_quality,
         histogram=scores.bars(_QUALITY_TOGETHER) if scores else None,
         has_dataset=quality is not None,
-        overlay=_overlay(sample.sample, sources.overlay) if sources.overlay else None,
+        overlay=overlay,
         version=recipe.version,
         **(_drawn(sample, probe, tables, course, small) if course else {"course": None}),
     )
