@@ -19,6 +19,7 @@ from facemake.errors import FacemakeError
 from facemake.overlay.options import Options
 from facemake.overlay.run import Made, overlay, target
 from facemake.overlay.study import Recorded
+from facemake.runtime.contexts import Closing
 
 _SECONDS_BETWEEN_WORDS = 0.1
 _SECONDS_TO_END = 5.0
@@ -103,7 +104,7 @@ class _Worker:
         self.frames = 0
 
 
-class _Workers:
+class _Workers(Closing):
     def __init__(self, count: int, told: Callable[[int], None]) -> None:
         self._told = told
         self._idle = [_Worker() for _ in range(count)]
@@ -152,10 +153,7 @@ class _Workers:
         self._told(self._frames)
         return None
 
-    def __enter__(self) -> _Workers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         """A worker whose pipe is closed ends, and leaves nothing half-written."""
         workers = [*self._idle, *self._busy.values()]
         for worker in workers:
