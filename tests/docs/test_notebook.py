@@ -7,10 +7,12 @@ import os
 import shutil
 from pathlib import Path
 
+import matplotlib
 import nbformat
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from nbclient import NotebookClient
@@ -77,3 +79,27 @@ def test_from_results_to_the_figures_of_the_page(
         assert ours.shape == theirs.shape and abs(ours - theirs).mean() < 1, (
             f"{name} looks different: FACEMAKE_WRITE_FIGURES=1 writes the figures of the page again"
         )
+
+
+@pytest.mark.workflow
+@pytest.mark.xdist_group("run")
+def test_of_pictures_alone_there_are_no_curves(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    results = finished.results
+    for table in [*results.glob("*/*.parquet"), results / "dataset" / "manifest.parquet"]:
+        rows = pq.read_table(table)
+        if "sample" in rows.column_names:
+            made = tmp_path / "results" / table.relative_to(results)
+            made.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(rows.filter(pc.equal(rows["sample"], "portraits")), made)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FACEMAKE_RESULTS", raising=False)
+    with matplotlib.rc_context({"backend": "agg"}):
+        names: dict[str, object] = {}
+        for cell in nbformat.read(NOTEBOOK, 4).cells:
+            if cell.cell_type == "code":
+                exec(compile(cell.source, cell.id, "exec"), names)
+    assert names["shown"] == [] and len(names["means"]) == 0
+    assert set(names["groups"].people) == {1} and names["groups"].low.isna().all()
+    assert len({*(tmp_path / "figures").glob("*.pdf")}) == 3
