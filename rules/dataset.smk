@@ -50,7 +50,8 @@ rule people:
         container("people")
     threads: 1
     resources:
-        mem_mb=grows(2000),
+        # two vectors of a track, of 512 numbers and six tracks a sample
+        mem_mb=grows(1000 + PLAN.samples // 40),
         runtime=grows(120),
     params:
         recipe=recipe("people"),
