@@ -12,6 +12,7 @@ from makeexamples import faces, training_set
 
 torch = pytest.importorskip("torch")
 
+from facemake.data import AU_NAMES  # noqa: E402
 from facemake.errors import FacemakeError, TableError  # noqa: E402
 from facemake.nn import TrainingDataset  # noqa: E402
 from facemake.nn.augment import Augmentation  # noqa: E402
@@ -160,6 +161,10 @@ def test_what_is_no_training_set_is_refused_in_words(tmp_path):
         file.attrs["au_names"] = [f"AU{i}" for i in range(17)]
     with pytest.raises(TableError, match="other action units"):
         TrainingDataset(tmp_path / "names.h5")
+    with h5py.File(tmp_path / "names.h5", "r+") as file:
+        del file["landmarks"]
+    with pytest.raises(TableError, match=r"has no landmarks: .* or is no training set"):
+        TrainingDataset(tmp_path / "names.h5")
     with pytest.raises(FacemakeError, match="has no example"):
         TrainingDataset(training_set(tmp_path / "empty.h5", []))
     with pytest.raises(FacemakeError, match="no example of split test"):
@@ -168,6 +173,14 @@ def test_what_is_no_training_set_is_refused_in_words(tmp_path):
         TrainingDataset(training_set(tmp_path / "one.h5", ["v"]), "train")
     with pytest.raises(FacemakeError, match="val_split is 1"):
         TrainingDataset(whole, "train", val_split=1)
+
+
+def test_words_of_other_writers_may_be_bytes(tmp_path):
+    path = training_set(tmp_path / "t.h5", SIX)
+    with h5py.File(path, "r+") as file:
+        file.attrs["au_names"] = np.array(AU_NAMES, "S")
+        file.attrs["color_format"] = np.bytes_("RGB")
+    assert len(TrainingDataset(path)) == 24
 
 
 def test_a_file_that_is_cut_short_meanwhile_is_words_in_workers_too(tmp_path):

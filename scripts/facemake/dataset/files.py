@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake.dataset.layout import AU_NAMES, FIELDS, UNKNOWN_PDM, Field
+from facemake.dataset.layout import AU_NAMES, FIELDS, UNKNOWN_PDM, Field, as_text
 from facemake.errors import FacemakeError, TableError
 from facemake.h5 import METADATA_ATTRIBUTE
 from facemake.runtime.contexts import Closing
@@ -152,7 +152,7 @@ class SetFile(Closing):
         found = self._attribute("au_names", None)
         if found is None:
             return None
-        return [n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in found]
+        return [as_text(name) for name in found]
 
     def words_of(self, name: str) -> str | None:
         """An attribute as text, to be compared; None where there is none."""
@@ -272,7 +272,7 @@ class SetFile(Closing):
             value = self.file.attrs.get(name, missing)
         except (OSError, RuntimeError) as error:
             raise TableError(f"{self.path} is damaged: the attribute {name} ({error})") from None
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        return as_text(value) if isinstance(value, bytes) else value
 
     def _read_metadata(self) -> dict[str, Any]:
         text = self._attribute(METADATA_ATTRIBUTE, None)

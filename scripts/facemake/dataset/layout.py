@@ -159,8 +159,16 @@ def pdm_of(models: Sequence[Mapping[str, Any]]) -> str:
     return next((str(row["pdm"]) for row in models if "pdm" in row), UNKNOWN_PDM)
 
 
-def length(file: h5py.File, fields: Sequence[Field] = FIELDS) -> int:
+_CURE = "it is damaged or of another version; delete it and run again"
+
+
+def length(file: h5py.File, fields: Sequence[Field] = FIELDS, cure: str = _CURE) -> int:
     """How many examples a file has.
+
+    Args:
+        file: open.
+        fields: that it must have.
+        cure: said of what is wrong.
 
     Raises:
         TableError: a data set is missing, has another type or shape, or another length.
@@ -169,23 +177,25 @@ def length(file: h5py.File, fields: Sequence[Field] = FIELDS) -> int:
     for field in fields:
         dataset = file.get(field.name)
         if not isinstance(dataset, h5py.Dataset):
-            raise TableError(f"{file.filename} has no {field.name}: {_CURE}")
+            raise TableError(f"{file.filename} has no {field.name}: {cure}")
         if dataset.shape[1:] != field.shape or dataset.dtype != field.dtype:
             raise TableError(
                 f"{file.filename} has {field.name} of type {dataset.dtype} and shape "
-                f"{dataset.shape}, not {field.type_name} {('n', *field.shape)}: {_CURE}"
+                f"{dataset.shape}, not {field.type_name} {('n', *field.shape)}: {cure}"
             )
         if count is None:
             count = len(dataset)
         elif len(dataset) != count:
             raise TableError(
                 f"{file.filename} has {len(dataset)} rows of {field.name} and {count} of "
-                f"{fields[0].name}: {_CURE}"
+                f"{fields[0].name}: {cure}"
             )
     return count or 0
 
 
-_CURE = "it is damaged or of another version; delete it and run again"
+def as_text(value: Any) -> str:
+    """A word of an attribute; those of other writers may be bytes."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def pieces(n: int, field: Field) -> Iterator[slice]:

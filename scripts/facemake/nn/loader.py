@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from facemake import h5
-from facemake.dataset.layout import AU_NAMES, FIELDS, Field
+from facemake.dataset.layout import AU_NAMES, FIELDS, Field, as_text, length
 from facemake.errors import FacemakeError, TableError
 from facemake.nn.augment import Augmentation, shape_mirror
 from facemake.nn.columns import Handle, Rows, open_file
@@ -204,31 +204,16 @@ def check(file: h5py.File) -> int:
     Raises:
         TableError: a data set is missing or of another type or shape, or action units are others.
     """
-    count: int | None = None
-    for field in NEEDED:
-        dataset = file.get(field.name)
-        if not isinstance(dataset, h5py.Dataset):
-            raise TableError(f"{file.filename} is no training set: it has no {field.name}")
-        if dataset.shape[1:] != field.shape or dataset.dtype != field.dtype:
-            raise TableError(
-                f"{file.filename} has {field.name} of type {dataset.dtype} and shape "
-                f"{dataset.shape}, not {field.dtype} {('n', *field.shape)}"
-            )
-        if count is not None and len(dataset) != count:
-            raise TableError(
-                f"{file.filename} has {len(dataset)} rows of {field.name} and {count} of "
-                f"{NEEDED[0].name}: it is damaged, or was not finished"
-            )
-        count = len(dataset)
-    names = tuple(str(name) for name in file.attrs.get("au_names", AU_NAMES))
-    if names != tuple(AU_NAMES):
+    count = length(file, NEEDED, "it is damaged, was not finished, or is no training set")
+    names = [as_text(name) for name in file.attrs.get("au_names", AU_NAMES)]
+    if names != list(AU_NAMES):
         raise TableError(
             f"{file.filename} has other action units, or another order of them: {', '.join(names)}"
         )
-    if file.attrs.get("color_format", "RGB") != "RGB":
-        raise TableError(f"{file.filename} has pictures of {file.attrs['color_format']}, not RGB")
+    if (colours := as_text(file.attrs.get("color_format", "RGB"))) != "RGB":
+        raise TableError(f"{file.filename} has pictures of {colours}, not RGB")
     # pyfaceau's writer makes room for more than there will be
-    return min(count or 0, int(file.attrs.get("num_samples", count or 0)))
+    return min(count, int(file.attrs.get("num_samples", count)))
 
 
 def _in_crop(file: h5py.File, total: int) -> bool:
