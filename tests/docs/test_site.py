@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from markdown.extensions.toc import slugify
 
 import facemake
 from conftest import ROOT
@@ -70,3 +71,16 @@ def test_the_readme_leads_to_every_page():
     assert linked <= there
     # the page of the interface lists its own
     assert there - linked == {p for p in there if p.startswith("docs/api/")} - {"docs/api/index.md"}
+
+
+def test_what_the_readme_leads_to_is_there():
+    """MkDocs looks at links between pages; these it does not see."""
+    links = re.findall(
+        r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", (ROOT / "README.md").read_text("utf-8")
+    )
+    assert len(links) > 30
+    for path, anchor in links:
+        assert (ROOT / path).exists(), path
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", (ROOT / path).read_text("utf-8"), re.M)
+            assert anchor in {slugify(head, "-") for head in heads}, (path, anchor)
