@@ -222,7 +222,9 @@ def _given(stage: str, name: str, run: FinishedRun, parts: Parts) -> Iterator[En
         yield seen
     for ways in _GIVEN.get(stage, ()):
         for way in ways.split("|"):
-            if "{shard}" in way and not name:
+            if way.endswith("/"):
+                paths = [path for path in parts.files if path.startswith(way)]
+            elif "{shard}" in way and not name:
                 paths = [way.format(shard=shard) for shard in run.shards]
             else:
                 paths = [way.format(shard=name)]
@@ -254,14 +256,14 @@ _GIVEN: Mapping[str, tuple[str, ...]] = {
     "aus": (_PROBE, "expressions/{shard}.parquet"),
     "embed": (_PROBE, *_FITTED),
     "dataset": (_PROBE, *_FITTED, "faces/{shard}.h5", "aus/{shard}.parquet"),
-    "people": ("embeddings/{shard}.parquet",),
+    "people": (_PROBE, _FITTED[0], "embeddings/{shard}.parquet"),
     "manifest": ("counts/{shard}.parquet",),
     "merge_dataset": ("dataset/{shard}.h5",),
     "report_pages": (
         *(_PROBE, *_FITTED, "faces/{shard}.h5", "smooth/{shard}.parquet", "aus/{shard}.parquet"),
         *("dataset/{shard}.h5", "counts/{shard}.parquet"),
     ),
-    "report": ("dataset/manifest.parquet", _PROBE),
+    "report": ("dataset/manifest.parquet", _PROBE, "report/samples/", "dataset/people.parquet"),
 }
-"""Stage -> files of the results that its rule reads; of several behind `|` the first that is there.
-"""
+"""Stage -> files of the results that its rule reads: all of a folder behind `/`, and of several
+with `|` between them the first that is there."""
