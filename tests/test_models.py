@@ -12,6 +12,8 @@ from facemake import models
 from facemake.cli import main
 from facemake.errors import ModelError
 from facemake.models import Model, model_path, packaged_model, registry, use_models_dir
+from facemake.pins import verify_pin
+from makemedia import public_folder, unprivileged
 
 
 def test_every_registered_model_says_what_it_is_and_where_it_is_got():
@@ -69,6 +71,16 @@ def test_a_pin_may_be_in_capitals_and_must_be_text(tmp_path: Path, monkeypatch: 
     pin.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ModelError, match=r"mine\.onnx\.sha256, which pins .* cannot be read"):
         model_path("mine.onnx")
+
+
+def test_a_pinned_file_that_may_not_be_read_is_said():
+    with public_folder() as shared:
+        path = shared / "own.onnx"
+        path.write_bytes(b"network")
+        verify_pin(path)
+        path.chmod(0)
+        said = unprivileged(lambda: verify_pin(path))
+    assert said.startswith("raised ModelError") and "own.onnx cannot be read (Permission" in said
 
 
 def test_a_model_of_which_no_hash_is_registered_says_where_it_is_got_and_is_pinned(

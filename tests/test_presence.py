@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from facemake import models, presence
 from facemake.models import Model
 from facemake.provenance import file_sha256
+from makemedia import public_folder, unprivileged
 
 
 @pytest.fixture
@@ -46,6 +49,31 @@ def test_all_that_is_missing_is_said_at_once_with_its_cure(folder: Path, tmp_pat
     assert "install the package nowhere" in packaged and packaged.endswith("(needed by embed)")
     assert numpy.startswith(f"numpy is {version('numpy')}, not 0.1: requirements/ has the pins")
     assert package.startswith("no-such-package 1.0 is missing: requirements/ has the pins")
+
+
+def test_a_model_that_may_not_be_read_is_said_and_is_in_nobodys_way(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with public_folder() as shared:
+        places = [shared / name for name in ("a", "b", "barred")]
+        for place in places:
+            place.mkdir()
+            shutil.copy(folder / "here.onnx", place)
+        places[2].chmod(0o744)  # its names may be read, not what they name
+        (places[0] / "here.onnx").chmod(0)
+        monkeypatch.setenv("FACEMAKE_MODELS", os.pathsep.join(map(str, places)))
+        shared.chmod(0o777)
+
+        def faults() -> str:
+            found = presence.faults([recipe("detect", "here")], shared / "memory", apart=False)
+            return "\n".join(found)
+
+        assert unprivileged(lambda: models.model_path("here")) == str(places[1] / "here.onnx")
+        assert unprivileged(faults) == ""
+        (places[1] / "here.onnx").unlink()
+        said = unprivileged(faults)
+        assert "the model here is not on this machine; " in said
+        assert f"{places[0] / 'here.onnx'} cannot be read (Permission denied)" in said
 
 
 def test_what_environments_of_their_own_bring_is_not_looked_for_here(folder: Path, tmp_path: Path):

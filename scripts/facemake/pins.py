@@ -44,7 +44,7 @@ def verify_pin(path: Path, where: Path | None = None) -> str:
         where: its pin is; None: beside it.
 
     Raises:
-        ModelError: it has another SHA-256, or no pin can be written.
+        ModelError: it has another SHA-256, or cannot be read, or no pin can be written.
     """
     where = where or pin_of(path)
     if not where.is_file():
@@ -64,8 +64,11 @@ def verify_pin(path: Path, where: Path | None = None) -> str:
             f"{where}, which pins the SHA-256 of {path.name}, cannot be read ({error}): mend it, "
             "or delete it if the file is what it should be"
         ) from None
-    stat = path.stat()
-    found = _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    try:
+        stat = path.stat()
+        found = _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror or error})") from None
     if pinned[:1] != [found]:
         raise ModelError(
             f"{path} has changed: its SHA-256 is {found}, pinned in {where} is "

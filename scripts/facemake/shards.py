@@ -80,7 +80,7 @@ class Part:
                 h5.abandon(thing)
             else:
                 with contextlib.suppress(OSError, ValueError):
-                    thing.close()
+                    thing.discard()
         self._open.clear()
 
 
