@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import nbformat
@@ -45,6 +46,18 @@ def test_it_is_kept_without_outputs():
     for cell in nbformat.read(NOTEBOOK, 4).cells:
         if cell.cell_type == "code":
             assert cell.outputs == [] and cell.execution_count is None
+
+
+@pytest.mark.parametrize("end", [slice(0, 1), slice(-1, None)])
+def test_a_mean_lies_in_its_interval_also_where_the_face_moved_at_an_end_alone(end: slice):
+    values = np.zeros(500)
+    values[end] = 3.0
+    values[200:210] = np.nan
+    names: dict[str, Any] = {"np": np}
+    cell = next(c for c in nbformat.read(NOTEBOOK, 4).cells if "def within" in c.source)
+    exec(cell.source, names)
+    low, high = names["within"](values, 50)
+    assert low <= np.nanmean(values) <= high
 
 
 @pytest.mark.workflow
