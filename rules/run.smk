@@ -133,6 +133,11 @@ def end_run(done=None):
     write_end(done)
     ended = summary.of_run(Path(PLACED.config["outdir"]), PLAN.shards, done)
     TICKER.say("\n".join(filter(None, [ended, what_failed])))
+    made = {stage_of(job): job.output for job in workflow.dag.jobs}
+    # on the terminal alone: the log goes along with the results
+    if done and "ALL" not in QUIET and ("report", "") in made:
+        page = Path(made["report", ""][0]).absolute()
+        print(f"the report: {page}", file=sys.stderr)
 
 
 def is_looked_at_only():

@@ -41,7 +41,10 @@ def read(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ConfigError(f"{where}: is no YAML: {error.problem or error.context}") from None
+        raise ConfigError(
+            f"{where}: is no YAML: {error.problem or error.context}; a line is `key: value`, a "
+            "section `detect: {backend: dlib}`"
+        ) from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     if not isinstance(found or {}, dict):
@@ -355,6 +358,9 @@ def _in_words(error: Any) -> str:
     if error.validator == "enum":
         allowed = ", ".join(str(value) for value in error.validator_value)
         return f"is {error.instance!r}; it may be {allowed}"
+    if error.validator == "type" and error.validator_value == "object":
+        inner = next(iter(error.schema.get("properties", ())), "key")
+        return f"is {error.instance!r}, and has keys of its own: {{{inner}: ...}}"
     if error.validator == "type":
         kinds = error.validator_value
         kinds = " or ".join(kinds) if isinstance(kinds, list) else kinds

@@ -58,7 +58,7 @@ def test_a_folder_becomes_a_study_that_can_be_run(
     ]
     assert found["faces"] == (str(folder / "faces"), "") and found["no_suffix"][0].endswith("x")
     said = capsys.readouterr().out
-    assert "13 samples (9 videos, 2 folders of pictures, 2 pictures); 3 names made safe" in said
+    assert "13 samples (9 videos, 2 folders of pictures, 2 pictures); 3 names changed" in said
     for words in ("a link to nothing", "neither a file nor a folder", "no video and no picture"):
         assert words in said
     assert "nobody is guessed" in said and f"same file as {folder / 'no_suffix'}" in said

@@ -34,6 +34,12 @@ def test_a_reader_that_goes_is_no_fault():
     assert process.wait() == 0
 
 
+def test_the_bare_command_says_what_there_is(capsys: pytest.CaptureFixture[str]):
+    assert cli.main([]) == 2
+    said = capsys.readouterr().err
+    assert all(word in said for word in ("init", "run", "status", "example:"))
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [

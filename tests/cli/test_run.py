@@ -237,6 +237,7 @@ def sheet(folder: Path) -> None:
     [
         (None, r"no .*config\.yaml and no .*samples\.tsv: `facemake init FOLDER_OF_VIDEOS -d"),
         ("a: [\n", r"config\.yaml:2: is no YAML"),
+        ("detect: backend: dlib\n", r"yaml:1: is no YAML: .*a section `detect: \{backend: dlib\}`"),
         ("- a\n", r"config\.yaml has no keys"),
         ("a\n", r"config\.yaml has no keys"),
     ],

@@ -26,7 +26,7 @@ from facemake.watch import run as runs
 from facemake.watch.run import Job
 from facemake.watch.shard import JobState, SampleState
 from facemake.watch.state import KILLED, Watcher
-from facemake.watch.words import line, page
+from facemake.watch.words import failures_of, line, page
 
 OUTPUTS = {
     "probe": "results/probe/{}.parquet",
@@ -120,8 +120,18 @@ def test_every_sample_has_the_state_of_its_shard_and_its_own_status(folder: Fold
     }
     assert list(state.nothing()) == [("b", "unreadable", "unreadable it is")]
     text = page(state)
-    assert "2 of 6 samples" in text and "1 gave nothing, 1 failed" in text
+    assert "2 of 6 samples" in text and "1 not ok, 1 failed" in text
     assert "probe of p2, in sample e: no room\n    log: results/logs/probe/p2.log" in text
+
+
+def test_who_interrupts_a_run_is_told_to_start_it_again(folder: Folder):
+    folder.fails("probe", "p0", message=failures.INTERRUPTED)
+    folder.fails("probe", "p1", message=failures.INTERRUPTED)
+    said, done = failures_of(folder.path)
+    assert said == "2 jobs interrupted: start the run again, and it goes on where it was"
+    assert not done
+    folder.fails("probe", "p2")
+    assert failures_of(folder.path)[0].startswith("3 jobs failed:\n")
 
 
 def test_a_failure_of_no_sample_is_one_of_all(folder: Folder):

@@ -90,7 +90,7 @@ def test_a_killed_job_is_seen_and_named_and_the_next_run_clears_it(bundled: Path
     for text in (output_text, (folder / "results" / "run.log").read_text()):
         assert "failed: landmarks of clip: ended without a word" in text
         assert "log: results/logs/landmarks/clip.log" in text
-        assert "1 jobs failed" in text
+        assert "1 job failed" in text
         assert "none: unreadable" in text
     # the blocks and steps of Snakemake are not there
     assert "jobid" not in output_text and "Select jobs" not in output_text
@@ -103,6 +103,8 @@ def test_a_killed_job_is_seen_and_named_and_the_next_run_clears_it(bundled: Path
 
     again = run(folder)
     assert again.code == 0, again.output
+    where = f"the report: {folder / 'results/report/index.html'}\n"
+    assert where in again.output and "the report" not in output_text
     last = status(folder)
     assert last["failures"] == [] and last["ended"]["well"] is True
     assert last["counts"] == {"done": 1, "nothing": 1}

@@ -70,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print_any_name()
     try:
         line = parser()
+        if not (sys.argv[1:] if arguments is None else arguments):
+            line.print_help(sys.stderr)
+            return 2
         options, rest = line.parse_known_args(arguments)
         if rest and not getattr(options, "passes_on", False):
             line.error(f"no such argument: {' '.join(rest)}")

@@ -28,7 +28,7 @@ samples: config/samples.tsv
 # detect: {{backend: mediapipe}}        # `facemake compare-detectors FOLDER` says which suits
 # track: {{image_folders: sequence}}    # the pictures of a folder are the frames of one video
 # embed: off                          # no identity vectors, which are biometric data
-# dataset: {{keep_crops: true}}         # keep the crops that the training set was made from
+# dataset: {{keep_crops: false}}        # remove the crops that the training set was made from
 """
 _EXAMPLE = "anna_01<tab>/data/anna_01.mp4<tab>anna"
 
@@ -145,7 +145,10 @@ def _in_words(found: Found) -> str:
         if n
     )
     text = f"{samples} sample{'s' if samples > 1 else ''} ({kinds})"
-    return text + (f"; {found.renamed} names made safe" if found.renamed else "")
+    if not found.renamed:
+        return text
+    names = f"{found.renamed} name{'s' if found.renamed > 1 else ''}"
+    return f"{text}; {names} changed, so that each is a file name of its own"
 
 
 def _say_subjects(found: Found, rule: str) -> None:

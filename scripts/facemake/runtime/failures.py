@@ -33,6 +33,10 @@ _PASSING = frozenset(
 )
 
 
+INTERRUPTED = "interrupted"
+"""The message of a job that ^C ended."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A job that failed.

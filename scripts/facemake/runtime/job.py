@@ -100,7 +100,7 @@ def job(
     except KeyboardInterrupt:  # the terminal tells all of a run: what is done is kept
         logger.info("interrupted")
         if not runs.is_stale():
-            failures.write(log, "interrupted", curable=True, sample=_sample())
+            failures.write(log, failures.INTERRUPTED, curable=True, sample=_sample())
         sys.exit(_INTERRUPTED)
 
 

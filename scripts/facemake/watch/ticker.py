@@ -90,6 +90,8 @@ class Ticker:
         failure = failures.read(*job)
         if failure is None:
             failure = failures.Failure(*job, "", KILLED, True, time.time(), "", log)
+        if failure.message == failures.INTERRUPTED:
+            return  # whoever did that knows it
         text = f"failed: {failure_in_words(failure, '').lstrip()}"
         self._note(text)
         if self._quiet and not self._silent:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from facemake.errors import FacemakeError
-from facemake.runtime.failures import Failure
+from facemake.runtime.failures import INTERRUPTED, Failure
 from facemake.runtime.screen import duration
 from facemake.watch.shard import JobState, SampleState
 from facemake.watch.state import State, Watcher
@@ -49,7 +49,7 @@ def line(state: State) -> str:
             + (" ..." if len(stages) > _MOST_STAGES else "")
         )
     if counts[SampleState.NOTHING]:
-        parts.append(f"{counts[SampleState.NOTHING]:,} gave nothing")
+        parts.append(f"{counts[SampleState.NOTHING]:,} not ok")
     failed = counts[SampleState.FAILED]
     if failed or state.failed():
         parts.append(f"{failed:,} failed" if failed else "a job failed")
@@ -60,7 +60,7 @@ def line(state: State) -> str:
 
 
 def page(state: State, most_named: int = MOST_NAMED) -> str:
-    """The whole state: how the run is, counts by stage, what failed and what gave nothing."""
+    """The whole state: how the run is, counts by stage, what failed and what is not ok."""
     return "\n".join(_page(state, most_named))
 
 
@@ -121,7 +121,10 @@ def failures_of(folder: Path) -> tuple[str, bool]:
     states = {s for shard in state.shards.values() for s in shard.states.values()}
     if not failed:
         return "", states <= {JobState.DONE}
-    return "\n".join([f"{len(failed)} jobs failed:", *_most(failed, MOST_NAMED)]), False
+    jobs = f"{len(failed)} job{'s' if len(failed) > 1 else ''}"
+    if all(one.message == INTERRUPTED for one in state.failed()):
+        return f"{jobs} interrupted: start the run again, and it goes on where it was", False
+    return "\n".join([f"{jobs} failed:", *_most(failed, MOST_NAMED)]), False
 
 
 def how(state: State) -> str:
