@@ -186,6 +186,27 @@ def test_a_run_of_another_version_is_refused_in_words(
     assert "of another version" in capsys.readouterr().err
 
 
+def test_the_command_names_results_that_cannot_be_opened(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+):
+    for shard in folder.shards:
+        for stage in OUTPUTS:
+            folder.finish(stage, shard)
+    assert main(["status", "--samples"]) == 0
+    assert capsys.readouterr().out.count("\tdone\t") == 6
+    torn = folder.path / "results" / "detections" / "p2.parquet"
+    torn.write_bytes(torn.read_bytes()[:-9])
+    assert main(["status"]) == 0
+    said = capsys.readouterr().out
+    assert "4 of 6 samples" in said and "2 failed" in said
+    assert "detect of p2: results/detections/p2.parquet is damaged (" in said
+    assert f"delete {torn} and run again" in said and "log:" not in said
+    watcher = Watcher(folder.path, opens=True)
+    assert [f.shard for f in watcher.look().failed()] == ["p2"]
+    folder.finish("detect", "p2")
+    assert watcher.look().failed() == []
+
+
 def test_what_an_earlier_run_noted_waits_while_this_run_goes_on(folder: Folder):
     folder.fails("detect", "p0")
     folder.write("progress", "detect.p2", replace(folder.beat("detect", "p2"), started=1.0))

@@ -25,7 +25,8 @@ def add_to(commands: Any) -> None:
         "status",
         help="which samples are finished, running, waiting, failed, and why",
         description="Says how far the run in this folder is, from its files alone: during the run "
-        "and after it, also from another machine that sees the folder.",
+        "and after it, also from another machine that sees the folder. A result that cannot be "
+        "opened is named as failed.",
         epilog="example: facemake status -d my_study --watch",
     )
     parser.add_argument(
@@ -39,7 +40,7 @@ def add_to(commands: Any) -> None:
 
 
 def _status(options: argparse.Namespace, rest: list[str]) -> int:
-    watcher = Watcher(options.directory)
+    watcher = Watcher(options.directory, opens=True)
     if options.watch:
         return _watch(watcher)
     state = watcher.look()

@@ -15,6 +15,7 @@ from facemake.runtime.failures import Failure
 from facemake.runtime.heartbeat import Beat
 from facemake.samples import WORK, plan_file
 from facemake.watch import run as runs
+from facemake.watch.damage import damage
 from facemake.watch.files import Files
 from facemake.watch.run import Job, Run
 from facemake.watch.shard import JobState, SampleState, Shard, is_nothing
@@ -98,10 +99,13 @@ class Watcher:
 
     Args:
         folder: the working directory of the run.
+        opens: whether results that are there are opened, to see that they are whole.
     """
 
-    def __init__(self, folder: Path = Path()) -> None:
+    def __init__(self, folder: Path = Path(), *, opens: bool = False) -> None:
         self._folder = folder
+        self._opens = opens
+        self._damage: dict[str, tuple[int, str]] = {}
         self._work = folder / WORK
         self._run: tuple[int, Run] | None = None
         self._samples: dict[str, list[str]] = {}
@@ -133,7 +137,11 @@ class Watcher:
                 note = note if note and note.time >= run.started else None
                 if beat and beat.time < run.started and not beat.is_alive(now, self._work):
                     beat = None
-            self._judge(job, shard, made(job), beat, note)
+            is_made = made(job)
+            if self._opens and is_made and (damage := self._damaged(job, files)):
+                note = Failure(job.stage, job.shard, "", damage, False, now, "", "")
+                is_made, beat = False, None
+            self._judge(job, shard, is_made, beat, note)
         state.stages = list(dict.fromkeys(job.stage for job in run.jobs))
         for shard in state.shards.values():
             if shard.name:
@@ -166,6 +174,19 @@ class Watcher:
             shard.failures.append(note)
         else:
             shard.states[key] = JobState.WAITING
+
+    def _damaged(self, job: Job, files: Files) -> str:
+        """What is wrong with a result of a job; "" where nothing is."""
+        for path in job.outputs:
+            changed = files.nanoseconds(path)
+            if changed is None:
+                continue
+            known = self._damage.get(path)
+            if known is None or known[0] != changed:
+                known = self._damage[path] = changed, damage(self._folder / path)
+            if known[1]:
+                return known[1]
+        return ""
 
     def _read_run(self) -> Run:
         try:

@@ -104,7 +104,8 @@ def failure_in_words(failure: Failure, indent: str = "  ") -> str:
     message = failure.message
     at = f", in sample {failure.sample}" if failure.sample and failure.sample not in message else ""
     message = message.replace("\n", f"\n{indent}  ")
-    return f"{indent}{failure.stage}{of}{at}: {message}\n{indent}  log: {failure.log}"
+    log = f"\n{indent}  log: {failure.log}" if failure.log else ""
+    return f"{indent}{failure.stage}{of}{at}: {message}{log}"
 
 
 def failures_of(folder: Path) -> tuple[str, bool]:

@@ -1,0 +1,27 @@
+"""Whether a result can be opened at all, after a power cut, say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a table or HDF5 file, as far as opening it tells; "" where nothing is.
+
+    Of other files, and of one that is not there, nothing is said.
+    """
+    import h5py
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if path.suffix == ".parquet":
+            pq.ParquetFile(path).close()
+        elif path.suffix == ".h5":
+            h5py.File(path).close()
+    except FileNotFoundError:
+        return ""
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = str(error).partition("\n")[0]
+        return f"{path} is damaged ({said}): delete {path.resolve()} and run again"
+    return ""
