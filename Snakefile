@@ -23,7 +23,12 @@ sys.path.insert(0, str(SCRIPTS))
 
 # What the file leaves out has its default from the schema: the shipped file is not merged beneath,
 # since a merge could not take a key away from it (`splits`, say).
-if Path("config/config.yaml").is_file():
+# Snakemake refuses one in which nothing is said, which asks for the defaults.
+CONFIG = Path("config/config.yaml")
+if CONFIG.is_file() and any(
+    line.strip() and not line.lstrip().startswith("#")
+    for line in CONFIG.read_text(errors="replace").splitlines()
+):
 
     configfile: "config/config.yaml"
 

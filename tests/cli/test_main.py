@@ -104,3 +104,16 @@ def test_what_no_list_takes_is_still_refused(capsys: pytest.CaptureFixture[str])
         assert ended.value.code == 2
     said = capsys.readouterr().err
     assert "no such argument: --forse berta" in said and "no such argument: anna" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [(["runn"], "run"), (["dataset", "merg"], "merge"), (["completion", "bsh"], "bash")],
+)
+def test_a_word_that_is_mistyped_is_told_the_nearest(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"did you mean {meant}?\n")

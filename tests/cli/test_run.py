@@ -20,7 +20,7 @@ import pytest
 
 from facemake import plan
 from facemake.cli import main
-from facemake.cli.run import START, live_owner
+from facemake.cli.run import SNAKEFILE, START, TARGETS, live_owner
 from facemake.provenance import LIBRARY
 
 
@@ -200,7 +200,7 @@ def snakemakes_parser() -> argparse.ArgumentParser:
         (["-c2"], ["--cores", "all"], [], True),  # Snakemake takes the last
         (["-np"], ["--cores", "all"], [], False),
         (["-kn"], ["--cores", "all"], [], False),
-        (["--", "-n"], ["--cores", "all"], ["-n"], True),
+        (["--", "-n.csv"], ["--cores", "all"], ["-n.csv"], True),
     ],
 )
 def test_words_of_ours_do_not_run_into_those_of_the_user(
@@ -293,3 +293,27 @@ def test_an_early_interruption_is_a_line(tmp_path: Path):
     _, said = started.communicate(timeout=60)
     assert started.returncode == 130
     assert said == "facemake: interrupted before the first job\n"
+
+
+def test_names_of_targets_are_looked_at_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def started(program: str, command: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "execv", started)
+    sheet(tmp_path)
+    for words in (["trainingset"], ["-k", "--", "trainingset"]):
+        assert main(["run", "-d", str(tmp_path), *words]) == 2
+        said = capsys.readouterr().err
+        assert "no target trainingset: there are all, " in said
+        assert "; did you mean training_set?" in said
+    text = "".join(path.read_text() for path in [SNAKEFILE, *SNAKEFILE.parent.glob("rules/*.smk")])
+    for target in TARGETS:
+        assert f"rule {target}:" in text
+        assert main(["run", "-d", str(tmp_path), target, "results/x", "a.tsv"]) == 130
+    for wrong in ("0", "-1", "many", ""):
+        with pytest.raises(SystemExit) as ended:
+            main(["run", "-d", str(tmp_path), f"--cores={wrong}"])
+        assert ended.value.code == 2
+        assert "give a number from 1, or all" in capsys.readouterr().err

@@ -312,8 +312,8 @@ def test_about_one_sample_and_for_scripts(
     (found,) = json.loads(capsys.readouterr().out)
     assert found["kind"] == "error" and found["first"] == 10
     assert found["value"] > found["limit"]
-    assert main([*command, "nobody"]) == 2
-    assert "no sample nobody" in capsys.readouterr().err
+    assert main([*command, "msises"]) == 2
+    assert "no sample msises; did you mean misses?" in capsys.readouterr().err
     assert main(["qc", "-d", str(tmp_path / "none"), "--output", str(tmp_path)]) == 2
     assert "finished run" in capsys.readouterr().err
 

@@ -130,6 +130,7 @@ def test_a_killed_run_is_not_shown_as_running(bundled: Path, tmp_path: Path):
 
 def test_a_dry_run_says_and_leaves_nothing_of_a_run(bundled: Path, tmp_path: Path):
     study(tmp_path, [("clip", bundled / "moving_portrait.mp4")])
+    (tmp_path / "config" / "config.yaml").write_text("# all is as it is by default\n")
     done = run(tmp_path, "-n")
     assert done.code == 0 and "dry-run" in done.output
     assert "samples: " not in done.output and not (tmp_path / ".facemake" / "run.json").exists()

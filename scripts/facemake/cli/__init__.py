@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from facemake.errors import FacemakeError
 from facemake.version import __version__
@@ -43,6 +45,16 @@ class _Parser(argparse.ArgumentParser):
             setattr(found, lists[-1].dest, [*known, *self._get_values(lists[-1], rest)])
             rest = []
         return found, rest
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """A name that is none of those that there are is told the nearest of them."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            near = difflib.get_close_matches(str(value), map(str, action.choices or ()), 1)
+            if near:
+                error.message = f"there is no {value!r}; did you mean {near[0]}?"
+            raise
 
 
 def parser() -> argparse.ArgumentParser:

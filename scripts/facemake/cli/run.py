@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import fcntl
+import itertools
 import os
 import re
 import socket
@@ -46,6 +48,9 @@ _SAY_HOW_MANY_JOBS = ("--jobs", "-j")
 _FLAGS = frozenset("nkpFqtSDlhv")
 """Letters of snakemake's options without a value, which may stand behind one -."""
 
+TARGETS = ("all", "training_set", "report", "extract", "export", "overlays", "train", "evaluate")
+"""What may be asked for by a name."""
+
 START = "facemake.runtime.snakemake"
 SNAKEFILE = LIBRARY.parent.parent / "Snakefile"
 
@@ -62,7 +67,7 @@ def add_to(commands: Any) -> None:
         "says more); --verbose shows all.",
         epilog="example: facemake run --cores 8 training_set",
     )
-    parser.add_argument("--cores", help="how many jobs at once (all)")
+    parser.add_argument("--cores", type=_cores, help="how many jobs at once (all)")
     parser.add_argument(
         "-d", "--directory", type=Path, default=Path(), help="the folder to run in (this one)"
     )
@@ -73,11 +78,14 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     folder: Path = options.directory
     if not folder.is_dir():
         raise FacemakeError(
-            f"{folder} is {'no folder' if folder.exists() else 'not there'}: `facemake init "
-            f"FOLDER_OF_VIDEOS -d {folder}` makes a new analysis folder"
+            f"{folder} is a file: -d names the folder of an analysis"
+            if folder.exists()
+            else f"{folder} is not there: `facemake init FOLDER_OF_VIDEOS -d {folder}` makes a new "
+            "analysis folder"
         )
     said = _options(rest)
     config = _config(folder, said)
+    _check_targets(rest)
     modules.keep_out_of_folder()
     start = [sys.executable, "-m", START]
     place = ["--snakefile", str(SNAKEFILE), "--directory", str(folder)]
@@ -106,6 +114,40 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     # in the place of this process: whoever ends it ends the run
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606
+
+
+def _cores(text: str) -> str:
+    if text != "all" and not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"is {text!r}; give a number from 1, or all")
+    return text
+
+
+def _check_targets(rest: Sequence[str]) -> None:
+    """Refuse what is a target for certain and neither the name of a rule nor that of a file.
+
+    Raises:
+        FacemakeError: with the name that was meant.
+    """
+    targets = [*itertools.takewhile(lambda word: not word.startswith("-"), rest)]
+    if "--" in rest:
+        targets += rest[rest.index("--") + 1 :]
+    for word in targets:
+        if "/" in word or "." in word:
+            continue
+        rules = [
+            name
+            for path in SNAKEFILE.parent.glob("rules/*.smk")
+            for name in re.findall(
+                r"^ *rule (\w+):", path.read_text(encoding="utf-8"), re.MULTILINE
+            )
+        ]
+        if word not in (*TARGETS, *rules):
+            near = difflib.get_close_matches(word, TARGETS, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise FacemakeError(
+                f"there is no target {word}: there are {', '.join(TARGETS)}, and the files of the "
+                f"results{meant}"
+            )
 
 
 def _options(rest: Sequence[str]) -> set[str]:

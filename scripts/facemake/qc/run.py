@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -76,8 +77,11 @@ def look(
         for row in _shard(results, path, looked, summaries):
             rows.append(row)
             told(len(rows))
-    if missing := sorted(wanted - {row["sample"] for row in rows}):
-        raise FacemakeError(f"{results} has no sample {missing[0]}")
+    known = {row["sample"] for row in rows}
+    if missing := sorted(wanted - known):
+        near = difflib.get_close_matches(missing[0], known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise FacemakeError(f"{results} has no sample {missing[0]}{meant}")
     looked.samples = len(rows)
     looked.frames = sum(row["n_frames"] or 0 for row in rows)
     rows.sort(key=lambda row: str(row["sample"]))
