@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import html
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -222,7 +223,10 @@ def command_line() -> str:
         if name != "facemake" and rows:
             parts.append(table(("argument", "is"), *rows))
         if name != "facemake" and parser.epilog:
-            parts.append(f"```text\n{parser.epilog}\n```\n")
+            words, examples = _parted(parser.epilog)
+            if words:
+                parts.append(f"{html.escape(words, quote=False)}\n")
+            parts.append(f"```text\n{examples}\n```\n")
         for action in below:
             helps = {one.dest: one.help or "" for one in action._choices_actions}
             for word, sub in action.choices.items():
@@ -230,6 +234,18 @@ def command_line() -> str:
 
     add(parser(), "facemake", "")
     return "\n".join(parts).replace(str(Path.home()), "~")
+
+
+def _parted(epilog: str) -> tuple[str, str]:
+    """Words that stand before the examples, a paragraph each, and the examples, one a line."""
+    if "\n" in epilog:
+        return "", epilog
+    words, _, examples = epilog.rpartition("example")
+    examples = examples.removeprefix("s").removeprefix(": ")
+    paragraphs = re.sub(r"\. (?=\w+: \w+: )", ".\n\n", words.strip())
+    return paragraphs, "\n".join(
+        f"example: {line}" for line in re.split(r"; (?=facemake |eval )", examples)
+    )
 
 
 def _named(action: argparse.Action) -> str:
