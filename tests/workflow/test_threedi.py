@@ -17,7 +17,15 @@ import yaml
 from facemake.backends.threedi import rawfiles
 from facemake.backends.threedi.programs import FULL
 from facemake.backends.threedi.turns import rotation_from_vector
+from facemake.cli import main
 from facemake.geometry import rotation_from_euler
+from facemake.overlay.options import Options
+from facemake.overlay.rows import frames_of
+from facemake.overlay.study import find
+from facemake.overlay.surface import Surface
+from facemake.overlay.view import View
+from facemake.schemes import IBUG51
+from facemake.tables import TableReader
 from makemedia import pattern, write_video
 from runworkflow import Run, bytes_of, run, study
 
@@ -166,6 +174,31 @@ def test_axes_are_understood_the_posed_face_lies_on_its_landmarks(finished: Run)
     landmarks = main_rows(finished, "landmarks", "clip")
     assert set(landmarks.scheme) == {"ibug51"}
     assert landmarks.confidence.isna().all()
+
+
+def test_the_mesh_of_an_overlay_lies_on_the_landmarks(
+    finished: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (recorded,) = find(finished.folder, ["clip"])
+    options = Options(frozenset({"mesh", "axes"}))
+    readers = {stage: TableReader(recorded.table(stage)) for stage in options.tables}
+    recipe = readers["fit"].metadata["recipe"]
+    surface = Surface.of(recipe, recorded.faces_of_3di)
+    surface.know(readers.pop("identity"), "clip")
+    landmarks = surface._mesh.landmarks[IBUG51]
+    view, away = View.of(recipe["settings"], (320, 240), 0), []
+    for rows in frames_of(readers, "clip", "fit", surface.coefficients):
+        (one,) = rows.faces
+        placed = surface._placed(one, view, surface._people[0])
+        if placed is not None:
+            away.append(np.abs(placed[1][landmarks] - one.points).max())
+    assert len(away) == CLIP - len(DARK) - 1
+    # 3DI's middle of a picture is half a pixel from ours
+    assert max(away) < 1
+    words = ["overlay", "clip", "-d", str(finished.folder), "--output", str(tmp_path)]
+    assert main([*words, "--draw", "mesh,axes"]) == 0 and (tmp_path / "clip.mp4").is_file()
+    assert main([*words, "--hide", "mesh", "--force"]) == 0
+    assert "have no mesh" not in capsys.readouterr().err
 
 
 def test_what_follows_follows(finished: Run):

@@ -364,11 +364,9 @@ class _Overlay:
         assert isinstance(self._media, VideoMedia)
         aspect = self._media.pixel_aspect
         turned = (self._recorded.probe["rotation"] or 0) % 180 == 90
-        primaries, transfer = colours_of(self._media.path)
         return Stream(
             self._media.tick,
             self._recorded.probe["fps"],
             1 / aspect if turned else aspect,
-            primaries,
-            transfer,
+            *colours_of(self._media.path),
         )

@@ -39,8 +39,8 @@ X264 = {
 _ONLY_FILES = {"protocol_whitelist": "file"}
 _QUALITY = 95  # of a JPEG
 _FINEST = 10**7
-_BT709 = 1
-_UNSAID = 2  # H.273's word for a colour property that nobody states
+_BT709, _BT470, _BT601 = 1, 5, 6  # H.273's words for matrices
+_UNSAID = 2  # and for a colour property that nobody states
 
 
 class StampsError(FacemakeError):
@@ -64,7 +64,7 @@ class Stream:
         tick: s, the step of its clock; None where it has no stamps.
         fps: its mean frame rate, where known.
         aspect: width of a pixel over its height, of upright frames.
-        primaries, transfer: of its colours, in H.273's numbers.
+        primaries, transfer, matrix: of its colours, in H.273's numbers.
     """
 
     tick: float | None
@@ -72,6 +72,7 @@ class Stream:
     aspect: Fraction = Fraction(1)
     primaries: int = _UNSAID
     transfer: int = _UNSAID
+    matrix: int = _UNSAID
 
     @property
     def time_base(self) -> Fraction:
@@ -80,12 +81,23 @@ class Stream:
             return Fraction(1, STAMPLESS_RATE)
         return Fraction(self.tick).limit_denominator(_FINEST)
 
+    @property
+    def coding(self) -> tuple[int, Colorspace]:
+        """The matrix that is written, in H.273's number and swscale's word.
+
+        The recording's own where it is of 8 bits of old: there and back by one matrix changes the
+        least, and so costs the fewest bits. What does not say is read as BT.601, and now says so.
+        """
+        if self.matrix in (_UNSAID, _BT470, _BT601):
+            return (_BT470 if self.matrix == _BT470 else _BT601), Colorspace.ITU601
+        return _BT709, Colorspace.ITU709
+
 
 class VideoSink(Committing):
     """Writes an MP4 with H.264; one frame in, one frame out, each at its own time.
 
     All frames have the size of the first, made even by a row or a column at the end that repeats
-    the one beside it; a frame of another size is scaled into it. Colours are BT.709, limited range.
+    the one beside it; a frame of another size is scaled into it. Colours are of limited range.
     The same frames give the same bytes on one family of processors, for one number of threads.
 
     Args:
@@ -138,7 +150,7 @@ class VideoSink(Committing):
         context.thread_count = self._threads
         context.time_base = out.time_base = base
         context.sample_aspect_ratio = self._stream.aspect
-        context.colorspace, context.color_range = _BT709, int(ColorRange.MPEG)
+        context.colorspace, context.color_range = self._stream.coding[0], int(ColorRange.MPEG)
         context.color_primaries = self._stream.primaries
         context.color_trc = self._stream.transfer
         self._out = out
@@ -162,7 +174,7 @@ class VideoSink(Committing):
         frame = self._reformatter.reformat(
             frame,
             format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
+            dst_colorspace=self._stream.coding[1],
             dst_color_range=ColorRange.MPEG,
             threads=1,
         )
@@ -336,17 +348,19 @@ def comment_of(path: Path) -> str:
     return word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word)
 
 
-def colours_of(path: Path) -> tuple[int, int]:
-    """Primaries and transfer of a video, in H.273's numbers; 2 where it does not say."""
+def colours_of(path: Path) -> tuple[int, int, int]:
+    """Primaries, transfer and matrix of a video, in H.273's numbers; 2 where it does not say."""
     try:
         with av.open(str(path), options=_ONLY_FILES, metadata_errors="replace") as container:
             stream = container.streams.best("video")
-            if stream is None:
-                return _UNSAID, _UNSAID
-            context: Any = stream.codec_context
-            return int(context.color_primaries), int(context.color_trc)
+            if stream is not None:
+                context: Any = stream.codec_context
+                names = ("color_primaries", "color_trc", "colorspace")
+                primaries, transfer, matrix = (int(getattr(context, name)) for name in names)
+                return primaries, transfer, matrix
     except FFmpegError:
-        return _UNSAID, _UNSAID
+        pass
+    return _UNSAID, _UNSAID, _UNSAID
 
 
 def _fitted(rgb: Pixels, width: int, height: int) -> Pixels:

@@ -32,8 +32,12 @@ _LIGHT = np.array([-0.35, -0.5, -0.79])
 """Where the light comes from, in camera axes: above, image-left, from the camera."""
 _AMBIENT = 0.35
 
-_SEEN = 0.5
+_SEEN = 0.4
 """How much of a line of the mesh is its own colour."""
+
+
+_MESHES: dict[str, FaceMesh] = {}
+"""SHA-256 of a face model -> its surface: many samples have one."""
 
 
 class Surface:
@@ -74,7 +78,9 @@ class Surface:
                 )
             return cls(_of_install(faces_of_3di), everyone=backend == Engine.LITE)
         model = load_as_planned(recipe["settings"]["model"], recipe.get("models", ()))
-        return cls(interpolated_mesh(model))
+        if model.sha256 not in _MESHES:  # half a second
+            _MESHES[model.sha256] = interpolated_mesh(model)
+        return cls(_MESHES[model.sha256])
 
     @property
     def coefficients(self) -> int:
