@@ -26,6 +26,7 @@ _SECONDS_A_FRAME = {
     "embed": 0.002,
     "dataset": 0.0004,
     "report_pages": 0.0008,
+    "overlay": 0.012,
 }
 _OF_ANOTHER_STAGE = 0.0005
 _SECONDS_A_START = 0.5
