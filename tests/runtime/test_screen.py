@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 
@@ -42,6 +43,17 @@ def test_a_terminal_that_is_gone_harms_nothing():
     stream = io.StringIO()
     stream.close()
     Screen(stream, in_place=True).say("one")
+
+
+def test_a_process_without_standard_error_says_nothing_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(sys, "stderr", None)
+    with Line(0.0) as line:
+        line.tell(lambda: "one")
+        line.say("two")
+    with Screen(None, in_place=True) as screen:
+        screen.show("three")
 
 
 def test_a_line_is_cut_to_the_width_of_its_terminal(monkeypatch: pytest.MonkeyPatch):

@@ -19,13 +19,15 @@ class Screen(Closing):
     """A terminal with a line that is written over, or a stream of lines where it is none.
 
     Args:
-        stream: where people look.
+        stream: where people look; None: nowhere, as where a process has no standard error.
         in_place: write over the last line; None: where the stream is a terminal.
     """
 
-    def __init__(self, stream: TextIO, in_place: bool | None = None) -> None:
+    def __init__(self, stream: TextIO | None, in_place: bool | None = None) -> None:
         self._stream = stream
-        self.in_place = stream.isatty() if in_place is None else in_place
+        if in_place is None:
+            in_place = stream is not None and stream.isatty()
+        self.in_place = in_place
         self._lock = threading.RLock()
         self._shown = ""
 
@@ -60,12 +62,16 @@ class Screen(Closing):
         self.clear()
 
     def _columns(self) -> int:
+        if self._stream is None:
+            return 80
         try:
             return os.get_terminal_size(self._stream.fileno()).columns or 80
         except (OSError, ValueError):
             return 80
 
     def _write(self, text: str) -> None:
+        if self._stream is None:
+            return
         with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
             self._stream.write(text)
             self._stream.flush()
