@@ -25,6 +25,7 @@ from benchmarks import (
     quality,
     report,
     speed,
+    tiles,
     training,
     writing,
 )
@@ -34,7 +35,7 @@ BENCH = (
     *("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders"),
     *("embedserver", "writing", "training", "predictors", "overlay"),
 )
-BY_NAME = ("cluster", "accuracy", "identities", "hiding", "learning", "quality", "report")
+BY_NAME = ("cluster", "accuracy", "identities", "hiding", "learning", "quality", "report", "tiles")
 NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors", "embedserver", "overlay"}
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -89,6 +90,10 @@ parser.add_argument(
 parser.add_argument("--epochs", type=int, default=100, help="learning: of each training (100)")
 parser.add_argument("--people", type=int, default=40, help="accuracy: synthetic people (40)")
 parser.add_argument("--study", type=Path, help="hiding, quality: the folder of a finished run")
+parser.add_argument(
+    "--pictures", type=Path, nargs="+", help="tiles: with the faces that a crowd is made of"
+)
+parser.add_argument("--detectors", nargs="+", default=[], help="tiles: these (all that are fast)")
 options = parser.parse_args()
 if unknown := set(options.what) - {*BENCH, *BY_NAME}:
     parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
@@ -111,6 +116,10 @@ if "hiding" in options.what:
 if "quality" in options.what:
     quality.run(options.study)
 
+if "tiles" in options.what:
+    if not options.pictures:
+        parser.error("tiles composes a crowd of faces: name pictures of some with --pictures")
+    tiles.run(options.pictures, options.detectors)
 if "detectors" in options.what:
     detectors.run(options.clip, options.runs)
 if "batches" in options.what:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +16,7 @@ from typing import ClassVar
 
 import pytest
 
+import facemake.cli.compare_detectors  # noqa: F401  (before the registry is another one)
 from facemake import fetching, models
 from facemake.cli import main
 from facemake.errors import BusyError, ModelError
@@ -39,9 +42,12 @@ class Server(BaseHTTPRequestHandler):
             self.send_header("Location", "/good")
             self.end_headers()
             return
-        data = {"/other": b"x" * len(DATA), "/larger": DATA + b"x", "/short": DATA[:-7]}.get(
-            self.path, DATA
-        )
+        data = {
+            "/other": b"x" * len(DATA),
+            "/larger": DATA + b"x",
+            "/short": DATA[:-7],
+            "/zeros": bytes(len(DATA)),
+        }.get(self.path, DATA)
         start = 0
         if wanted and self.path != "/whole":
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
@@ -189,6 +195,50 @@ def test_a_file_that_got_its_name_while_its_lock_was_waited_for_is_not_written_t
     assert fetched_file(row).read_bytes() == b""
 
 
+def test_a_long_download_says_how_far_it_is(address: str, monkeypatch: pytest.MonkeyPatch):
+    register(monkeypatch, f"{address}/good")
+    monkeypatch.setattr(fetching, "SECONDS_BETWEEN_LINES", 0.0)
+    said: list[str] = []
+    fetch("m", said.append)
+    assert said[1:] == ["m: 0.0 of 3.1 MB", "m: 1.0 of 3.1 MB", "m: 2.1 of 3.1 MB"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(address: str, monkeypatch: pytest.MonkeyPatch):
+    register(monkeypatch, f"{address}/good")
+    fetched_folder().parent.mkdir(parents=True)
+    fetched_folder().write_bytes(b"a file in its place")
+    with pytest.raises(ModelError, match=rf"cannot be written to {fetched_folder()} \(File exis"):
+        fetch("m")
+    assert Server.asked == []
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_network(address: str):
+    """A limit on the size of a file stands for it; with room, the download goes on."""
+    program = (
+        "import resource, signal, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import test_fetching as here, pytest\n"
+        "from facemake.errors import ModelError\n"
+        "here.DATA = bytes(3 << 20)\n"
+        "patch = pytest.MonkeyPatch()\n"
+        "row = here.register(patch, sys.argv[2] + '/zeros')\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, resource.RLIM_INFINITY))\n"
+        "try: here.fetch('m')\n"
+        "except ModelError as error: print(error)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
+        "print(here.fetch('m').stat().st_size)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(Path(__file__).parent), address],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said, size = done.stdout.splitlines()
+    assert "cannot be written to" in said and "make room" in said and size == str(3 << 20)
+    assert Server.asked[-1] == ("/zeros", f"bytes={2 << 20}-")
+
+
 def test_the_command_fetches_what_has_an_address(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -198,3 +248,24 @@ def test_the_command_fetches_what_has_an_address(
     assert capsys.readouterr().out == f"ok\tm\t{fetched_file(row)}\n"
     assert main(["models", "path", "m"]) == 0
     assert capsys.readouterr().out == f"{fetched_file(row)}\n"
+
+
+def test_what_cannot_be_fetched_keeps_no_other_from_it(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    good = register(monkeypatch, f"{address}/good")
+    rows = {
+        "own": replace(good, name="own", sha256=None, bytes=None, file="own.onnx"),
+        "m": good,
+    }
+    monkeypatch.setattr(models, "registry", lambda: rows)
+    monkeypatch.setattr("facemake.cli.models.registry", lambda: rows)
+    assert main(["models", "fetch"]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"ok\tm\t{fetched_file(good)}\n"
+    assert f"own is left out, since nobody registered its SHA-256: {address}/good" in said.err
+    fetched_file(good).unlink()
+    rows["gone"] = replace(good, name="gone", url=f"{address}/none")
+    assert main(["models", "fetch", "gone", "m"]) == 2
+    said = capsys.readouterr()
+    assert said.out == f"ok\tm\t{fetched_file(good)}\n" and "the model gone cannot be" in said.err

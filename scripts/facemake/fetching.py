@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import http.client
 import os
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from facemake.provenance import file_sha256
 from facemake.version import __version__
 
 SECONDS_OF_SILENCE = 60
+SECONDS_BETWEEN_LINES = 10.0
 _CHUNK = 1 << 20
 
 
@@ -31,7 +34,7 @@ def fetch(name: str, say: Callable[[str], None] = lambda words: None) -> Path:
 
     Args:
         name: in the registry.
-        say: is told what is downloaded.
+        say: is told what is downloaded, and now and then how far it is.
 
     Raises:
         ModelError: there is no such model; it is gated; it has no address; it cannot be had; or
@@ -52,7 +55,7 @@ def fetch(name: str, say: Callable[[str], None] = lambda words: None) -> Path:
         with part.open("ab") as handle:
             _lock(handle.fileno(), part, name)
             say(f"{name}: {row.bytes} bytes from {row.url} ({row.licence})")
-            _download(row, part)
+            _download(row, part, say)
             found = file_sha256(part)
             if found != row.sha256:
                 part.unlink()
@@ -69,7 +72,29 @@ def fetch(name: str, say: Callable[[str], None] = lambda words: None) -> Path:
     return target
 
 
+_OF_THE_DISK = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EACCES",
+        "EDQUOT",
+        "EEXIST",
+        "EFBIG",
+        "EIO",
+        "ENOSPC",
+        "ENOTDIR",
+        "EPERM",
+        "EROFS",
+    )
+)
+
+
 def _failed(row: Model, error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:  # a URLError has no number
+        return (
+            f"the model {row.name} cannot be written to {fetched_folder()} ({error.strerror}): "
+            "make room there, or let it be yours to write (HOME says where it is), and run the "
+            "same again, which goes on where it stopped"
+        )
     reason = getattr(error, "reason", None) or error
     return (
         f"the model {row.name} cannot be fetched from {row.url} ({reason}): run the same again, "
@@ -89,8 +114,8 @@ def _lock(descriptor: int, part: Path, name: str) -> None:
     raise BusyError(f"another process fetches the model {name}; wait for it") from None
 
 
-def _download(row: Model, part: Path) -> None:
-    """Append what `part` lacks.
+def _download(row: Model, part: Path, say: Callable[[str], None]) -> None:
+    """Append what `part` lacks; now and then say how far it is.
 
     Raises:
         ModelError: more is sent than the model has.
@@ -115,7 +140,11 @@ def _download(row: Model, part: Path) -> None:
         with part.open("r+b") as handle:
             handle.seek(have if goes_on else 0)
             handle.truncate()
+            said = time.monotonic()
             while chunk := answer.read(_CHUNK):
+                if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+                    said = time.monotonic()
+                    say(f"{row.name}: {handle.tell() / 1e6:.1f} of {row.bytes / 1e6:.1f} MB")
                 if handle.tell() + len(chunk) > row.bytes:
                     part.unlink()
                     raise ModelError(

@@ -12,9 +12,8 @@ from facemake.backends.detect import DETECTORS
 from facemake.backends.landmarks import LANDMARKERS
 from facemake.errors import ModelError
 
-FOUND = {name: row for name, row in DETECTORS.items() if row.stack != "threedi"}
 MARKED = {name: row for name, row in LANDMARKERS.items() if not row.given}
-OWN = [name for name, row in FOUND.items() if row.own_model]
+OWN = [name for name, row in DETECTORS.items() if row.own_model]
 LIBRARY = {"onnx": "onnxruntime", "facenet": "torch", "retinaface": "retinaface"}
 REAL = {
     "yolov8-face": "yolov8-lite-t.onnx",
@@ -32,18 +31,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def create(name: str, model: str | None = None) -> None:
-    row = {**FOUND, **MARKED}[name]
+    row = {**DETECTORS, **MARKED}[name]
     if row.stack in LIBRARY:
         pytest.importorskip(LIBRARY[row.stack])
-    if name in FOUND:
-        FOUND[name].create(model or row.models[0], 0.5, "cpu").close()
+    if name in DETECTORS:
+        DETECTORS[name].create(model or row.models[0], 0.5, "cpu").close()
     else:
         MARKED[name].source((), "cpu").close()
 
 
 @pytest.mark.parametrize(
     ("name", "model"),
-    [(name, model) for name, row in {**FOUND, **MARKED}.items() for model in row.models],
+    [(name, model) for name, row in {**DETECTORS, **MARKED}.items() for model in row.models],
 )
 def test_a_registered_file_that_is_cut_off_or_another(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, model: str
@@ -60,7 +59,7 @@ def test_a_registered_file_that_is_cut_off_or_another(
         with pytest.raises(ModelError, match=rf"{cut} is not the model {model}: .*; install the"):
             create(name)
         return
-    if model != FOUND.get(name, MARKED.get(name)).models[0]:
+    if model != DETECTORS.get(name, MARKED.get(name)).models[0]:
         pytest.skip("what is loaded before it is not here")
     cut = folder / (row.file or (row.url or "").rpartition("/")[2])
     cut.write_bytes(b"\x08\x07cut off")

@@ -133,6 +133,15 @@ def test_deviations_of_faces_and_sides_are_pooled() -> None:
     assert (found.sigma[others] == measure_noise.FLOOR).all()
 
 
+def test_it_can_be_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A few views of the portraits: the file is like the one that ships."""
+    output = tmp_path / "noise.csv"
+    measure_noise.main(["--views", "3", "--output", str(output)])
+    lines, shipped = (path.read_text(encoding="utf-8").splitlines() for path in (output, PATH))
+    assert [line.split(",")[0] for line in lines] == [line.split(",")[0] for line in shipped]
+    assert "2 faces, 6 views" in capsys.readouterr().out
+
+
 def test_the_registry_is_told_of_new_statistics(tmp_path: Path) -> None:
     registry = tmp_path / "models.yaml"
     before = models.REGISTRY.read_text(encoding="utf-8")

@@ -24,7 +24,7 @@ from facemake.samples import Sample
 from facemake.schemes import IBUG68, convert
 
 NO_WEIGHTS = {"scrfd-10g", "retinaface", "ssd"}
-NAMES = [n for n, row in DETECTORS.items() if row.stack != "threedi" and n not in NO_WEIGHTS]
+NAMES = [name for name in DETECTORS if name not in NO_WEIGHTS]
 LIBRARY = {"onnx": "onnxruntime", "facenet": "torch"}
 FACE = (100, 80, 110, 140)
 """x, y, w, h px of the face in the pictures that have one: from brows to chin."""

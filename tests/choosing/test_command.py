@@ -67,7 +67,7 @@ def test_a_detector_that_cannot_be_had_is_named_with_its_cure(
         (["nowhere.mp4"], "nowhere.mp4 is not there"),
         (["."], "there is no picture and no video in ."),
         ([".", "--detectors", "mediapipes"], "there is no detector mediapipes; there are"),
-        ([".", "--frames", "0"], "--frames must be 1 or more"),
+        ([".", "--frames", "0"], "--frames must be a whole number, 1 or more, not 0"),
     ],
 )
 def test_mistakes_are_words(

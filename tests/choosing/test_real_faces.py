@@ -22,7 +22,7 @@ def judged(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACEMAKE_MODELS", str(shared / "models"))
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        names = [n for n, r in DETECTORS.items() if r.stack != "threedi" and n not in SLOW]
+        names = [name for name in DETECTORS if name not in SLOW]
         paths = recordings([shared / "data"])
         pictures = (one for path in paths for one in frames_of(path, FRAMES, print))
         result = compare(pictures, names)

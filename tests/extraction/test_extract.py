@@ -256,9 +256,15 @@ def test_a_folder_that_cannot_be_is_named(small: Path, tmp_path: Path):
     ("settings", "words"),
     [
         ({"backend": "nothing"}, "there is no backend nothing; there are mediapipe, "),
-        ({"workers": 0}, "workers must be 1 or more, not 0"),
-        ({"frame_step": 0}, "frame_step must be 1 or more"),
+        ({"workers": 0}, "workers must be a whole number, 1 or more, not 0"),
+        ({"frame_step": 0}, "frame_step must be a whole number, 1 or more"),
         ({"min_score": 2.0}, "min_score must be 0 to 1"),
+        ({"min_score": "0.5"}, "min_score must be 0 to 1, not '0.5'"),
+        ({"workers": "2"}, "workers must be a whole number, 1 or more, not '2'"),
+        ({"frame_step": 2.5}, "frame_step must be a whole number, 1 or more, not 2.5"),
+        ({"quality": "high"}, "quality of JPEG must be a whole number, 1 to 100, not 'high'"),
+        ({"tile": 64}, "tile must be a whole number, 128 or more, not 64"),
+        ({"template": "raw", "padding": "much"}, "0 to 10, not 'much'"),
         ({"device": "cuda"}, "mediapipe computes on cpu alone"),
         ({"model_file": "mine.onnx"}, "loads its own model alone"),
         ({"template": "arcface"}, "there is no template arcface"),
@@ -270,6 +276,30 @@ def test_what_makes_no_sense_is_refused(
     with pytest.raises(ConfigError, match=words):
         extract_faces([small], tmp_path / "out", **{"backend": "mediapipe", **settings})
     assert not (tmp_path / "out").exists()
+
+
+def test_one_path_by_itself_is_no_list_of_letters(small: Path, tmp_path: Path):
+    by_itself = [
+        extract_faces(paths, tmp_path / "out", "mediapipe", 1, progress=False)
+        for paths in (str(small), small, [small])
+    ]
+    assert [done.inputs for done in by_itself] == [2, 2, 2]
+    assert [done.done_before for done in by_itself] == [0, 2, 2]
+
+
+def test_small_faces_in_tiles(small: Path, tmp_path: Path):
+    large = Image.new("RGB", (2000, 1500), (120, 120, 120))
+    face = Image.open(small / "x.png").convert("RGB")
+    face.thumbnail((120, 120))
+    large.paste(face, (700, 500))
+    (tmp_path / "large").mkdir()
+    large.save(tmp_path / "large" / "large.png", compress_level=1)
+    out = tmp_path / "out"
+    assert run(tmp_path / "large", out).crops == 0
+    done = run(tmp_path / "large", out, tile=640)
+    assert done.done_before == 0 and done.crops == 1
+    (row,) = pd.read_parquet(out / "faces.parquet").to_dict("records")
+    assert row["status"] == "ok" and 700 < row["x"] < 820 and 20 < row["w"] < 100
 
 
 def test_a_model_that_is_not_here_is_named(

@@ -120,6 +120,36 @@ def test_a_link_is_an_input_where_it_stands(tmp_path: Path):
     assert [one.name for one in found.inputs] == ["gone.jpg", "y.jpg"]
 
 
+def test_a_linked_folder_is_looked_through_once(tmp_path: Path):
+    data, store, out = (tmp_path / name for name in ("data", "store", "out"))
+    for path in (store / "a.jpg", store / "deep" / "b.jpg", data / "real" / "c.jpg"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    (data / ".hidden").mkdir()
+    (data / ".hidden" / "d.jpg").write_bytes(b"")
+    out.mkdir()
+    (out / "crop.jpg").write_bytes(b"")
+    for name, to in (
+        ("images", store),
+        ("again", data / "real"),  # which is found by itself
+        ("loop", data),
+        ("real/up", tmp_path),  # all that the folder itself lies in
+        ("kept", data / ".hidden"),
+        ("crops", out),
+    ):
+        (data / name).symlink_to(to)
+    (store / "back").symlink_to(data / "real")
+    found = listed([data], out, "jpg")
+    assert [one.name for one in found.inputs] == [
+        *("images/a.jpg", "images/deep/b.jpg", "kept/d.jpg", "real/c.jpg")
+    ]
+    assert found.repeated == 0
+    (tmp_path / "link").symlink_to(store)  # one that is named
+    assert [one.name for one in listed([tmp_path / "link"], out, "jpg").inputs] == [
+        *("a.jpg", "back/c.jpg", "deep/b.jpg")
+    ]
+
+
 def test_what_cannot_be_asked_for_is_refused(tmp_path: Path):
     out = tmp_path / "out"
     with pytest.raises(FacemakeError, match=r"there is no .*a\.jpg, .*b\.jpg"):

@@ -195,6 +195,21 @@ def test_tracks_end_at_a_cut_where_another_face_takes_the_place(shared: Path, tm
     assert through.shot.isna().all()
 
 
+def test_a_crowd_in_a_large_picture_is_found_in_tiles(shared: Path, tmp_path: Path):
+    people = Image.open(shared / "data" / "multi_face.jpg").convert("RGB")
+    people.thumbnail((420, 420))
+    large = Image.new("RGB", (2400, 1600), (120, 120, 120))
+    large.paste(people, (900, 700))
+    large.save(tmp_path / "crowd.png", compress_level=1)
+    counts = []
+    for number, tile in enumerate((None, 640)):
+        _, rows = detected(
+            tmp_path / str(number), {"crowd": tmp_path / "crowd.png"}, detect={"tile": tile}
+        )
+        counts.append(int((rows.status == "ok").sum()))
+    assert counts == [0, 5]
+
+
 def test_pictures_that_stand_alone_have_no_shots(recordings):
     shots = recordings[1].groupby("sample").shot.agg(["count", "max"])
     assert shots.loc["multi_face", "count"] == 0

@@ -65,6 +65,7 @@ def compare(
     names: Iterable[str],
     device: str = "cpu",
     seen: Callable[[int], None] = lambda count: None,
+    tile: int | None = None,
 ) -> Comparison:
     """Have detectors look at pictures, each alone, all with one thread.
 
@@ -73,6 +74,7 @@ def compare(
         names: of `DETECTORS`.
         device: for those that can compute on it; the others take the CPU, and the figures say so.
         seen: is told how many pictures are done.
+        tile: px, see `DetectorBackend.create`.
 
     Raises:
         FacemakeError: none of the detectors can be had.
@@ -87,7 +89,7 @@ def compare(
             row = DETECTORS[name]
             on = device if device in row.devices else "cpu"
             try:
-                made = row.create(row.models[0], row.start_score, on)
+                made = row.create(row.models[0], row.start_score, on, tile)
             except (FacemakeError, ImportError) as error:
                 result.missing[name] = str(error)
                 continue

@@ -17,6 +17,7 @@ from facemake.choosing.pictures import Looked, frames_of, recordings
 from facemake.choosing.run import Comparison, compare
 from facemake.choosing.sheet import contact_sheet
 from facemake.errors import FacemakeError
+from facemake.extraction.settings import SMALLEST_TILE, check_whole
 from facemake.models import registry, use_models_dir
 from facemake.runtime.atomic import replacing, write_text
 from facemake.runtime.job import THREAD_VARIABLES
@@ -24,7 +25,6 @@ from facemake.runtime.quiet import quiet_libraries
 from facemake.runtime.screen import Line
 
 _SLOW = "dlib-cnn"
-_NAMES = [name for name, row in DETECTORS.items() if row.stack != "threedi"]
 
 
 def add_to(commands: Any) -> None:
@@ -42,9 +42,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--detectors",
         type=lambda text: text.split(","),
-        default=[name for name in _NAMES if name != _SLOW],
+        default=[name for name in DETECTORS if name != _SLOW],
         metavar="NAME,...",
-        help=f"of {', '.join(_NAMES)} (all but {_SLOW}, which takes seconds a picture)",
+        help=f"of {', '.join(DETECTORS)} (all but {_SLOW}, which takes seconds a picture)",
     )
     parser.add_argument(
         "--frames",
@@ -54,6 +54,12 @@ def add_to(commands: Any) -> None:
         help="of each video or folder of pictures (24)",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(cpu)")
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PX",
+        help="all look at larger pictures in tiles too, as detect.tile has it (as one)",
+    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -68,13 +74,14 @@ def add_to(commands: Any) -> None:
 
 
 def _compare(options: argparse.Namespace, rest: list[str]) -> int:
-    unknown = [name for name in options.detectors if name not in _NAMES]
-    if unknown or options.frames < 1:
+    unknown = [name for name in options.detectors if name not in DETECTORS]
+    if unknown:
         raise FacemakeError(
-            f"there is no detector {', '.join(unknown)}; there are {', '.join(_NAMES)}"
-            if unknown
-            else "--frames must be 1 or more"
+            f"there is no detector {', '.join(unknown)}; there are {', '.join(DETECTORS)}"
         )
+    check_whole("--frames", options.frames, 1)
+    if options.tile is not None:
+        check_whole("--tile", options.tile, SMALLEST_TILE)
     use_models_dir(options.models_dir)
     paths = recordings(options.paths)
     for name in THREAD_VARIABLES:  # torch has as many threads as there are cores
@@ -85,6 +92,7 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
             options.detectors,
             options.device,
             lambda count: line.tell(lambda: f"{count} pictures"),
+            options.tile,
         )
     if not result.pictures:
         raise FacemakeError("none of the recordings could be read: the lines above say why")

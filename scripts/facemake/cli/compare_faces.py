@@ -19,7 +19,6 @@ from facemake.recognition.likeness import Likeness, likeness
 from facemake.recognition.packs import Pack
 from facemake.recognition.recognizer import Recognizer
 
-_DETECTORS = [name for name, row in DETECTORS.items() if row.stack != "threedi"]
 _WIDEST = 24
 
 
@@ -35,7 +34,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     parser.add_argument(
-        "--detector", choices=_DETECTORS, default="mediapipe", metavar="NAME", help="(mediapipe)"
+        "--detector", choices=DETECTORS, default="mediapipe", metavar="NAME", help="(mediapipe)"
     )
     parser.add_argument(
         "--embedder",
@@ -81,7 +80,7 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
     if not found.names:
         raise FacemakeError(
             f"no face was found in {', '.join(map(str, options.paths))}: try another --detector "
-            f"({', '.join(_DETECTORS)})"
+            f"({', '.join(DETECTORS)})"
         )
     # a file of the user's is another network than the threshold is of
     same = None if options.model else row.same_person

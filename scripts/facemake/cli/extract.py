@@ -11,7 +11,6 @@ from facemake.backends.landmarks import LANDMARKERS
 from facemake.extraction.settings import DEFAULT, FORMATS, QUALITY, TEMPLATES
 from facemake.models import use_models_dir
 
-_BACKENDS = [name for name, row in DETECTORS.items() if row.stack != "threedi"]
 _DEFAULT_BACKEND = "mediapipe"
 _INTERRUPTED = 130
 
@@ -39,7 +38,7 @@ def add_to(commands: Any) -> None:
         "--backend",
         default=_DEFAULT_BACKEND,
         metavar="NAME",
-        help=f"the detector ({_DEFAULT_BACKEND}): {', '.join(_BACKENDS)}",
+        help=f"the detector ({_DEFAULT_BACKEND}): {', '.join(DETECTORS)}",
     )
     parser.add_argument(
         "--template",
@@ -84,6 +83,12 @@ def add_to(commands: Any) -> None:
         help="the network for openface112 (mediapipe478)",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(cpu)")
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PX",
+        help="look at larger pictures in tiles too, for small faces (as one; 1280, say)",
+    )
     parser.add_argument("--csv", action="store_true", help="the table as faces.csv, too")
     parser.add_argument(
         "--prune", action="store_true", help="remove crops of inputs that are not named any more"
@@ -113,6 +118,7 @@ def _extract(options: argparse.Namespace, rest: list[str]) -> int:
             model_file=options.model,
             landmarks=options.landmarks,
             device=options.device,
+            tile=options.tile,
             csv=options.csv,
             prune=options.prune,
         )

@@ -205,13 +205,14 @@ def _index(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _search(options: argparse.Namespace, rest: list[str]) -> int:
+    from facemake.backends.detect import DETECTORS
     from facemake.people.index import open_index
     from facemake.people.looks import same_person
-    from facemake.people.reference import FINDERS, recognizer_of, reference
+    from facemake.people.reference import recognizer_of, reference
 
-    if options.detector is not None and options.detector not in FINDERS:
+    if options.detector is not None and options.detector not in DETECTORS:
         raise FacemakeError(
-            f"there is no detector {options.detector}; there are {', '.join(FINDERS)}"
+            f"there is no detector {options.detector}; there are {', '.join(DETECTORS)}"
         )
     _check_suffix(options.out)
     use_models_dir(options.models_dir)

@@ -89,9 +89,26 @@ def _fetch(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.fetching import fetch
 
     use_models_dir(options.models_dir)
-    for name in options.names or [row.name for row in registry().values() if row.url]:
-        print(f"ok\t{name}\t{fetch(name, _say)}")
+    failed = []
+    for name in options.names or _with_address():
+        try:
+            print(f"ok\t{name}\t{fetch(name, _say)}", flush=True)
+        except FacemakeError as error:  # the others can be had all the same
+            failed.append(str(error))
+    if failed:
+        raise ModelError("\n".join(failed))
     return 0
+
+
+def _with_address() -> list[str]:
+    """Models that can be fetched; the others that have an address are said."""
+    names = []
+    for row in registry().values():
+        if row.url and row.sha256:
+            names.append(row.name)
+        elif row.url:
+            _say(f"{row.name} is left out, since nobody registered its SHA-256: {row.url} has it")
+    return names
 
 
 def _say(words: str) -> None:

@@ -67,6 +67,7 @@ def _detect_settings(config: Config) -> dict[str, Any]:
         "min_score": row.min_score if detect["min_score"] is None else detect["min_score"],
         "start_score": row.start_score if detect["start_score"] is None else detect["start_score"],
         "track": _track_settings(config),
+        **({"tile": detect["tile"]} if detect["tile"] else {}),
         **_device(config, row),
     }
 

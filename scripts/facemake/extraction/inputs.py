@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -166,28 +166,37 @@ def _some(paths: Sequence[Path]) -> str:
 
 
 def _inside(folder: Path, out: Path, crops: dict[Path, None]) -> Iterator[Path]:
-    """Pictures and videos at any depth; what other extractions wrote is noted in `crops`."""
+    """Pictures and videos at any depth; what other extractions wrote is noted in `crops`.
+
+    A link to a folder is looked through where it stands, unless that folder is by itself or by
+    another link, or is one that `folder` lies in.
+    """
 
     def refused(error: OSError) -> None:
         raise FacemakeError(f"{error.filename} cannot be looked into: {error.strerror}")
 
-    for parent, folders, names in os.walk(folder, onerror=refused):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(Path(parent, name)) != str(out)
-        )
-        if os.path.realpath(parent) == str(out):
-            folders.clear()
-            continue
-        if NAME in names and Path(parent) != folder:
-            crops[Path(parent)] = None
-            folders.clear()
-            continue
-        for name in sorted(names):
-            path = Path(parent, name)
-            if not name.startswith(".") and _is_media(path):
-                yield path
+    above = {str(up) for up in Path(os.path.realpath(folder)).parents}
+    seen: set[str] = set()
+    links = deque([folder])
+    while links:
+        for parent, folders, names in os.walk(links.popleft(), onerror=refused):
+            real = Path(os.path.realpath(parent))
+            if out in (real, *real.parents) or str(real) in seen | above:
+                folders.clear()
+                continue
+            seen.add(str(real))
+            if NAME in names and Path(parent) != folder:
+                crops[Path(parent)] = None
+                folders.clear()
+                continue
+            shown = sorted(name for name in folders if not name.startswith("."))
+            linked = [name for name in shown if Path(parent, name).is_symlink()]
+            links.extend(Path(parent, name) for name in linked)
+            folders[:] = [name for name in shown if name not in linked]
+            for name in sorted(names):
+                path = Path(parent, name)
+                if not name.startswith(".") and _is_media(path):
+                    yield path
 
 
 def _is_media(path: Path) -> bool:

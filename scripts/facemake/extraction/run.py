@@ -18,7 +18,13 @@ from facemake.extraction.pool import Pool
 from facemake.extraction.progress import Progress, Say, said_at_the_end
 from facemake.extraction.result import Extraction
 from facemake.extraction.resuming import prepared, remove_tables
-from facemake.extraction.settings import DEFAULT, QUALITY, CropSettings
+from facemake.extraction.settings import (
+    DEFAULT,
+    QUALITY,
+    SMALLEST_TILE,
+    CropSettings,
+    check_whole,
+)
 from facemake.extraction.table import readable, write_csv, write_parquet
 from facemake.models import model, model_path
 from facemake.provenance import Recipe, digest
@@ -33,7 +39,7 @@ _SECONDS_BETWEEN_COMMITS = 1.0
 
 
 def extract_faces(
-    paths: Iterable[str | Path],
+    paths: str | Path | Iterable[str | Path],
     out: str | Path,
     backend: str = "retinaface",
     workers: int | None = None,
@@ -47,6 +53,7 @@ def extract_faces(
     model_file: str | None = None,
     landmarks: str = "mediapipe478",
     device: str = "cpu",
+    tile: int | None = None,
     csv: bool = False,
     prune: bool = False,
     progress: bool | Say = True,
@@ -62,7 +69,8 @@ def extract_faces(
     settings give the same bytes at any number of workers.
 
     Args:
-        paths: pictures, videos, and folders, of which all pictures and videos at any depth count.
+        paths: pictures, videos, and folders, of which all pictures and videos at any depth count;
+            or one of these by itself.
         out: the folder of the crops, facemake's own; made where it is not there.
         backend: the detector (`facemake.backends.detect.DETECTORS`).
         workers: processes, each with a model of its own; None: as many as cores and memory allow by
@@ -77,6 +85,7 @@ def extract_faces(
             backend that takes one.
         landmarks: the network for `openface112` (`facemake.backends.landmarks.LANDMARKERS`).
         device: `cpu` or `cuda`.
+        tile: px, 128 or more: larger pictures are looked at in tiles too, for small faces.
         csv: also write `out/faces.csv`.
         prune: remove crops of inputs that are not among the paths; else they are refused.
         progress: whether a line says how far it is, on standard error; or who is told such lines.
@@ -91,20 +100,25 @@ def extract_faces(
     """
     row = _row(backend, device, model_file)
     crops = CropSettings(template, padding, format, quality, landmarks)
-    for name, value in (("workers", workers), ("frame_step", frame_step)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} must be 1 or more, not {value}")
-    least = row.start_score if min_score is None else float(min_score)
-    if not 0 <= least <= 1:
-        raise ConfigError(f"min_score must be 0 to 1, not {min_score}")
-    recipe = _recipe(
-        backend,
-        row,
-        crops,
-        {"min_score": least, "frame_step": frame_step, "device": device},
-    )
+    for name, value, lowest in (
+        ("workers", workers, 1),
+        ("frame_step", frame_step, 1),
+        ("tile", tile, SMALLEST_TILE),
+    ):
+        if value is not None:
+            check_whole(name, value, lowest)
+    least = row.start_score if min_score is None else min_score
+    if not isinstance(least, float | int) or not 0 <= least <= 1:
+        raise ConfigError(f"min_score must be 0 to 1, not {min_score!r}")
+    looking = {
+        "min_score": float(least),
+        "frame_step": frame_step,
+        "device": device,
+        **({} if tile is None else {"tile": tile}),
+    }
+    recipe = _recipe(backend, row, crops, looking)
     folder = Path(out).expanduser()
-    inputs = listed(paths, folder, format)
+    inputs = listed([paths] if isinstance(paths, str | Path) else paths, folder, format)
     _check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,8 +152,7 @@ def extract_faces(
                 "lock": str((folder / _WORKERS).absolute()),
                 "backend": backend,
                 "model": row.models[0] if row.models else "",
-                "min_score": least,
-                "device": device,
+                **looking,
                 "crops": {
                     "template": template,
                     "padding": padding,
@@ -148,7 +161,6 @@ def extract_faces(
                     "landmarks": landmarks,
                 },
                 "out": str(folder.absolute()),
-                "frame_step": frame_step,
             }
             wanted = 1 if workers is None and device != "cpu" else workers
             pool = Pool(told, inputs.inputs, wanted, len(asked))
@@ -199,16 +211,17 @@ class Pife:
         self.workers = workers
         self.settings = settings
 
-    def extract(self, paths: Iterable[str | Path], output_dir: str | Path) -> Extraction:
+    def extract(
+        self, paths: str | Path | Iterable[str | Path], output_dir: str | Path
+    ) -> Extraction:
         """See `extract_faces`."""
         return extract_faces(paths, output_dir, self.backend, self.workers, **self.settings)
 
 
 def _row(backend: str, device: str, model_file: str | None) -> DetectorBackend:
     """The detector's row, with the user's own model, whose models are all here."""
-    names = [name for name, row in DETECTORS.items() if row.stack != "threedi"]
-    if backend not in names:
-        raise ConfigError(f"there is no backend {backend}; there are {', '.join(names)}")
+    if backend not in DETECTORS:
+        raise ConfigError(f"there is no backend {backend}; there are {', '.join(DETECTORS)}")
     row = DETECTORS[backend]
     if device not in row.devices:
         raise ConfigError(f"{backend} computes on {', '.join(row.devices)} alone, not on {device}")

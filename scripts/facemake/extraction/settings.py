@@ -18,6 +18,22 @@ QUALITY = 95
 DINO_SIZE = 256
 DINO_PADDING = 0.2
 
+SMALLEST_TILE = 128
+"""px: the least that the config's `detect.tile` takes."""
+
+
+def check_whole(name: str, value: int, least: int, most: int | None = None) -> None:
+    """Refuse what is no whole number of a range.
+
+    Raises:
+        ConfigError: with the range.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole and least <= value and (most is None or value <= most):
+        return
+    wanted = f"{least} or more" if most is None else f"{least} to {most}"
+    raise ConfigError(f"{name} must be a whole number, {wanted}, not {value!r}")
+
 
 @dataclass(frozen=True)
 class Template:
@@ -97,8 +113,7 @@ class CropSettings:
             )
         if self.format not in FORMATS:
             raise ConfigError(f"crops are {' or '.join(FORMATS)}, not {self.format}")
-        if not 1 <= self.quality <= 100:
-            raise ConfigError(f"the quality of JPEG is 1 to 100, not {self.quality}")
+        check_whole("the quality of JPEG", self.quality, 1, 100)
         able = [name for name, row in LANDMARKERS.items() if not row.given]
         if self.landmarks not in able:
             raise ConfigError(
@@ -109,9 +124,9 @@ class CropSettings:
                 raise ConfigError(
                     f"the template {self.template} fixes how large a face is: it takes no padding"
                 )
-            if not 0 <= self.padding <= 10:
+            if not isinstance(self.padding, float | int) or not 0 <= self.padding <= 10:
                 raise ConfigError(
-                    f"the padding is a share of the box on each side, 0 to 10, not {self.padding:g}"
+                    f"the padding is a share of the box on each side, 0 to 10, not {self.padding!r}"
                 )
 
     @property

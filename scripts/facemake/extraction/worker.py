@@ -101,7 +101,9 @@ def _work(settings: Message, asked: Iterator[Message], answers: TextIO) -> None:
 
     cv2.setNumThreads(1)
     row = DETECTORS[settings["backend"]]
-    detector = row.create(settings["model"], settings["min_score"], settings["device"])
+    detector = row.create(
+        settings["model"], settings["min_score"], settings["device"], settings.get("tile")
+    )
     crops = CropSettings(**settings["crops"])
     cutter = Cutter.of(settings["backend"], crops, settings["device"])
     extract = Extractor(

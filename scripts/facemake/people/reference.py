@@ -22,9 +22,6 @@ from facemake.stages.embed import embedder_of
 
 DEFAULT_DETECTOR = "mediapipe"
 
-FINDERS = tuple(name for name, row in DETECTORS.items() if row.stack != "threedi")
-"""Detectors that look at a picture; 3DI's programs look at videos."""
-
 
 class Reference(NamedTuple):
     """Who is looked for.
@@ -45,7 +42,7 @@ def recognizer_of(maker: Maker, detector: str | None = None) -> Recognizer:
 
     Args:
         maker: of the dataset's vectors.
-        detector: of `FINDERS`; None: the dataset's own, or `DEFAULT_DETECTOR` where that was 3DI.
+        detector: of `DETECTORS`; None: the dataset's own, or `DEFAULT_DETECTOR` where that was 3DI.
 
     Raises:
         ModelError: a model is not here, or is another one than the dataset's.
@@ -54,7 +51,7 @@ def recognizer_of(maker: Maker, detector: str | None = None) -> Recognizer:
     if maker.embedder not in EMBEDDERS:
         raise FacemakeError(f"this version of facemake has no embedder {maker.embedder}")
     own = maker.detect["backend"]
-    name = detector or (own if own in FINDERS else DEFAULT_DETECTOR)
+    name = detector or (own if own in DETECTORS else DEFAULT_DETECTOR)
     row = DETECTORS[name]
     model = maker.detect["models"][0]["name"] if name == own else row.models[0]
     recipe = Recipe.from_dict(maker.recipe)

@@ -95,7 +95,12 @@ def detector_of(recipe: Recipe) -> Detector:
     cv2.setNumThreads(1)
     row = DETECTORS[str(recipe.backend)]
     settings = recipe.settings
-    return row.create(planned(recipe).name, settings["min_score"], settings.get("device", "cpu"))
+    return row.create(
+        planned(recipe).name,
+        settings["min_score"],
+        settings.get("device", "cpu"),
+        settings.get("tile"),
+    )
 
 
 def _joined(

@@ -209,3 +209,30 @@ def test_pictures_of_any_shape_and_in_any_company(models: Path, picture: Picture
     (alone,) = detector(pictures[5:6])
     assert alone.bbox.tobytes() == together[5].bbox.tobytes()
     assert alone.score.tobytes() == together[5].score.tobytes()
+
+
+OUTPUTS_OF_NONE = {
+    "yolov8-face": ((1, 3, 640, 640), {"output0": np.full((1, 20, 8400), np.nan)}),
+    "ultralight": (
+        (1, 3, 240, 320),
+        {"scores": np.full((1, 4420, 2), np.nan), "boxes": np.zeros((1, 4420, 4))},
+    ),
+    "scrfd": (
+        (1, 3, 640, 640),
+        {
+            f"{name}{stride}": np.full((1, 2 * (640 // stride) ** 2, width), np.nan)
+            for name, width in (("score", 1), ("box", 4), ("points", 10))
+            for stride in (8, 16, 32)
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS_OF_NONE)
+def test_scores_that_are_no_numbers_are_an_error_and_not_a_picture_without_a_face(
+    own_models: Path, make_network: Callable[..., None], name: str
+):
+    make_network(own_models / "mine.onnx", *OUTPUTS_OF_NONE[name])
+    detector = DETECTORS[name].create("mine.onnx", 0.5, "cpu")
+    with pytest.raises(ModelError, match=r"scores that are no numbers: .* take one in float32"):
+        detector([np.zeros((64, 64, 3), np.uint8)])

@@ -17,8 +17,6 @@ from facemake.detections import landmark_box
 from facemake.errors import ConfigError, ModelError
 from facemake.models import registry
 
-NATIVE = {name: row for name, row in DETECTORS.items() if row.stack != "threedi"}
-
 
 def filled(**config: object) -> dict[str, object]:
     return settings.filled({"embed": "off", **config})
@@ -26,10 +24,10 @@ def filled(**config: object) -> dict[str, object]:
 
 def test_the_config_offers_every_detector_and_no_other():
     enum = settings.schema()["properties"]["detect"]["properties"]["backend"]["enum"]
-    assert list(enum) == list(NATIVE)
+    assert list(enum) == list(DETECTORS)
 
 
-@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("name", DETECTORS)
 def test_a_row_says_when_to_use_it_and_names_registered_models(name: str):
     row = DETECTORS[name]
     assert row.use and row.scores and row.points

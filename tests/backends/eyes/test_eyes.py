@@ -26,8 +26,6 @@ def test_a_row_names_registered_models(name: str):
 
 def test_a_detector_without_eyes_names_who_finds_them():
     for name, row in DETECTORS.items():
-        if row.stack == "threedi":
-            continue
         has_eyes = any(word in row.points for word in ("all", "eyes", "five"))
         assert has_eyes != (row.eyes in EYE_FINDERS), (
             f"{name}: its points are {row.points!r} and its eyes are found by {row.eyes!r}"

@@ -62,13 +62,16 @@ class DetectorBackend(Backend):
     face_box: tuple[float, float, float] = AS_EXPECTED
     eyes: str = ""
 
-    def create(self, model: str, min_score: float, device: str) -> Detector:
+    def create(
+        self, model: str, min_score: float, device: str, tile: int | None = None
+    ) -> Detector:
         """The detector.
 
         Args:
             model: its first model's name, or a file of the user's where `own_model` allows it.
             min_score: detections below are left out (0-1).
             device: of `devices`.
+            tile: px, of tiles that larger pictures are looked at in (`backends.detect.tiles`).
 
         Raises:
             ModelError: a model or a package is missing or not the registered one, or the device is
@@ -76,7 +79,11 @@ class DetectorBackend(Backend):
         """
         with self.needed(device):
             detector: Detector = self.load().create(model, min_score, device)
-        return detector
+        if tile is None:
+            return detector
+        from facemake.backends.detect.tiles import Tiled
+
+        return Tiled(detector, tile)
 
 
 # The scores of the two BlazeFaces are measured on recordings with and without faces: full range

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.detections import Detections
+from facemake.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,20 @@ def network_input(
 def logit(score: float) -> float:
     """What a sigmoid makes `score` of: -inf of 0, inf of 1."""
     return float(np.log(score / (1 - score))) if 0 < score < 1 else np.inf * (2 * score - 1)
+
+
+def above(values: NDArray[np.float32], least: float) -> NDArray[np.bool_]:
+    """Where a network's values reach `least`.
+
+    Raises:
+        ModelError: one is no number, which would be no face anywhere.
+    """
+    if np.isnan(values).any():
+        raise ModelError(
+            "the detector's network gives scores that are no numbers: its file is damaged, or half "
+            "precision does not suffice for it; get it again, or take one in float32"
+        )
+    return values >= least
 
 
 def best(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends.detect import Picture
-from facemake.backends.detect.boxes import Letterbox, best, letterbox, network_input
+from facemake.backends.detect.boxes import Letterbox, above, best, letterbox, network_input
 from facemake.backends.onnx_model import OnnxModel, open_network
 from facemake.detections import Detections
 
@@ -112,7 +112,7 @@ class Decoder:
         corners, scores, points = [], [], []
         for level, stride in enumerate(_STRIDES):
             score, distances, offsets = (outputs[kind * len(_STRIDES) + level] for kind in range(3))
-            sure = np.flatnonzero(score[:, 0] >= self._min_score)
+            sure = np.flatnonzero(above(score[:, 0], self._min_score))
             origin = self._origins[level][sure]
             sides = distances[sure].astype(np.float64) * stride
             corners.append(np.concatenate([origin - sides[:, :2], origin + sides[:, 2:]], axis=1))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from facemake.backends.detect import Picture
-from facemake.backends.detect.boxes import best, network_input
+from facemake.backends.detect.boxes import above, best, network_input
 from facemake.backends.onnx_model import open_network
 from facemake.detections import Detections
 
@@ -56,7 +56,7 @@ class UltraLight:
         scores, boxes = self._network(inputs)
         result = []
         for i, rgb in enumerate(pictures):
-            sure = scores[i, :, 1] >= self._min_score
+            sure = above(scores[i, :, 1], self._min_score)
             height, width = rgb.shape[:2]
             corners = boxes[i, sure].astype(np.float64) * (width, height, width, height)
             nowhere = np.full((len(corners), 5, 2), np.nan)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends.detect import Picture
-from facemake.backends.detect.boxes import Letterbox, best, letterbox, logit, network_input
+from facemake.backends.detect.boxes import Letterbox, above, best, letterbox, logit, network_input
 from facemake.backends.onnx_model import open_network
 from facemake.detections import Detections
 from facemake.errors import ModelError
@@ -78,7 +78,7 @@ class Yolov8Face:
         corners, scores, points = [], [], []
         for values in maps:
             stride = self._height / values.shape[1]
-            y, x = np.nonzero(values[4 * _BINS] >= least)
+            y, x = np.nonzero(above(values[4 * _BINS], least))
             rows = values[:, y, x].T.astype(np.float64)
             cell = np.stack([x, y], axis=1).astype(np.float64)
             bins = rows[:, : 4 * _BINS].reshape(-1, 4, _BINS)
@@ -94,7 +94,7 @@ class Yolov8Face:
 
     def _from_list(self, outputs: Sequence[NDArray[np.float32]], where: Letterbox) -> Detections:
         every = outputs[0].T
-        rows: NDArray[np.float64] = every[every[:, 4] >= self._min_score].astype(np.float64)
+        rows: NDArray[np.float64] = every[above(every[:, 4], self._min_score)].astype(np.float64)
         middle, half = rows[:, :2], rows[:, 2:4] / 2
         corners = np.concatenate([middle - half, middle + half], axis=1)
         return self._best(corners, rows[:, 4], [rows[:, 5:].reshape(-1, 5, 3)[:, :, :2]], where)

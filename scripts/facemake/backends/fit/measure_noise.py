@@ -47,7 +47,7 @@ from facemake.backends.fit.bootstrap import EYE_DISTANCE, EYE_TO_NOSE_DEPTH
 from facemake.backends.fit.fitter import Fitter
 from facemake.backends.fit.model import LinearFaceModel
 from facemake.backends.fit.normalize import NAME, PATH, NoiseStatistics
-from facemake.backends.landmarks import LANDMARKERS
+from facemake.backends.landmarks import LANDMARKERS, Face
 from facemake.bundled import PORTRAITS, portrait_path
 from facemake.geometry import Camera
 from facemake.models import REGISTRY
@@ -118,20 +118,24 @@ class Chain:
     def __init__(self) -> None:
         row = DETECTORS["mediapipe"]
         self._least = row.start_score
-        self._detect = row.load().create(row.models[0], row.min_score)
-        network = LANDMARKERS["mediapipe478"]
-        self._scheme = network.scheme
-        self._mark = network.load().create()
+        self._detect = row.create(row.models[0], row.min_score, "cpu")
+        self._mark = LANDMARKERS["mediapipe478"].network()
 
     def __call__(self, rgb: Picture) -> list[tuple[Array, Array]]:
         """Points (478, 2) and depths (478,) in px of the faces of a picture, by falling score."""
-        found = self._detect(rgb)
-        faces = []
-        for box, score, five in zip(found.bbox, found.score, found.keypoints5, strict=True):
-            marks = self._mark(rgb, box, five) if score >= self._least else None
-            if marks is not None and marks.confidence >= 0.5:
-                faces.append((marks.points.astype(np.float64), marks.depth.astype(np.float64)))
-        return faces
+        (found,) = self._detect([rgb])
+        sure = found.score >= self._least
+        faces = [
+            Face.of(rgb, box, five)
+            for box, five in zip(found.bbox[sure], found.keypoints5[sure], strict=True)
+        ]
+        seen = []
+        for face in faces:
+            (marks,) = self._mark([face])
+            if marks is None or marks.depth is None or (marks.confidence or 0) < 0.5:
+                continue
+            seen.append((marks.points.astype(np.float64), marks.depth.astype(np.float64)))
+        return seen
 
     def close(self) -> None:
         """Free the models."""
