@@ -299,7 +299,7 @@ def test_small_faces_in_tiles(small: Path, tmp_path: Path):
     done = run(tmp_path / "large", out, tile=640)
     assert done.done_before == 0 and done.crops == 1
     (row,) = pd.read_parquet(out / "faces.parquet").to_dict("records")
-    assert row["status"] == "ok" and 700 < row["x"] < 820 and 20 < row["w"] < 100
+    assert row["status"] == "ok" and 680 < row["x"] < 800 and 20 < row["w"] < 140
 
 
 def test_a_model_that_is_not_here_is_named(

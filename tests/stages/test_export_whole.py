@@ -179,7 +179,9 @@ def test_no_word_of_a_user_is_in_the_configuration():
     kept = settings.without_words(settings.filled(given))
     text = json.dumps(kept)
     assert "anna" not in text and "sif" not in text and "facemake" not in text
-    assert kept["detect"] == {"backend": "scrfd", "min_score": 0.5, "start_score": None}
+    assert kept["detect"] == {
+        **{"backend": "scrfd", "min_score": 0.5, "start_score": None, "tile": None}
+    }
     assert kept["export"]["tables"] == ["aus"]
 
 

@@ -120,6 +120,7 @@ _SETTINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "start_score": ("score to start", ""),
         "min_score": ("score to go on", ""),
         "main": ("main face", ""),
+        "tile": ("tiles", " px"),
     }
 )
 """Key of the config -> its words and unit, where the key alone does not say."""
