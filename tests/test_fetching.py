@@ -16,14 +16,15 @@ from typing import ClassVar
 
 import pytest
 
-import facemake.cli.compare_detectors  # noqa: F401  (before the registry is another one)
 from facemake import fetching, models
-from facemake.cli import main
+from facemake.cli import main, parser
 from facemake.errors import BusyError, ModelError
 from facemake.fetching import fetch
 from facemake.models import Model, fetched_file, fetched_folder, model_path
 
 DATA = os.urandom(3 << 20)
+
+parser()  # imports the commands, while the registry is the real one
 
 
 class Server(BaseHTTPRequestHandler):
