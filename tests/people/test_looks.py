@@ -11,6 +11,7 @@ from facemake.backends.embed.vectors import weighted_mean
 from facemake.errors import FacemakeError, TableError
 from facemake.people import looks as reading
 from facemake.people.looks import read_looks, tables_of
+from facemake.tables import TableReader
 from makelooks import EMBED, unit, write_looks
 
 RNG = np.random.default_rng(3)
@@ -53,6 +54,21 @@ def test_who_was_seen_together_is_two_people(tmp_path: Path):
     # without detections, by the frames that have embeddings
     (tmp_path / "detections" / "one.parquet").unlink()
     write_looks(tmp_path, {"a": two_tracks(0, (0, 15, 20)), "b": two_tracks(6)}, shard="one")
+    assert read_looks(tables_of(tmp_path)).together.tolist() == [[0, 1]]
+
+
+def test_who_was_seen_together_is_read_a_few_rows_at_a_time(tmp_path: Path, monkeypatch):
+    # the rows of frame 511 are in two groups of rows, frame 600 has one of three tracks
+    rows = [(frame, 0) for frame in range(600)] + [(511, 1), (600, 1), (600, 7)]
+    write_looks(tmp_path, {"a": two_tracks(0), "b": two_tracks(6)}, seen={"a": rows})
+    with TableReader(tmp_path / "detections" / "one.parquet") as reader:
+        first = next(reader.groups("a"))
+        assert first["frame"][-1].as_py() == 511 == len(first) - 1
+
+    def whole(*_: object) -> None:
+        raise AssertionError("all rows of a recording at once")
+
+    monkeypatch.setattr(TableReader, "read", whole)
     assert read_looks(tables_of(tmp_path)).together.tolist() == [[0, 1]]
 
 

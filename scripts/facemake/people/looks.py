@@ -347,13 +347,11 @@ def _of_sample(
     means = [weighted_mean(vectors[rows], quality[rows]) for rows in members]
     together = np.zeros((0, 2), np.int64)
     if len(known) > 1:
-        seen_frames, seen = frames, which
-        if detections is not None:
-            seen_frames, seen_tracks = _seen(detections, name)
-            seen = np.searchsorted(known, seen_tracks)
-            there = known[np.minimum(seen, len(known) - 1)] == seen_tracks
-            seen_frames, seen = seen_frames[there], seen[there]
-        together = _pairs_of_frames(seen_frames, seen)
+        together = (
+            _pairs_of_frames(frames, which)
+            if detections is None
+            else _seen_together(detections, name, known)
+        )
     return _Piece(
         name,
         known,
@@ -366,14 +364,33 @@ def _of_sample(
     )
 
 
-def _seen(detections: TableReader, sample: str) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
-    """The frames and tracks in which faces of a sample were seen."""
-    rows = detections.read(sample, ["frame", "track", "status"])
-    there = equals(rows, "status", FrameStatus.OK)
-    return numbers(rows, "frame")[there], numbers(rows, "track")[there]
+def _seen_together(
+    detections: TableReader, sample: str, known: NDArray[np.int16]
+) -> NDArray[np.int64]:
+    """(k, 2) pairs of a sample's tracks that one frame shows, by their places in `known`.
+
+    A few rows at a time: a recording may be of any length.
+    """
+    found = np.zeros((0, 2), np.int64)
+    last_frame, in_last = -1, np.zeros(0, np.int64)
+    for rows in detections.groups(sample, ["frame", "track", "status"]):
+        tracks = numbers(rows, "track")
+        place = np.searchsorted(known, tracks)
+        wanted = known[np.minimum(place, len(known) - 1)] == tracks
+        wanted &= equals(rows, "status", FrameStatus.OK)
+        # what the rows before had of the frame that goes on here
+        frames = np.concatenate([np.full(len(in_last), last_frame), numbers(rows, "frame")[wanted]])
+        which = np.concatenate([in_last, place[wanted]])
+        if len(frames):
+            pairs = _pairs_of_frames(frames, which)
+            found = np.unique(np.concatenate([found, pairs]), axis=0)
+            last_frame, in_last = frames[-1], which[frames == frames[-1]]
+    return found
 
 
-def _pairs_of_frames(frames: NDArray[np.int32], which: NDArray[np.int64]) -> NDArray[np.int64]:
+def _pairs_of_frames(
+    frames: NDArray[np.integer[Any]], which: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """(k, 2) pairs of things, the smaller first, that are in one frame; each pair once."""
     order = np.lexsort((which, frames))
     frames, which = frames[order], which[order].astype(np.int64)
