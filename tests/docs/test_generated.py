@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,15 +16,27 @@ from facemake.status import FrameStatus, SampleStatus
 from facemake.tables import METADATA_KEY, SCHEMAS
 from runworkflow import Run
 
-SPEC = importlib.util.spec_from_file_location("generated", ROOT / "docs" / "generated.py")
-generated = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(generated)
+
+def script(name: str) -> ModuleType:
+    """A script of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generated = script("generated")
 
 
 @pytest.mark.parametrize("name", generated.PAGES)
 def test_a_page_is_what_the_code_says(name: str):
     text = (ROOT / "docs" / name).read_text("utf-8")
     assert text == generated.PAGES[name](), "python docs/generated.py writes it again"
+
+
+def test_the_heads_are_turned_as_the_code_turns_them():
+    drawn = (ROOT / "docs" / "axes.svg").read_text("utf-8")
+    assert drawn == script("axes").axes(), "python docs/axes.py draws it again"
 
 
 def test_nothing_is_left_out():
