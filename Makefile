@@ -121,6 +121,7 @@ format: .venv/dev  ## Write the code in its one style
 
 docs: .venv/docs  ## The documentation as pages: site/index.html, which needs no network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+	@echo "The documentation: $(CURDIR)/site/index.html"
 
 bench: .venv/dev resources/bundled/moving_portrait.mp4  ## Measure speed and memory (minutes)
 	$(BIN)/python -m benchmarks
