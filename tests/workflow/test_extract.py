@@ -1,4 +1,7 @@
-"""The target `extract`: crops of the run's own faces, an archive a shard, from the cache again."""
+"""The target `extract`: crops of the run's own faces, an archive a shard, from the cache again.
+
+And `overlays`, which goes on from the same tables.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ import pytest
 from PIL import Image
 
 from facemake.geometry import apply_affine
+from facemake.media import VideoMedia
+from facemake.overlay.sinks import comment_of
 from runworkflow import Run, bytes_of, run, study
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("run")]
@@ -72,9 +77,19 @@ def test_extract(bundled: Path, tmp_path: Path):
     # results from the cache are links to one file
     (linked,) = (other / "results" / "crops").glob("*.zip")
     assert linked.resolve() == archive.resolve()
-    study(tmp_path / "other", samples, shards=1, extract={"frame_step": 50}, cache_dir=cache)
-    again = jobs(run(other, "extract"))
-    assert again["extract_crops"] == 1 and not {"probe", "detect", "landmarks"} & again.keys()
+    drawn = {"draw": ["boxes"], "hide": "fill"}
+    more = {"extract": {"frame_step": 50}, "overlay": drawn}
+    study(tmp_path / "other", samples, shards=1, cache_dir=cache, **more)
+    again = jobs(run(other, "extract", "overlays"))
+    asked_for = {"extract": 1, "extract_crops": 1, "overlay": 1, "overlays": 1, "total": 4}
+    assert again == asked_for
+    overlays = other / "results" / "overlay" / "pack0of1"
+    with VideoMedia(overlays / "clip.mp4") as made, VideoMedia(samples[0][1]) as recording:
+        times = [frame.time for frame in made]
+        assert times == [frame.time for frame in recording]
+    assert "drawn: boxes; faces: fill" in comment_of(overlays / "portraits")
+    assert len(list((overlays / "portraits").iterdir())) == 2
+    assert not list(overlays.glob("nothing*"))
     table = pd.read_parquet(other / "results" / "extract")
     assert table[table["sample"] == "clip"]["frame"].tolist() == [0, 50]
     for row in table.itertuples():  # arcface112 by eyes and nose of BlazeFace

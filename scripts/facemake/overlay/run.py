@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import Any
@@ -93,18 +94,25 @@ def is_made(recorded: Recorded, options: Options, folder: Path) -> bool:
     if not path.exists():
         return False
     try:
-        metadata = {stage: read_metadata(recorded.table(stage)) for stage in options.tables}
+        tables = {stage: recorded.table(stage) for stage in options.tables}
+        lineages = {
+            stage: _lineage(path, path.stat().st_mtime_ns) for stage, path in tables.items()
+        }
     except FacemakeError:
         return False
-    return comment_of(path) == _comment(recorded, options, metadata)
+    return comment_of(path) == _comment(recorded, options, lineages)
 
 
-def _comment(
-    recorded: Recorded, options: Options, metadata: Mapping[str, Mapping[str, Any]]
-) -> str:
+@lru_cache(maxsize=64)
+def _lineage(table: Path, mtime_ns: int) -> str:
+    """Of a table; the samples of a shard have the same ones."""
+    return str(read_metadata(table)["lineage"])
+
+
+def _comment(recorded: Recorded, options: Options, lineages: Mapping[str, str]) -> str:
     # a sample's name is often a person's
     of = f" of {recorded.sample.sample}" if options.hide is None else ""
-    made_of = digest([[stage, metadata[stage]["lineage"]] for stage in options.tables])
+    made_of = digest([[stage, lineages[stage]] for stage in options.tables])
     return f"facemake {__version__} overlay{of}; {options.words}; tables {made_of[:16]}"
 
 
@@ -337,8 +345,8 @@ class _Overlay:
     @contextmanager
     def _sink(self) -> Iterator[Sink]:
         sample, path = self._recorded.sample, self._made.path
-        metadata = {stage: reader.metadata for stage, reader in self._readers.items()}
-        comment = _comment(self._recorded, self._options, metadata)
+        lineages = {name: reader.metadata["lineage"] for name, reader in self._readers.items()}
+        comment = _comment(self._recorded, self._options, lineages)
         if isinstance(self._media, VideoMedia):
             with ExitStack() as stack:
                 beside = stack.enter_context(replacing(path))
