@@ -82,7 +82,8 @@ NAMES = {
     "bitbox": "BITBOX_3DI BITBOX_3DI_LITE BITBOX_DOCKER TypeError",
     "lumen-face": "rknn_target rknn_device_id rknn_perf_debug rec_input_h rec_input_w",
     "pyfaceau": "load_predictor load_au_predictor LandmarkPosePredictor AUPredictor "
-    "from_checkpoint from_onnx from_coreml from_auto predict predict_batch get_au_names "
+    "from_checkpoint from_onnx from_coreml from_auto predict return_normalized predict_batch "
+    "return_dict get_au_names "
     "UnifiedLandmarkPoseNet AUPredictionNet LandmarkPoseLoss WingLoss AUPredictionLoss "
     "ConcordanceCorrelationLoss export_to_onnx export_au_to_onnx export_to_coreml "
     "export_au_to_coreml AU_NAMES NUM_AUS AU_DESCRIPTIONS train_landmark_pose "
