@@ -51,6 +51,7 @@ def report_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shard.video("clip", seconds(n), gap=gap, ry=np.linspace(-0.5, 0.5, n))
     shard.second_track("clip", 50, 149)
     shard.pictures["clip"] = {frame: picture() for frame in (25, 75, 125, 175)}
+    shard.video("longer", seconds(6001), gap=np.arange(6001) == 3001)
     turns = np.zeros(1500)
     turns[700] = 0.4
     shard.video("long", seconds(1500), gap=np.arange(1500) == 720, ry=turns)
@@ -259,6 +260,12 @@ def test_an_address_may_name_a_frame(shown: Browser, report_folder: Path):
     tab = shown.open(report_folder / "samples" / "pack" / "long.html", part="#frame-1201")
     assert text(tab, "#cursor-says") == "0:48.04, frame 1201"
     assert tab.run("document.getElementById('course').getBoundingClientRect().top") < 100
+    # where a place on the axis is that of several frames, all of them are named
+    longer = report_folder / "samples" / "pack" / "longer.html"
+    several = shown.open(longer, part="#frame-3001")
+    assert text(several, "#cursor-says") == "2:00.02, frames 3001–3002"
+    assert text(several, "[data-key=status]") == "measured mostly"
+    assert text(several, "[data-key=ry]") == "0.0°"
 
 
 def test_a_long_recording_is_drawn_frame_by_frame_when_one_looks_closely(

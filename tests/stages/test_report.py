@@ -156,6 +156,18 @@ def test_the_smoothed_course_is_drawn_beside_the_raw_one(shard: Shard):
     assert "Faint line" not in without.text
 
 
+def test_an_action_unit_without_an_intensity_is_there_or_not(shard: Shard):
+    n = 16
+    shard.video("clip", seconds(n), gap=np.arange(n) >= 12)
+    units = shard.rows["clip"]["aus"]
+    units["AU12_r"] = [None] * n
+    units["AU12_c"] = [1.0, 0.0] * 6 + [None] * 4
+    cursor = json.loads(next(s for s in Page(shard.pages()["clip"]).scripts if s[0] == "{"))
+    for key, wanted in (("there", [1] * 12 + [0] * 4), ("present", [1, 0] * 6 + [0] * 4)):
+        packed = np.frombuffer(base64.b64decode(cursor[key]["AU12"]), np.uint8)
+        assert np.unpackbits(packed, bitorder="little").tolist() == wanted, key
+
+
 def test_stages_that_did_not_run_are_named(shard: Shard):
     shard.video("clip", seconds(20))
     whole = shard.write()
@@ -359,12 +371,20 @@ def test_time_runs_by_the_stamps():
         (70, 73, ["1:10.0", "1:10.5", "1:11.0", "1:11.5", "1:12.0", "1:12.5"]),
         (3590, 3620, ["59:50", "59:55", "1:00:00", "1:00:05", "1:00:10", "1:00:15"]),
         (0, 120, ["0:00", "0:30", "1:00", "1:30"]),
+        (-1, 1, ["−1.0 s", "−0.5 s", "0.0 s", "0.5 s"]),
         (0, 0.5, ["0.0 s", "0.1 s", "0.2 s", "0.3 s", "0.4 s"]),
     ],
 )
 def test_marks_of_time_say_where_they_are(first: float, last: float, texts: list[str]):
     ticks = charts.time_ticks(timeline(np.linspace(first, last, 200, endpoint=False)))
     assert [tick.text for tick in ticks] == texts
+
+
+def test_a_scale_holds_what_is_constant():
+    for value in (0.0, 1e-30, 700.0, 1e30):
+        scale = charts.nice_scale((value, value), least=20.0)
+        assert scale.low < value < scale.high
+        assert 0 < scale.y(value) < charts.HEIGHT
 
 
 def test_frames_without_stamps_run_by_number():

@@ -54,6 +54,7 @@ def nice_scale(limits: tuple[float, float] | None, *, least: float, zero: bool =
     low, high = limits or (0.0, least)
     if zero:
         low = 0.0
+    least = max(least, 1e-6 * max(abs(low), abs(high)))  # as far as numbers are apart there
     if high - low < least:
         middle = (low + high) / 2
         low, high = (0.0, least) if zero else (middle - least / 2, middle + least / 2)
@@ -91,6 +92,8 @@ def time_ticks(axis: Timeline, parts: int = 6) -> list[Tick]:
 def clock_text(seconds: float, step: float, *, minutes: bool) -> str:
     """`12.5 s`, or in `minutes` `0:12.5`, `3:05`, `1:02:03`; decimals as fine as `step` needs."""
     decimals = max(0, -math.floor(math.log10(step))) if step < 1 else 0
+    if seconds < 0:
+        return f"−{clock_text(-seconds, step, minutes=minutes)}"
     if not minutes:
         return f"{seconds:.{decimals}f} s"
     whole, rest = divmod(round(seconds, decimals), 60)

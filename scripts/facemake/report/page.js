@@ -19,6 +19,7 @@
   const two = (n) => String(n).padStart(2, "0");
   const length = data.times ? data.span : 0, minutes = data.start + length >= 60;
   const clock = (t, step = 0.01) => {
+    if (t < 0) return "−" + clock(-t, step);
     const decimals = step < 0.1 ? 2 : step < 1 ? 1 : 0, text = t.toFixed(decimals);
     if (!minutes) return text + " s";
     // what was rounded up may be the next minute
@@ -38,7 +39,7 @@
   // a bit a bin, the lowest one of a byte first
   const flag = (bytes, i) => ((bytes.charCodeAt(i >> 3) >> (i & 7)) & 1) === 1;
   for (const bits of [data.there, data.present]) for (const key of Object.keys(bits)) bits[key] = atob(bits[key]);
-  const sure = atob(data.sure);
+  const sure = atob(data.sure), mixed = atob(data.mixed);
 
   // long recordings: finer bins than the page's own curves have, drawn when one looks closely
   const strips = [];
@@ -193,13 +194,19 @@
     }
     for (const { figure } of small) figure.classList.toggle("here", Boolean(one) && figure === one.figure);
   };
+  // of a long recording, a bin holds several
+  const framesOf = (bin) => {
+    const first = data.frames[bin], next = data.frames.find((other, i) => i > bin && other >= 0);
+    const last = (next === undefined ? data.count : next) - 1;
+    return last > first ? `${data.thing}s ${first}–${last}` : `${data.thing} ${first}`;
+  };
   const bold = (text) => {
     const node = document.createElement("b");
     node.textContent = text;
     return node;
   };
   const saidOf = (key, bin) => {
-    if (key === "status") return [bold(data.words[data.status[bin]] || `no ${data.thing}`)];
+    if (key === "status") return [bold(data.words[data.status[bin]] || `no ${data.thing}`), flag(mixed, bin) ? " mostly" : ""];
     const value = data.values[key][bin], present = data.present[key];
     if (present === undefined || !flag(data.there[key], bin)) return [bold(value === null ? "no value" : write(key, value))];
     const said = flag(present, bin) ? "present" : "absent";
@@ -210,7 +217,7 @@
     const middle = middleOf(bin), frame = data.frames[bin];
     if (middle < left || middle > right) view(middle - (right - left) / 2, middle + (right - left) / 2);
     else mark();
-    says.textContent = (data.times ? clock(data.times[bin]) + ", " : "") + (frame < 0 ? `no ${data.thing}` : `${data.thing} ${frame}`);
+    says.textContent = (data.times ? clock(data.times[bin]) + ", " : "") + (frame < 0 ? `no ${data.thing}` : framesOf(bin));
     for (const [cell, key] of cells) cell.replaceChildren(...saidOf(key, bin));
     const one = nearest(bin);
     showPicture(one);

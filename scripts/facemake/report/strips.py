@@ -244,7 +244,7 @@ def _strip(
     if drawn is not raw:
         faint, band = charts.curve(axis, raw, scale)
         faint = faint if axis.exact else ""
-    known = series or presence or drawn
+    known = next((one for one in (series, presence) if one and one.count), drawn)
     there = np.isfinite(known.low)
     states = course.main.states if course.main else None
     doubtful = there & ~sure(states) if states else np.zeros(axis.n_bins, bool)
