@@ -16,7 +16,7 @@ from pathlib import Path
 from conftest import ROOT
 
 SHELL = ("sh", "bash", "console")
-CODE = (*SHELL, "python", "yaml")
+CODE = (*SHELL, "python", "yaml", "r")
 OTHER = ("text", "html", "mermaid", "")
 """What is shown and no code."""
 

@@ -47,6 +47,7 @@ ALL = [block for page in pages() for block in blocks(page)]
 def test_each_block_says_what_it_is():
     for block in ALL:
         assert block.language in (*CODE, *OTHER), f"{block}: {block.language}"
+        assert block.language != "r" or block.by, f"{block}: no test here runs R by itself"
         if block.language in OTHER:
             assert block.runs, f"{block}: a marker above what is no code"
             typed = re.search(r"^(\$ |facemake |snakemake |make |python |pip )", block.code, re.M)

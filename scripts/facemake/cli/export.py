@@ -23,8 +23,8 @@ def add_to(commands: Any) -> None:
         "export",
         help="write samples of a finished run in the file formats of other systems",
         description="Writes what was measured in other systems' file formats, where the quantity "
-        "is the same: what is not has no file, no column or an empty one. `snakemake export` does "
-        "it for all samples, into the run's folder `export`, in the formats of export.formats.",
+        "is the same: what is not has no file, no column or an empty one. `facemake run export` "
+        "does it for all samples, into the run's folder `export`, in those of export.formats.",
     )
     formats = parser.add_subparsers(required=True, metavar="FORMAT")
     _add_packed(
