@@ -114,6 +114,15 @@ def test_a_misspelt_column_is_told_with_its_neighbour(folder: Path):
     assert "the column path is missing" in text
 
 
+@pytest.mark.parametrize("word", ["NA", "nan", "n/a"])
+def test_what_other_programs_write_for_nothing_is_nobody(folder: Path, word: str):
+    rows = "".join(f"{name}\tclip.mp4\t{word}\t{word}\n" for name in "ab")
+    text = refusal(folder, f"sample\tpath\tsubject\tstart\n{rows}")
+    for line in (2, 3):
+        assert f"samples.tsv:{line}: subject is '{word}', as other programs write" in text
+        assert f"samples.tsv:{line}: start is '{word}'; give seconds" in text
+
+
 def test_cells_beyond_the_columns_are_refused_and_those_left_out_are_empty(folder: Path):
     text = refusal(
         folder,
@@ -138,6 +147,7 @@ def test_lines_may_end_as_on_other_systems(folder: Path):
         ("sample\tpath\t", ":1: column 3 has no name; there are sample, path"),
         ("", ":1: the column sample is missing (are the columns parted by tabs?)"),
         ("sample,path", ":1: sample,path is no column; did you mean sample?"),
+        ('"sample"\t"path"', ':1: "path" is no column; cells have no quotation marks'),
     ],
 )
 def test_a_wrong_header_is_refused(folder: Path, header: str, words: str):

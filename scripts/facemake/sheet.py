@@ -24,6 +24,9 @@ from facemake.samples import RESERVED, PlanRow
 
 logger = logging.getLogger(__name__)
 
+_MISSING = frozenset({"NA", "<NA>", "N/A", "n/a", "NaN", "nan", "NULL", "None"})
+"""What R, pandas and BIDS write where there is nothing: all of them would be one person."""
+
 COLUMNS = ("sample", "path", "subject", "start", "end", "split", "exclude", "reason")
 LONGEST_NAME = 150
 """Bytes: with what stages and temporary files add, a file name stays below 255."""
@@ -151,6 +154,8 @@ def _from_sheet(path: Path, problems: _Problems) -> _Table:
         elif column not in COLUMNS:
             near = difflib.get_close_matches(column, COLUMNS, 1)
             cure = f"did you mean {near[0]}?" if near else f"there are {', '.join(COLUMNS)}"
+            if column.strip('"') in COLUMNS:
+                cure = "cells have no quotation marks (R: quote = FALSE)"
             problems.add(1, f"{column} is no column; {cure}")
     for column in ("sample", "path"):
         if column not in header:
@@ -283,6 +288,13 @@ def _checked(table: _Table, base: Path, config: Mapping[str, Any], problems: _Pr
     for i in folders:
         if column["start"][i] or column["end"][i]:
             problems.add(lines[i], "an image folder has no time range; leave start and end empty")
+    for line, subject in zip(lines, column["subject"], strict=True):
+        if subject in _MISSING:
+            problems.add(
+                line,
+                f"subject is {subject!r}, as other programs write what is missing: leave it empty "
+                '(R: na = ""), or give who is called so another name',
+            )
     subjects = [s or n for s, n in zip(column["subject"], column["sample"], strict=True)]
     _check_splits(lines, subjects, column["split"], config, problems)
     problems.refuse()
@@ -393,7 +405,7 @@ def _seconds(
             except ValueError:
                 value = -1.0
             if not 0 <= value < float("inf"):
-                problems.add(line, f"{column} is {text!r}; give seconds, such as 12.5")
+                problems.add(line, f"{column} is {text!r}; give seconds, such as 12.5, or nothing")
                 value = None
         values.append(value)
     return values
