@@ -138,13 +138,17 @@ def set_aside(results: Path, shards: Container[str], samples: Mapping[str, str])
     """
     moved = []
     for folder in FOLDERS:
-        for path, sample in _files(results / folder):
+        # 3DI's own folders are set aside whole, and by who plans
+        exported = folder != "3di"
+        for path, sample in _files(results / folder) if exported else ():
             if sample not in samples and is_ours(path, sample):
+                moved.append(_moved(path, results))
+        for path, sample in _halves(results / folder) if exported else ():
+            if sample not in samples:
                 moved.append(_moved(path, results))
         for path in (results / folder / RECEIPTS).glob("*.json"):
             gone = (listed(path) or {}).keys() - samples.keys()
-            # 3DI's own folders are set aside whole, and by who plans
-            if path.stem not in shards or (gone and folder != "3di"):
+            if path.stem not in shards or (gone and exported):
                 path.unlink()
                 # it has what they were, too
                 (results / folder / PACKS / f"{path.stem}.zip").unlink(missing_ok=True)
@@ -152,22 +156,34 @@ def set_aside(results: Path, shards: Container[str], samples: Mapping[str, str])
             if path.stem not in shards:
                 path.unlink()
     for form, is_stale in (("bids", _layout_is_stale), ("rocrate", _crate_is_stale)):
-        if is_stale(results / "export" / form, samples):
-            moved.append(_moved(results / "export" / form, results))
+        path = results / "export" / form
+        # what a killed export left is of no use to anybody
+        left = [path.with_name(f".{form}.{word}") for word in ("part", "earlier")]
+        stale = [path] if is_stale(path, samples) else []
+        moved += [_moved(one, results) for one in (*left, *stale) if one.is_dir()]
     return moved
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     """Files that an export may have written, and the sample of each, by their names."""
-    if folder.name == "3di":
-        paths, sample_of = folder.glob("[!.]*"), _sample_of_3di
-    else:
-        paths = folder.glob("[!.]*/[!.]*" if folder.name in _TABLEWISE else "[!.]*")
-        sample_of = _sample_of_table
-    for path in sorted(paths):
-        sample = sample_of(path.name.removesuffix(".json"))
+    for path in sorted(folder.glob("[!.]*/[!.]*" if folder.name in _TABLEWISE else "[!.]*")):
+        sample = _sample_of(folder, path.name)
         if sample is not None and path.is_file():
             yield path, sample
+
+
+def _halves(folder: Path) -> Iterator[tuple[Path, str]]:
+    """What a killed export left, `.NAME.part`, and the sample of each."""
+    for path in sorted((*folder.glob(".*.part"), *folder.glob("[!.]*/.*.part"))):
+        name = path.name[1:].removesuffix(".part")
+        sample = name if path.is_dir() else _sample_of(folder, name)
+        if sample is not None:
+            yield path, sample
+
+
+def _sample_of(folder: Path, name: str) -> str | None:
+    name = name.removesuffix(".json")
+    return _sample_of_3di(name) if folder.name == "3di" else _sample_of_table(name)
 
 
 def _sample_of_3di(name: str) -> str | None:

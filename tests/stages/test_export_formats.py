@@ -521,11 +521,16 @@ def test_files_that_no_list_names_are_set_aside(portraits: Study, tables: Tables
     for word, name in (('{"backend": "facemake"}', "hopper"), ('{"backend": "3DI"}', "mine")):
         (folders[2] / f"{name}_pose.3DI").touch()
         (folders[2] / f"{name}_pose.3DI.json").write_text(word)
+    (folders[0] / ".hopper.part").mkdir()
+    (folders[0] / ".hopper.part" / "hopper.csv").touch()
+    for name in ("parquet/aus/.hopper.parquet.part", "3di/.hopper_pose.3DI.part"):
+        (tmp_path / "export" / name).touch()
     assert set_aside(tmp_path, {"s"}, {"hopper": "hopper"}) == []
     moved = set_aside(tmp_path, {"s"}, {"clip": "one"})
     assert {p.relative_to(tmp_path / ".orphans/export").as_posix() for p in moved} == {
         *("openface/hopper.csv", "openface/hopper.csv.json", "parquet/aus/hopper.parquet"),
-        *("3di/hopper_pose.3DI", "3di/hopper_pose.3DI.json"),
+        *("3di/hopper_pose.3DI", "3di/hopper_pose.3DI.json", "openface/.hopper.part"),
+        *("parquet/aus/.hopper.parquet.part", "3di/.hopper_pose.3DI.part"),
     }
     left = {p.name for folder in folders for p in folder.iterdir()}
     assert left == {"mine.parquet", "mine_pose.3DI", "mine_pose.3DI.json"}

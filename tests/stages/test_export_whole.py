@@ -238,6 +238,8 @@ def test_a_crate_and_a_layout_of_samples_that_went_are_set_aside(
     (exported / "bids" / "dataset_description.json").write_text('{"Name": "mine"}')
     assert set_aside(results, {shard}, without) == [orphans / "rocrate"]
     assert (exported / "bids" / "sub-hopper" / "notes.txt").is_file()
+    (exported / ".bids.part" / "sub-hopper").mkdir(parents=True)
+    assert set_aside(results, {shard}, without) == [orphans / ".bids.part"]
 
 
 def test_names_with_quotes_and_tabs_are_kept_apart(portraits: Study, tmp_path: Path):
