@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,21 @@ def test_a_clusters_job_sees_what_the_plan_says(in_images: Run):
     done = run(in_images.folder, *IN_IMAGES, *words, "--config", "cache_dir=null")
     assert done.code == 0, done.output
     assert table.read_bytes() == before
+
+
+def test_the_whole_run_is_exported_in_an_image(in_images: Run):
+    """A crate has the workflow's own files: the job must see them."""
+    formats = 'export={"formats": ["rocrate", "bids"]}'
+    done = run(in_images.folder, *IN_IMAGES, "export", "--config", formats)
+    assert done.code == 0, done.output
+    exported = in_images.results / "export"
+    graph = json.loads((exported / "rocrate" / "ro-crate-metadata.json").read_text())["@graph"]
+    engine = next(one for one in graph if one["@id"] == "https://snakemake.github.io")
+    assert engine["softwareVersion"] == version("snakemake")
+    assert (exported / "rocrate" / "workflow" / "Snakefile").is_file()
+    actions = [one for one in graph if one["@id"].startswith("#action-")]
+    assert all("startTime" in one for one in actions) and len(actions) > 15
+    assert len(list((exported / "bids").glob("sub-*/beh/*_acq-aus_beh.tsv"))) == 2
 
 
 LISTING = """
