@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from facemake.cli.tables import aligned
 from facemake.errors import FacemakeError
 from facemake.plan import cache_folder
 from facemake.settings import filled
@@ -138,7 +139,7 @@ def _info(options: argparse.Namespace, rest: list[str]) -> int:
             idle = [entry for entry in these if entry.key not in linked]
             rows.append((stage, *_counted(these), *_counted(idle)))
         rows.append(("all", *_counted(entries), *_counted(found.unused)))
-        _table(rows)
+        print(aligned(rows, right=True))
     if found.directories:
         rows = [("working directory", "links to", "size", "last run", "")]
         for one in found.directories:
@@ -149,7 +150,7 @@ def _info(options: argparse.Namespace, rest: list[str]) -> int:
             count = len(one.links & found.entries.keys())
             rows.append((where, str(count), size_text(one.bytes), _day(one.last), state))
         print()
-        _table(rows)
+        print(aligned(rows, right=True))
     _say_rest(found)
     return 0
 
@@ -278,14 +279,6 @@ def _document(found: Survey) -> dict[str, Any]:
         "unfinished": len(found.unfinished),
         "foreign": found.foreign,
     }
-
-
-def _table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for first, *more in rows:
-        cells = [first.ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(more, widths[1:], strict=True)]
-        print("  ".join(cells).rstrip())
 
 
 def _counted(entries: Sequence[Entry]) -> tuple[str, str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from facemake.choosing.consensus import AGREEING, Standing, standings
 from facemake.choosing.pictures import Looked, frames_of, recordings
 from facemake.choosing.run import Comparison, compare
 from facemake.choosing.sheet import contact_sheet
+from facemake.cli.tables import as_csv
 from facemake.errors import FacemakeError
 from facemake.extraction.settings import SMALLEST_TILE, check_whole
 from facemake.models import registry, use_models_dir
@@ -98,8 +97,8 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
         raise FacemakeError("none of the recordings could be read: the lines above say why")
     judged = standings([picture.faces for picture in result.pictures], result.detectors)
     options.output.mkdir(parents=True, exist_ok=True)
-    write_text(options.output / "detectors.tsv", _table(_figures(result, judged)))
-    write_text(options.output / "faces.tsv", _table(_faces(result)))
+    write_text(options.output / "detectors.tsv", as_csv(_figures(result, judged), "\t"))
+    write_text(options.output / "faces.tsv", as_csv(_faces(result), "\t"))
     with replacing(options.output / "sheet.png") as beside:
         beside.write_bytes(contact_sheet(result))
     print(_words(result, judged))
@@ -145,15 +144,6 @@ def _faces(result: Comparison) -> list[dict[str, Any]]:
                 row[name] = "" if index is None else f"{picture.found[name].score[index]:.3f}"
             rows.append(row)
     return rows
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, list(rows[0]), delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return out.getvalue()
 
 
 def _words(result: Comparison, judged: dict[str, Standing]) -> str:

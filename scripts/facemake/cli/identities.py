@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import logging
 import sys
@@ -12,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facemake.cli.tables import aligned, as_csv
 from facemake.errors import FacemakeError
 from facemake.hashes import private_folder
 from facemake.models import use_models_dir
@@ -484,28 +483,16 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
 
                 pq.write_table(pa.Table.from_pylist(rows), beside, compression="zstd")
             else:
-                beside.write_text(_csv(rows), encoding="utf-8", errors="surrogateescape")
+                beside.write_text(as_csv(rows), encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise FacemakeError(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return out.getvalue()
 
 
 def _aligned(rows: list[dict[str, Any]]) -> str:
     """Rows as a table of text."""
     if not rows:
         return "nothing is found"
-    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
-    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
-    return "\n".join(line.rstrip() for line in lines)
+    return aligned([list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)])
 
 
 def _cell(value: Any) -> str:
