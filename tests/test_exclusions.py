@@ -40,6 +40,11 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
     said = str(error.value).splitlines()[1:]
     assert [line.split(":")[1] for line in said] == ["2", "3", "4", "5", "6"]
     assert "did you mean anna?" in said[0] and "last 3 is before first 5" in said[1]
+    many = "".join(f"ana{i}\n" for i in range(9))
+    with pytest.raises(ConfigError) as error:
+        read(table(tmp_path, f"sample\n{many}"), KNOWN)
+    assert str(error.value).count("is no sample") == 9
+    assert str(error.value).count("did you mean anna?") == 5  # each takes long where there are many
     for text in ("", "sampel\treason\n", "sample\tsample\n", "reason\n", "sample,first\nanna,\n"):
         with pytest.raises(ConfigError, match="column"):
             read(table(tmp_path, text), KNOWN)

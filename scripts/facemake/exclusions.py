@@ -25,6 +25,7 @@ COLUMNS = ("sample", "first", "last", "reason")
 """Of the table; `first` and `last` are frames from 0, both left out too, and may be empty."""
 
 _UNSAID = "excluded by dataset.exclude"
+_MEANT = 5  # wrong lines, of which it is said which sample may be meant
 
 
 @dataclass(frozen=True, order=True)
@@ -158,7 +159,8 @@ def read(path: Path, known: Set[str]) -> list[Exclusion]:
         if len(cells) > len(header) and any(cells[len(header) :]):
             wrong = f"has {len(cells)} cells for {len(header)} columns; is a tab wrong?"
         if sample not in known:
-            near = difflib.get_close_matches(sample, known, 1)
+            # with many samples each look for the nearest takes seconds
+            near = difflib.get_close_matches(sample, known, 1) if len(problems) < _MEANT else []
             cure = f"did you mean {near[0]}?" if near else "mend the name or delete the line"
             wrong = f"{sample!r} is no sample; {cure}"
         if wrong:

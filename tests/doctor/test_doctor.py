@@ -98,6 +98,33 @@ def test_a_shared_library_that_is_missing_is_named(tmp_path: Path, monkeypatch: 
     assert dying.what == "import dying" and "ends the process" in dying.said
 
 
+def test_what_is_slow_to_import_is_not_taken_for_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("slow", "onnxruntime"):
+        (tmp_path / f"{name}.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(running, "_SECONDS_OF_A_PROGRAM", 1.0)
+    monkeypatch.setattr(environment, "_NATIVE", ("json", "slow"))
+    (slow,) = environment.shared_libraries()
+    assert slow.level is Level.WARNING and slow.said == "no answer in 1 s"
+    monkeypatch.setattr(machine, "find_spec", lambda name: name == "onnxruntime")
+    _, onnx = machine.gpu(DEFAULTS)
+    assert (onnx.what, onnx.level) == ("onnxruntime", Level.WARNING)
+    assert "no answer" in onnx.said
+
+
+def test_the_table_of_exclusions_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "anna.mp4").touch()
+    (tmp_path / "samples.tsv").write_text("sample\tpath\nanna\tanna.mp4\n")
+    config = settings.filled({"samples": "samples.tsv", "dataset": {"exclude": "out.tsv"}})
+    assert levels(list(study.sheet(config))) == {"samples": Level.OK, "exclusions": Level.FAULT}
+    (tmp_path / "out.tsv").write_text("sample\tfirst\nanna\t5\n")
+    assert levels(list(study.sheet(config))) == {"samples": Level.OK, "exclusions": Level.OK}
+
+
 def test_gpu_is_asked_of_the_driver(programs, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(machine, "find_spec", lambda name: None)
     programs("nvidia-smi", "echo 'GPU 0: Stand-in (UUID: GPU-1)'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from facemake import exclusions
 from facemake.backends.embed import EMBEDDERS
 from facemake.cli import main
 from facemake.qc.findings import KINDS
+from facemake.qc.frames import Track, odd_frames
+from facemake.qc.samples import summary
 from facemake.tables import SCHEMAS, TableReader, TableWriter
 
 N = 60
@@ -362,6 +365,23 @@ def test_tables_of_two_runs_are_refused_in_words(
         (folder / ".facemake" / "plan.json").write_text(damaged)
         assert main(["qc", "-d", str(folder)]) == 2
         assert "plan.json is damaged, or of another version" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 30])
+@pytest.mark.parametrize("value", [np.nan, 0.0, 1.0])
+def test_of_few_frames_and_of_no_numbers_little_is_said(n: int, value: float):
+    numbers = np.full(n, value)
+    three = np.full((n, 3), value)
+    status = np.full(n, "ok", object)
+    seen = np.isfinite(numbers)
+    frame = np.arange(n)
+    track = Track(0, frame, numbers, three[:, :2], numbers, three, numbers, numbers, status, seen)
+    probe = {"sample": "a", "kind": "video", "width": None, "fps": None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no word of NumPy's is for those who look
+        kinds = {one.kind for one in odd_frames("a", track, 0.5)}
+        values = summary(probe, track).values
+    assert kinds <= {"time", "error"} and values["seen"] == float(seen.mean())
 
 
 def test_the_page_has_every_kind_and_its_severity():

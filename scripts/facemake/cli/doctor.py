@@ -67,7 +67,10 @@ def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
         print(json.dumps([asdict(one) for one in found], indent=1))
     else:
         warnings = sum(one.level is Level.WARNING for one in found)
-        print(f"{faults} faults, {warnings} warnings, {len(found) - faults - warnings} in order")
+        print(
+            f"{faults} fault{'' if faults == 1 else 's'}, {warnings} "
+            f"warning{'' if warnings == 1 else 's'}, {len(found) - faults - warnings} in order"
+        )
     return 1 if faults else 0
 
 

@@ -166,7 +166,13 @@ def _document(one: Finding) -> dict[str, Any]:
 
 
 def _say(looked: Looked, already: int) -> None:
-    print(f"{looked.samples} samples, {looked.frames} frames: {len(looked.findings)} findings")
+    counted = zip(
+        ("sample", "frame", "finding"),
+        (looked.samples, looked.frames, len(looked.findings)),
+        strict=True,
+    )
+    samples, frames, findings = (f"{n} {name}{'' if n == 1 else 's'}" for name, n in counted)
+    print(f"{samples}, {frames}: {findings}")
     counts = Counter(one.kind for one in looked.findings)
     for kind, (level, words) in KINDS.items():
         if counts[kind]:

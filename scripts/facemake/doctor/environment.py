@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from facemake.doctor.findings import Finding, fault, ok, warning
-from facemake.doctor.running import output_of
+from facemake.doctor.running import STUCK, output_of
 from facemake.provenance import LIBRARY
 from facemake.runtime.libraries import public_version
 
@@ -96,7 +96,13 @@ def shared_libraries() -> Iterator[Finding]:
     for name, why in found.items():
         if why:
             yield fault(f"import {name}", why, _cure(why))
-    if code and len(found) < len(names):
+    if code == STUCK:
+        yield warning(
+            f"import {names[min(len(found), len(names) - 1)]}",
+            said.splitlines()[-1],
+            "a slow or busy disk; look again, and import it by hand",
+        )
+    elif code and len(found) < len(names):
         stuck = names[len(found)]
         yield fault(
             f"import {stuck}", f"ends the process ({code}): {said[-200:]}", "install it again"

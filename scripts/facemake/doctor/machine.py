@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from facemake.doctor.findings import Finding, fault, ok, warning
-from facemake.doctor.running import output_of
+from facemake.doctor.running import STUCK, output_of
 
 _DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "png")
 _ONNX = (
@@ -37,18 +37,18 @@ def gpu(config: Mapping[str, Any]) -> Iterator[Finding]:
     else:
         yield ok("GPU", "none here, and none is needed (device: cpu)")
     if find_spec("onnxruntime"):
-        found = _asked(_ONNX)
-        if found is None:
-            yield fault("onnxruntime", "cannot be imported", "see `import onnxruntime` above")
+        found = _asked("onnxruntime", _ONNX)
+        if isinstance(found, Finding):
+            yield found
         elif wanted and "CUDAExecutionProvider" not in found[1]:
             cure = "pip install 'facemake[onnx-gpu]' in an environment without onnxruntime"
             yield warning("onnxruntime", f"{found[0]} computes on {', '.join(found[1])}", cure)
         else:
             yield ok("onnxruntime", f"{found[0]}: {', '.join(found[1])}")
     if find_spec("torch"):
-        found = _asked(_TORCH)
-        if found is None:
-            yield fault("torch", "cannot be imported", "see `import torch` above")
+        found = _asked("torch", _TORCH)
+        if isinstance(found, Finding):
+            yield found
         elif wanted and not found[1]:
             cure = "install a build of torch for this CUDA (requirements/stacks/torch-gpu.txt)"
             yield warning("torch", f"{found[0]} sees no GPU", cure)
@@ -56,10 +56,15 @@ def gpu(config: Mapping[str, Any]) -> Iterator[Finding]:
             yield ok("torch", f"{found[0]}: {', '.join(found[2]) or 'no GPU'}")
 
 
-def _asked(code: str) -> list[Any] | None:
+def _asked(module: str, code: str) -> list[Any] | Finding:
+    """What Python says to `code`, which imports a module; or what is wrong with that."""
     done, said = output_of(sys.executable, "-c", code)
     lines = [line for line in said.splitlines() if line.startswith("[")]
-    return list(json.loads(lines[-1])) if done == 0 and lines else None
+    if done == 0 and lines:
+        return list(json.loads(lines[-1]))
+    if done == STUCK:
+        return warning(module, said, "a slow or busy disk; look again, and import it by hand")
+    return fault(module, "cannot be imported", f"see `import {module}` above")
 
 
 def decoders() -> Iterator[Finding]:

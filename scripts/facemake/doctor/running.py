@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from facemake.doctor.findings import Finding, fault, warning
 from facemake.errors import FacemakeError
 
+STUCK = 124
+"""What `output_of` gives for the exit code of a program that did not end in time."""
+
 SECONDS = 45.0
 _SECONDS_OF_A_PROGRAM = 20.0
 
@@ -78,7 +81,7 @@ def output_of(*command: str, env: dict[str, str] | None = None) -> tuple[int, st
             env={**os.environ, **(env or {})},
         )
     except subprocess.TimeoutExpired:
-        return 124, f"no answer in {_SECONDS_OF_A_PROGRAM:.0f} s"
+        return STUCK, f"no answer in {_SECONDS_OF_A_PROGRAM:.0f} s"
     except OSError as error:
         return 127, error.strerror or str(error)
     return done.returncode, done.stdout.strip()

@@ -40,6 +40,7 @@ def config_here() -> tuple[dict[str, Any], list[Finding]]:
 
 def sheet(config: Mapping[str, Any]) -> Iterator[Finding]:
     """Every line of the sheet, and whether its files can be read."""
+    from facemake.exclusions import read as read_exclusions
     from facemake.sheet import read_samples
 
     if not CONFIG.is_file() and not Path(str(config["samples"])).is_file():
@@ -58,6 +59,13 @@ def sheet(config: Mapping[str, Any]) -> Iterator[Finding]:
         yield warning("samples", f"{len(unread)} of {len(rows.rows)} cannot be read: {shown}", cure)
     else:
         yield ok("samples", f"{len(rows.rows)}, all can be read")
+    if (table := config["dataset"]["exclude"]) is not None:
+        try:
+            lines = read_exclusions(Path(table).expanduser(), {row.sample for row in rows.rows})
+        except ConfigError as error:
+            yield fault("exclusions", str(error), "mend these lines")
+        else:
+            yield ok("exclusions", f"{len(lines)} in {table}")
 
 
 def models(config: Mapping[str, Any]) -> Iterator[Finding]:

@@ -146,6 +146,12 @@ def turned(track: Track) -> Array:
     return _of_neighbours(track, values)
 
 
+def misfit(track: Track) -> Array:
+    """(n,) reprojection error over the width of the face; NaN where unknown."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return track.error / track.width
+
+
 def _of_neighbours(track: Track, values: Array) -> Array:
     near = (np.diff(track.frame) == 1) & (np.diff(track.time) > 0)
     return np.where(near, values, np.nan)
@@ -167,8 +173,9 @@ def shaken_for_a_second(track: Track) -> tuple[Array, int]:
         (n - 2,) degrees, NaN where half a window is not known; and frames a window.
     """
     shake = shaken(track)
-    usual = np.nanmedian(np.diff(track.time)) if np.isfinite(track.time).any() else np.nan
-    size = max(3, round(1 / usual)) if np.isfinite(usual) and usual > 0 else _WINDOW
+    step = np.diff(track.time)
+    usual = float(np.nanmedian(step)) if np.isfinite(step).any() else 0.0
+    size = max(3, round(1 / usual)) if usual > 0 else _WINDOW
     values = np.full(len(shake), np.nan)
     for start in range(0, len(shake), max(1, size // 2)):
         window = shake[start : start + size]
@@ -215,7 +222,7 @@ def odd_faces(sample: str, track: Track, min_confidence: float | None) -> Iterat
                 limit,
                 f"{_ANGLES[which[at]]} is {angle:.0f} degrees in frame {track.frame[at]}",
             )
-    share = track.error / track.width
+    share = misfit(track)
     for first, last in _runs(share > limits.ERROR):
         at = first + int(np.nanargmax(share[first : last + 1]))
         yield _finding(

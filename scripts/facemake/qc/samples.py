@@ -10,7 +10,7 @@ import numpy as np
 
 from facemake.qc import limits
 from facemake.qc.findings import Finding
-from facemake.qc.frames import Array, Track, moved, shaken
+from facemake.qc.frames import Array, Track, misfit, moved, shaken
 from facemake.status import DECODABLE, SampleStatus
 
 MEASURES: Mapping[str, tuple[str, bool]] = {
@@ -64,7 +64,7 @@ def summary(probe: Mapping[str, Any], main: Track) -> Summary:
         "confidence": float(np.nanmean(main.confidence))
         if np.isfinite(main.confidence).any()
         else np.nan,
-        "error": _median(main.error / main.width),
+        "error": _median(misfit(main)),
         **{name: _median(main.angles[:, i]) for i, name in enumerate(("pitch", "yaw", "roll"))},
         "movement": _median(moved(main)),
         "shake": _median(shaken(main)),

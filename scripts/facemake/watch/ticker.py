@@ -29,7 +29,7 @@ _LARGEST_SHARE = 0.02  # of one core
 _SECONDS_BETWEEN_LOOKS = 2.0
 _FIRST_LINES = (10.0, 20.0, 40.0)  # seconds after the start; then one every minute
 _SECONDS_BETWEEN_LINES = 60.0
-_MOST_TOLD = 20  # samples that gave nothing; the end of the run names more
+_MOST_TOLD = 20  # samples that are not ok; the end of the run names more
 
 
 class Ticker:
@@ -51,7 +51,7 @@ class Ticker:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._beating = contextlib.ExitStack()
-        self._known: Set[str] | None = None  # samples that gave nothing
+        self._known: Set[str] | None = None  # samples that are not ok
         self._told = 0
 
     def start(self) -> None:
@@ -132,7 +132,7 @@ class Ticker:
                 self._screen.show(f"{time.strftime('%H:%M:%S')}  {text}")
 
     def _tell(self, state: State) -> None:
-        """Name samples that gave nothing since the last look, and why; the first few of a run."""
+        """Name samples that are not ok and were not known to be so, and why; the first few."""
         found = {
             sample: f"{sample}: {status}, {reason}"
             for shard in state.shards.values()
