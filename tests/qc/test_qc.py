@@ -315,6 +315,9 @@ def test_about_one_sample_and_for_scripts(
     (found,) = json.loads(capsys.readouterr().out)
     assert found["kind"] == "error" and found["first"] == 10
     assert found["value"] > found["limit"]
+    assert main(["qc", "-d", str(study), "misses"]) == 0
+    assert "misses track 0 10-13: error, " in capsys.readouterr().out
+    assert not (study / "qc").exists()  # a proposal about one would stand for that about all
     assert main([*command, "msises"]) == 2
     assert "no sample msises; did you mean misses?" in capsys.readouterr().err
     assert main(["qc", "-d", str(tmp_path / "none"), "--output", str(tmp_path)]) == 2
@@ -334,9 +337,8 @@ def test_a_run_that_is_not_finished_is_told_from_one_that_found_nothing(
     capsys.readouterr()
     assert main(["qc", "-d", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "not looked at: pack0 has no detections: finish the run" in said
-    assert "1 findings" not in said.splitlines()[0]  # `torn` and `twice`, and nobody was unseen
-    assert "unusable" in said and " 1  the sample gave nothing" in said
+    assert "the run is not finished: 29 samples without detections\n" in said
+    assert "  3 unusable         1  the sample gave nothing" in said  # `torn`
 
 
 def test_tables_of_two_runs_are_refused_in_words(

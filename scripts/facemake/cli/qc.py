@@ -47,7 +47,10 @@ def add_to(commands: Any) -> None:
         + ". example: facemake qc --output qc",
     )
     parser.add_argument(
-        "samples", nargs="*", metavar="SAMPLE", help="about these alone (all); compared with all"
+        "samples",
+        nargs="*",
+        metavar="SAMPLE",
+        help="about these alone, on the terminal (all, in files); compared with all",
     )
     parser.add_argument(
         "-d", "--directory", type=Path, default=Path(), help="the folder of the run (this one)"
@@ -66,7 +69,7 @@ def _qc(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.qc.run import look
 
     output = options.output or options.directory / "qc"
-    results, left_out = _run_in(options.directory)
+    results, left_out, shards = _run_in(options.directory)
     with Line() as line:
         looked = look(
             results,
@@ -77,31 +80,42 @@ def _qc(options: argparse.Namespace, rest: list[str]) -> int:
     news = [one for one in looked.findings if not _covered(one, left_out)]
     already, looked.findings = len(looked.findings) - len(news), news
     review, exclude = output / "review.tsv", output / "exclude.tsv"
-    try:
-        write_text(review, _table(_COLUMNS, _rows(looked, results, output)))
-        kept = exclude.exists() and not options.force
-        if not kept:
-            write_text(exclude, proposed)
-    except OSError as error:
-        raise FacemakeError(f"{output} cannot be written to: {error.strerror}") from None
+    # of some samples alone, only where it is said: a proposal that is there is not made again
+    is_written = not options.samples or options.output is not None
+    kept = exclude.exists() and not options.force
+    if is_written:
+        try:
+            write_text(review, _table(_COLUMNS, _rows(looked, results, output)))
+            if not kept:
+                write_text(exclude, proposed)
+        except OSError as error:
+            raise FacemakeError(f"{output} cannot be written to: {error.strerror}") from None
     if options.json:
         json.dump([_document(one) for one in looked.findings], sys.stdout, indent=1)
         print()
         return 0
-    _say(looked, already)
-    print(f"{review} lists all; {exclude} {_of_exclude(looked, kept, _from(exclude, options))}")
+    _say(looked, already, _SHOWN if is_written else len(looked.findings))
+    unprobed = sum(not (results / "probe" / f"{shard}.parquet").is_file() for shard in shards)
+    if unprobed or looked.unfinished:
+        yet = len(looked.unfinished)
+        print(
+            f"the run is not finished: {yet} sample{'' if yet == 1 else 's'} without detections"
+            + (f", {unprobed} of {len(shards)} shards not probed" if unprobed else "")
+        )
+    if is_written:
+        print(f"{review} lists all; {exclude} {_of_exclude(looked, kept, _from(exclude, options))}")
     return 0
 
 
-def _run_in(directory: Path) -> tuple[Path, Exclusions]:
-    """The results folder of the run in a folder, and what it left out of its training set."""
+def _run_in(directory: Path) -> tuple[Path, Exclusions, list[str]]:
+    """The results folder of the run in a folder, what it leaves out of its training set, shards."""
     if not (directory / WORK / "plan.json").exists():
-        return directory / "results", Exclusions()
+        return directory / "results", Exclusions(), []
     from facemake.plan import load
 
     plan = load(directory / WORK)
     rows = [row for rows in plan.excluded.values() for row in rows]
-    return directory / plan.config["outdir"], Exclusions(rows)
+    return directory / plan.config["outdir"], Exclusions(rows), plan.shards
 
 
 def _covered(one: Finding, left_out: Exclusions) -> bool:
@@ -165,7 +179,7 @@ def _document(one: Finding) -> dict[str, Any]:
     return {**{name: getattr(one, name) for name in names}, **numbers, "why": one.why}
 
 
-def _say(looked: Looked, already: int) -> None:
+def _say(looked: Looked, already: int, most: int) -> None:
     counted = zip(
         ("sample", "frame", "finding"),
         (looked.samples, looked.frames, len(looked.findings)),
@@ -177,12 +191,12 @@ def _say(looked: Looked, already: int) -> None:
     for kind, (level, words) in KINDS.items():
         if counts[kind]:
             print(f"  {level} {kind:<11} {counts[kind]:>6}  {words}")
-    for one in looked.findings[:_SHOWN]:
+    for one in looked.findings[:most]:
         where = "" if one.first is None else f" {one.first}-{one.last}"
         track = "" if one.track is None else f" track {one.track}"
         print(f"{one.severity} {one.sample}{track}{where}: {one.kind}, {one.why}")
-    if len(looked.findings) > _SHOWN:
-        print(f"... {len(looked.findings) - _SHOWN} more")
+    if len(looked.findings) > most:
+        print(f"... {len(looked.findings) - most} more")
     if already:
         print(f"{already} more are about what dataset.exclude leaves out already")
     for words in looked.unsaid:

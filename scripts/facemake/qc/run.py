@@ -41,6 +41,7 @@ class Looked:
         frames: how many they have.
         pages: sample -> its page of the report, below the results folder; those that have one.
         unsaid: what could not be looked at, in words.
+        unfinished: samples that have no detections yet.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -48,6 +49,7 @@ class Looked:
     frames: int = 0
     pages: dict[str, Path] = field(default_factory=dict)
     unsaid: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
 
 
 def look(
@@ -114,7 +116,7 @@ def _shard(
         for sample in reader.samples:
             row = reader.read(sample).to_pylist()[0]
             if row["status"] in DECODABLE and "detections" not in readers:
-                looked.unsaid.append(f"{probe.stem} has no detections: finish the run")
+                looked.unfinished.append(sample)
             else:
                 looked.findings += _sample(row, readers, same, summaries)
             page = Path("report", "samples", probe.stem, f"{sample}.html")
