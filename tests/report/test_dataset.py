@@ -103,14 +103,16 @@ def test_the_balance_counts_subjects():
     assert overall.balance([Counts("x", "ok", "", subject="x")]).half == 0
 
 
-def people_table(path: Path, rows: list[tuple[str, int, str, str, int]]) -> Path:
+def people_table(
+    path: Path, rows: list[tuple[str, int, str, str, int]], frame: int | None = None
+) -> Path:
     document = metadata("people", {"same_person": 0.9})
     columns = {
         name: [row[i] for row in rows]
         for i, name in enumerate(("sample", "track", "subject", "split", "person"))
     }
     n = len(rows)
-    more = {"frame": [None] * n, "similarity": [0.95] * n, "faces": [3] * n, "quality": [0.9] * n}
+    more = {"frame": [frame] * n, "similarity": [0.95] * n, "faces": [3] * n, "quality": [0.9] * n}
     schema = SCHEMAS["people"].with_metadata({METADATA_KEY: json.dumps(document)})
     pq.write_table(pa.table({**columns, **more}, schema=schema), path)
     return path
@@ -136,6 +138,8 @@ def test_people_in_two_splits_stand_first(tmp_path: Path):
     assert "1 test, train &lt;b&gt;carl, d#1".replace("&lt;", "<").replace("&gt;", ">") in page.text
     assert not page.all("b", "carl")
     assert "c #0 , d #1" in page.text or "c #0, d #1" in page.text
+    pictures = people_table(tmp_path / "two.parquet", [("a", 1, "a#1", "train", 0)], frame=2)
+    assert "a #1 in picture 2" in Page(index(tmp_path, rows, [], people=pictures)).text
     none = people_table(tmp_path / "nobody.parquet", [])
     assert "nobody to compare" in index(tmp_path, rows, [], people=none)
     assert "People were not compared" in index(tmp_path, rows, [])

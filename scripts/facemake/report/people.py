@@ -20,14 +20,15 @@ class Person:
     Attributes:
         person: number in the table.
         faces: tracks, and faces of pictures that stand alone.
-        tracks: sample and track of the first `MOST_TRACKS` of them.
+        tracks: of the first `MOST_TRACKS` of them sample and what is seen of it: `#0` is a track,
+            `#0 in picture 2` a face of a folder's picture.
         subjects, splits: that the sheet puts them in, sorted.
         similarity: the lowest cosine similarity of a face to the mean of the person.
     """
 
     person: int
     faces: int
-    tracks: list[tuple[str, int]]
+    tracks: list[tuple[str, str]]
     subjects: list[str]
     splits: list[str]
     similarity: float
@@ -37,13 +38,17 @@ def read_people(path: Path) -> list[Person]:
     """From `dataset/people.parquet`: who is in two splits, then who has several subjects, first;
     then those with most faces.
     """
-    names = ["sample", "track", "subject", "split", "person", "similarity"]
+    names = ["sample", "track", "frame", "subject", "split", "person", "similarity"]
     with TableReader(path) as reader:
         table = reader.whole(names)
     person = table["person"].to_numpy()
     order = np.argsort(person, kind="stable")
     sample, subject, split = (table[name].to_pylist() for name in ("sample", "subject", "split"))
-    track, similarity = table["track"].to_numpy(), table["similarity"].to_numpy()
+    similarity = table["similarity"].to_numpy()
+    seen = [
+        f"#{track}" if frame is None else f"#{track} in picture {frame}"
+        for track, frame in zip(table["track"].to_pylist(), table["frame"].to_pylist(), strict=True)
+    ]
     edges = np.flatnonzero(np.diff(person[order], prepend=-1))
     found = []
     for rows in np.split(order, edges[1:]) if len(order) else []:
@@ -51,7 +56,7 @@ def read_people(path: Path) -> list[Person]:
             Person(
                 person=int(person[rows[0]]),
                 faces=len(rows),
-                tracks=[(sample[i], int(track[i])) for i in rows[:MOST_TRACKS].tolist()],
+                tracks=[(sample[i], seen[i]) for i in rows[:MOST_TRACKS].tolist()],
                 subjects=sorted({subject[i] for i in rows.tolist()}),
                 splits=sorted({split[i] for i in rows.tolist()}),
                 similarity=float(similarity[rows].min()),

@@ -143,7 +143,7 @@
     for (let i = 0; i < 2 * listed; i += 2) {
       const row = rows[tracks[i]];
       if (i) nodes.push(", ");
-      nodes.push(row ? linked(row, `${row[NAME]} #${tracks[i + 1]}`) : "?");
+      nodes.push(row ? linked(row, `${row[NAME]} ${tracks[i + 1]}`) : "?");
     }
     if (faces > listed) nodes.push(` and ${thousands(faces - listed)} more`);
     const td = make("td");

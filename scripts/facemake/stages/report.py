@@ -251,7 +251,7 @@ def _people(table: Path | None, rows: Sequence[Row]) -> dict[str, Any]:
             {
                 "person": one.person,
                 "faces": one.faces,
-                "tracks": [(f"{s} #{t}", href.get(s)) for s, t in one.tracks[:MOST_NAMED]],
+                "tracks": [(f"{s} {t}", href.get(s)) for s, t in one.tracks[:MOST_NAMED]],
                 "more": one.faces - len(one.tracks[:MOST_NAMED]),
                 "subjects": one.subjects,
                 "splits": one.splits,
