@@ -81,6 +81,7 @@ class Shard:
     def __init__(self, folder: Path, name: str = "pack") -> None:
         self.folder, self.name = folder, name
         self.image_folders = "pictures"
+        self.source = Path("/none")
         self.camera: dict[str, Any] = {"fov": 30.0}
         self.samples: list[Sample] = []
         self.probe: list[dict[str, Any]] = []
@@ -140,7 +141,7 @@ class Shard:
 
     def _sample(self, sample: str, **probe: Any) -> None:
         self.samples.append(
-            Sample(sample, Path("/none"), subject=f"who {sample}", excluded="status" in probe)
+            Sample(sample, self.source, subject=f"who {sample}", excluded="status" in probe)
         )
         self.probe.append({"sample": sample, "status": "ok", "reason": "", **probe})
 

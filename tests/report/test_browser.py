@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import browser
 from browser import Browser, Tab
 from debian import script
 from facemake.stages.report_pages import report_pages
+from makemedia import write_video
 from makereport import REPORT, Shard, counts, index, picture, seconds
 from setups import found
 
@@ -51,12 +53,18 @@ def report_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shard.video("clip", seconds(n), gap=gap, ry=np.linspace(-0.5, 0.5, n))
     shard.second_track("clip", 50, 149)
     shard.pictures["clip"] = {frame: picture() for frame in (25, 75, 125, 175)}
+    shard.video("pictures", np.full(60, np.nan), kind="images")
+    shard.pictures["pictures"] = {5: picture(), 40: picture()}
     shard.video("longer", seconds(6001), gap=np.arange(6001) == 3001)
     turns = np.zeros(1500)
     turns[700] = 0.4
     shard.video("long", seconds(1500), gap=np.arange(1500) == 720, ry=turns)
     pages = folder / "report" / "samples" / "pack"
-    report_pages(shard.plan, shard.write(), pages, REPORT)
+    beside = folder / "overlay" / "pack"
+    beside.mkdir(parents=True)
+    write_video(beside / "clip.mp4", 3)
+    (beside / "pictures.jpg").write_bytes(picture())
+    report_pages(shard.plan, replace(shard.write(), overlay=beside), pages, REPORT)
     rows = [counts("clip", n_frames=n, n_face=n - 10, n_kept=90, n_considered=90)]
     rows += [counts(f"s{i}", n_frames=i, n_face=i // 2, n_kept=i % 7) for i in range(399)]
     rows.append(counts("bad", status="unreadable", reason=HOSTILE, subject=HOSTILE))
@@ -301,6 +309,45 @@ def test_a_long_recording_is_drawn_frame_by_frame_when_one_looks_closely(
     is_alone(tab)
 
 
+def test_pictures_that_stand_alone_are_not_shown_for_each_other(
+    shown: Browser, report_folder: Path
+):
+    tab = shown.open(report_folder / "samples" / "pack" / "pictures.html")
+    tab.run("document.querySelector('[data-frame=\"5\"]').click()")
+    assert text(tab, "#cursor-says") == "picture 5"
+    assert text(tab, "#near-says") == "nearest: 5"
+    assert tab.run("document.querySelector('#near img').clientWidth") > 40
+    tab.run("document.getElementById('cursor').focus()")
+    tab.press("ArrowRight")
+    assert text(tab, "#cursor-says") == "picture 6"
+    assert text(tab, "#near-says") == "not on the contact sheet"
+    assert tab.run("document.querySelector('#near img').clientWidth") == 0
+    assert tab.run("document.querySelectorAll('figure.here').length") == 0
+    is_alone(tab)
+
+
+def test_an_overlay_beside_the_report_is_shown(shown: Browser, report_folder: Path):
+    tab = shown.open(report_folder / "samples" / "pack" / "clip.html")
+    size = """new Promise((done) => {
+      const video = document.querySelector('video');
+      video.onloadedmetadata = () => done([video.videoWidth, video.videoHeight]);
+      video.onerror = () => done(video.error.message);
+      video.preload = 'metadata';
+      video.load();
+    })"""
+    assert tab.run(size) == [64, 48]
+    still = shown.open(report_folder / "samples" / "pack" / "pictures.html")
+    size = """(async () => {
+      const image = document.querySelector('img.overlay');
+      image.loading = 'eager';
+      await image.decode();
+      return image.naturalWidth;
+    })()"""
+    assert still.run(size) == 80
+    is_alone(tab)
+    is_alone(still)
+
+
 def _pairs(run: str) -> list[str]:
     numbers = run.split()
     return [" ".join(numbers[i : i + 2]) for i in range(0, len(numbers), 2)]
@@ -316,8 +363,11 @@ def test_it_is_read_on_a_phone_and_in_the_dark(shown: Browser, report_folder: Pa
     )
     assert light.run(colours) != dark.run(colours)
     assert dark.run("document.documentElement.scrollWidth") == 1280
-    # whoever does not see it hears what each drawing is
-    unnamed = "document.querySelectorAll('svg[role=img]:not([aria-label])').length"
-    assert light.run(unnamed) == 0
+    # whoever does not see it hears what each thing is
+    heard = [one for one in light.call("Accessibility.getFullAXTree")["nodes"] if "role" in one]
+    named = {"button", "checkbox", "combobox", "image", "link", "region", "search", "slider"}
+    there = [one for one in heard if one["role"]["value"] in named and not one["ignored"]]
+    assert len(there) > 40
+    assert [one for one in there if not one["name"]["value"]] == []
     is_alone(light)
     is_alone(dark)

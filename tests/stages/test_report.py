@@ -293,6 +293,22 @@ def test_pictures_that_stand_alone_get_numbers(shard: Shard):
     assert not page.all("path", "line")
 
 
+def test_pictures_have_the_names_of_their_files(shard: Shard, tmp_path: Path):
+    shard.source = tmp_path / "album"
+    shard.source.mkdir()
+    for name in ("b10.png", "b9.png", "c &lt;b&gt;.jpg"):
+        (shard.source / name).touch()
+    shard.video("few", np.full(3, np.nan), gap=np.array([False, True, False]), kind="images")
+    shard.video("other", np.full(4, np.nan), kind="images")
+    shard.pictures["few"] = {0: picture(), 2: picture()}
+    pages = shard.pages()
+    few = Page(pages["few"])
+    assert "2, 0 c &lt;b&gt;.jpg" in few.text
+    assert few.words.count("b9.png") == 2
+    # a folder that is not what it was when it was measured names nothing
+    assert "b9.png" not in pages["other"]
+
+
 def test_pictures_in_sequence_are_joined(shard: Shard):
     shard.image_folders = "sequence"
     shard.video("folder", np.full(60, np.nan), kind="images")

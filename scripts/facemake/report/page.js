@@ -198,7 +198,7 @@
   const framesOf = (bin) => {
     const first = data.frames[bin], next = data.frames.find((other, i) => i > bin && other >= 0);
     const last = (next === undefined ? data.count : next) - 1;
-    return last > first ? `${data.thing}s ${first}–${last}` : `${data.thing} ${first}`;
+    return last > first ? `${data.thing}s ${first}–${last}` : `${data.thing} ${first}` + (data.names[first] ? `, ${data.names[first]}` : "");
   };
   const bold = (text) => {
     const node = document.createElement("b");

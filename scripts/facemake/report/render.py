@@ -41,15 +41,20 @@ def inline(name: str) -> Markup:
 
 
 @cache
-def policy() -> str:
+def policy(*, beside: bool = False) -> str:
     """What a browser may do for a page: run our scripts, show what stands in it, and no more.
 
     Whatever a name or a reason of somebody else holds, nothing is fetched and nothing is sent.
+
+    Args:
+        beside: it may show pictures and videos of the place that it comes from, too.
     """
+    shown = "data: 'self' file:" if beside else "data:"
     scripts = (sha256(inline(path.name).encode()).digest() for path in FOLDER.glob("*.js"))
     hashes = " ".join(sorted(f"'sha256-{b64encode(one).decode()}'" for one in scripts))
     return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
+        f"img-src {shown}; media-src {shown}; "
         "form-action 'none'; base-uri 'none'"
     )
 

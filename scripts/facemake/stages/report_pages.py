@@ -17,6 +17,8 @@ from facemake import h5
 from facemake.backends.landmarks import LANDMARKERS
 from facemake.calibration.lens import Calibration, Lens, MisfitError
 from facemake.geometry import Camera
+from facemake.media.files import pictures
+from facemake.media.frame import MediaError
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe
 from facemake.report import charts, contact, render, strips, summaries, words
@@ -124,9 +126,9 @@ def report_pages(plan: Path, sources: Sources, output: Path, recipe: Recipe) -> 
                 recipe,
             )
             (beside / f"{sample.sample}.html").write_text(text, encoding="utf-8")
-            pictures = (jpeg for _, (jpeg, _) in sorted((small or {}).items()))
+            jpegs = (jpeg for _, (jpeg, _) in sorted((small or {}).items()))
             scores = (quality or {}).get(sample.sample)
-            about.append(summaries.summary(sample, row, course, scores, pictures))
+            about.append(summaries.summary(sample, row, course, scores, jpegs))
             progress.frame(row["n_frames"] or 0)
             progress.sample()
         summaries.write(beside, about)
@@ -269,6 +271,7 @@ def _drawn(
     view, not_fitted = _view(settings, probe, course)
     tiles = None if small is None else contact.tiles(sample.sample, small, tables, view, size)
     thing = "frame" if probe["kind"] == "video" else "picture"
+    names = _file_names(sample, probe)
     main = course.main
     single = axis.n_frames == 1
     faces = _faces(sample.sample, tables, course) if axis.alone or single else None
@@ -300,8 +303,23 @@ def _drawn(
             for code in sorted({name[:-2] for name in (*course.series, *course.occurrence)})
             if code.startswith("AU")
         ],
-        "cursor": _cursor(course, groups, thing),
+        "names": names,
+        "cursor": {
+            **_cursor(course, groups, thing),
+            "names": names if (axis.fine or axis).exact else [],
+        },
     }
+
+
+def _file_names(sample: Sample, probe: Mapping[str, Any]) -> list[str]:
+    """Of the pictures of a folder; none where it is gone or is not what it was."""
+    if probe["kind"] != "images":
+        return []
+    try:
+        names = [path.name for path in pictures(sample.path)]
+    except (MediaError, OSError):
+        return []
+    return names if len(names) == probe["n_frames"] else []
 
 
 def _has_jaw(tables: Mapping[str, TableReader]) -> bool:
