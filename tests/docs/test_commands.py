@@ -62,7 +62,7 @@ def test_what_is_not_run_has_a_reason_and_is_counted():
 def test_what_another_test_runs_is_known_there(block: Block):
     test = ROOT / block.by
     assert test.is_file(), f"{block}: {block.by}"
-    name = "README.md" if block.page.parent == ROOT else f"docs/{block.page.name}"
+    name = block.page.relative_to(ROOT).as_posix()
     assert name in test.read_text("utf-8").replace('" / "', "/"), f"{block.by} names no {name}"
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import makemedia
+from documentation import block
 from facemake import FaceProcessor
 from facemake.backends.fit.normalize import normalize, shipped_noise
 from facemake.errors import FacemakeError
@@ -87,6 +88,22 @@ def test_tables(short: Path, done: Path, children: list[str]):
     face = canonical["data"].iloc[0].to_numpy().reshape(51, 3)
     assert face[13, 2] < -20 and face[:10, 1].min() > face[31:, 1].max()  # y is up
     assert landmarks["schema"] == canonical["schema"] == "ibug51"
+
+
+def test_the_block_of_the_documentation(
+    short: Path,
+    done: Path,
+    children: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """That of docs/api/processors.md, on what is done already."""
+    monkeypatch.chdir(short.parent)
+    shutil.copytree(done, "output")
+    names: dict[str, Any] = {}
+    exec(block("api/processors", "python", "from facemake import"), names)
+    assert children == [] and len(names["pose"]["data"]) == N
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-5:]] == [*"01234"]
 
 
 def test_expressions_say_that_they_are_not_3dis(short: Path, done: Path):
