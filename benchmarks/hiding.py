@@ -8,6 +8,7 @@ before it was hidden, by dlib's own threshold.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +65,16 @@ def _faces(study: Path) -> list[tuple[str, NDArray[np.uint8], rows.Face]]:
     found = []
     for recorded in find_all(study):
         sample = recorded.sample.sample
-        readers = {name: TableReader(recorded.table(name)) for name in ("detections", "landmarks")}
         seen: dict[int, list[tuple[int, rows.Face]]] = {}
-        for one in rows.frames_of(readers, sample, "fit", None):
-            for face in one.faces:
-                if face.points is not None and face.box is not None:
-                    seen.setdefault(face.track, []).append((one.frame, face))
+        with ExitStack() as stack:
+            readers = {
+                name: stack.enter_context(TableReader(recorded.table(name)))
+                for name in ("detections", "landmarks")
+            }
+            for one in rows.frames_of(readers, sample, "fit", None):
+                for face in one.faces:
+                    if face.points is not None and face.box is not None:
+                        seen.setdefault(face.track, []).append((one.frame, face))
         for track, members in seen.items():
             step = max(1, len(members) // _FRAMES)
             chosen = dict(members[step // 2 :: step][:_FRAMES])

@@ -13,10 +13,12 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from av.video.reformatter import Colorspace
 from PIL import Image
 
 from facemake import schemes
 from facemake.backends.fit import builtin
+from facemake.backends.fit.interpolated import interpolated_mesh
 from facemake.backends.threedi.model import InstallModel
 from facemake.cli import main
 from facemake.errors import FacemakeError
@@ -27,9 +29,9 @@ from facemake.overlay.drawing import AXES, GAZE, Pen, axes, gaze
 from facemake.overlay.hiding import CELLS, Course, hide, widened
 from facemake.overlay.options import Options
 from facemake.overlay.rows import Face, frames_of
-from facemake.overlay.sinks import VideoSink, comment_of
+from facemake.overlay.sinks import Stream, VideoSink, comment_of
 from facemake.overlay.study import find
-from facemake.overlay.surface import Surface
+from facemake.overlay.surface import Surface, _lines
 from facemake.overlay.view import View
 from facemake.provenance import Recipe
 from facemake.samples import Sample, shard_text
@@ -114,6 +116,27 @@ def test_without_a_camera_the_weak_perspective_draws():
     )
     ends = axes(lite, View(None))
     assert ends[0].tolist() == [9, 8] and ends[3, 0] < 9
+
+
+# -- the mesh
+
+
+def test_a_mesh_has_no_diagonals_and_each_line_knows_its_triangles():
+    square = np.array([[0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0], [20, 5, 0]], np.float32)
+    mesh = replace(
+        interpolated_mesh(MODEL),
+        mean=square,
+        triangles=np.array([[0, 1, 2], [0, 2, 3], [1, 4, 2]], np.int32),
+    )
+    edges, beside = _lines(mesh)
+    assert edges.tolist() == [[0, 1], [0, 3], [1, 2], [1, 4], [2, 3], [2, 4]]
+    assert [sorted(set(pair)) for pair in beside.T.tolist()] == [[0], [1], [0, 2], [2], [1], [2]]
+
+
+@pytest.mark.parametrize(("matrix", "written"), [(1, 1), (2, 6), (5, 5), (6, 6), (0, 1), (9, 1)])
+def test_a_matrix_of_old_is_kept(matrix: int, written: int):
+    number, word = Stream(None, matrix=matrix).coding
+    assert number == written and (word == Colorspace.ITU709) == (number == 1)
 
 
 # -- 3DI's faces
@@ -346,6 +369,7 @@ def test_a_video_keeps_its_frames_and_stamps(
     with av.open(str(made)) as container:
         assert [s.type for s in container.streams] == ["video"]  # no sound unless asked
         assert "drawn: boxes" in container.metadata["comment"]
+        assert container.streams.video[0].codec_context.colorspace == 6  # as it was read
     # landmarks are where they should be: white dots on the picture
     x, y = np.round(points[30]).astype(int)
     spot = after[-1][3][y - 1 : y + 2, x - 1 : x + 2].astype(float).mean(axis=-1).max()

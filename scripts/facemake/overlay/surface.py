@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facemake import geometry
 from facemake.backends.fit import load_as_planned
 from facemake.backends.fit.interpolated import bent, interpolated_mesh
-from facemake.backends.fit.mesh import dense_faces, vertex_normals
+from facemake.backends.fit.mesh import vertex_normals
 from facemake.backends.fit.model import FaceMesh
 from facemake.backends.threedi import FACTS, Engine
 from facemake.backends.threedi.model import load as load_install_model
@@ -52,10 +52,7 @@ class Surface:
         self._mesh = mesh
         self._everyone = everyone
         self._people: dict[int, FaceMesh] = {}
-        triangles = mesh.triangles
-        pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-        self._edges, self._edge_of = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)
-        self._edge_of = self._edge_of.reshape(3, -1)
+        self._edges, self._beside = _lines(mesh)
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any], faces_of_3di: Path) -> Self:
@@ -119,8 +116,8 @@ class Surface:
         if placed is None:
             return
         _, pixels = placed
-        shown = np.zeros(len(self._edges), bool)
-        shown[self._edge_of[:, self._front(pixels)].ravel()] = True
+        front = self._front(pixels)
+        shown = front[self._beside[0]] | front[self._beside[1]]
         width = max(1, round(min(rgb.shape[:2]) / 720))
         low = np.maximum(np.floor(pixels.min(axis=0)) - width, 0).astype(int)
         high = np.minimum(np.ceil(pixels.max(axis=0)) + width + 1, rgb.shape[1::-1]).astype(int)
@@ -128,7 +125,7 @@ class Surface:
             return
         part = rgb[low[1] : high[1], low[0] : high[0]]
         drawn = part.copy()
-        lines = fixed((pixels - low)[self._edges[shown]])
+        lines = fixed(pixels - low)[self._edges[shown]]
         cv2.polylines(drawn, list(lines), False, colour, width, cv2.LINE_AA, SHIFT)
         part[:] = cv2.addWeighted(part, 1 - _SEEN, drawn, _SEEN, 0)
 
@@ -157,9 +154,8 @@ class Surface:
         """
         if face.pose is None or face.expression is None or not np.isfinite(face.pose[:3]).all():
             return None
-        turn = geometry.rotation_from_euler(face.pose[None, :3])
-        shapes = dense_faces(person or self._mesh, None, face.expression[None], turn)
-        shape = next(shapes)
+        still = (person or self._mesh).shape(expression=face.expression).astype(np.float64)
+        shape = geometry.rotate(geometry.rotation_from_euler(face.pose[:3]), still)
         pixels = view.place(shape, face)
         return None if pixels is None else (shape, pixels)
 
@@ -168,6 +164,26 @@ class Surface:
         a, b, c = (pixels[self._mesh.triangles[:, i]] for i in range(3))
         u, v = b - a, c - a
         return np.asarray(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0] < 0)
+
+
+def _lines(mesh: FaceMesh) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The edges that are drawn (E, 2), and the triangles at each (2, E): at the rim one, twice.
+
+    Where two triangles make a quadrangle, its diagonal is none of them: an edge that is the longest
+    of both. They say nothing, and a third of all lines would be such.
+    """
+    corners = mesh.triangles
+    pairs = np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]])
+    edges, edge = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)
+    edge = edge.ravel()
+    order = np.argsort(edge, kind="stable")
+    ends = np.cumsum(np.bincount(edge))
+    beside = np.stack([order[np.r_[0, ends[:-1]]], order[ends - 1]]) % len(corners)
+    length = np.linalg.norm(mesh.mean[edges[:, 0]] - mesh.mean[edges[:, 1]], axis=1)
+    of_triangle = edge.reshape(3, -1)
+    longest = of_triangle[length[of_triangle].argmax(axis=0), np.arange(len(corners))]
+    drawn = np.bincount(longest, minlength=len(edges)) < 2
+    return edges[drawn], beside[:, drawn]
 
 
 def _of_install(path: Path) -> FaceMesh:
