@@ -146,6 +146,10 @@ def is_looked_at_only():
     return how is None or how.no_hooks or workflow.dryrun
 
 
+ON_REQUEST = "Terminating processes on user request"
+"""How Snakemake's word for ^C begins."""
+
+
 class Events(logging.Handler):
     """What Snakemake has no hook for, or none in a workflow that another imports: its own log."""
 
@@ -164,6 +168,8 @@ class Events(logging.Handler):
         elif event == LogEvent.JOB_ERROR:
             for log in getattr(record, "log", None) or ():
                 TICKER.failed(str(log))
+        elif record.getMessage().startswith(ON_REQUEST):
+            TICKER.interrupted = True
 
 
 NOISE = (
@@ -174,9 +180,14 @@ NOISE = (
 """How what Snakemake says of each job, and of itself, begins even when it is to be quiet."""
 
 
+BROKEN = "RuleException:\nCalledProcessError in file "
+"""How what Snakemake says of a job that fails begins; ours are named with their reason and log."""
+
+
 def is_shown(record):
     """What is left for the terminal, which is then free for it."""
-    if record.getMessage().startswith(NOISE):
+    said = record.getMessage()
+    if said.startswith(NOISE) or (said.startswith(BROKEN) and str(RULES) in said):
         return False
     TICKER.clear()
     return True

@@ -130,7 +130,10 @@ def test_who_interrupts_a_run_is_told_to_start_it_again(folder: Folder):
     said, done = failures_of(folder.path)
     assert said == "2 jobs interrupted: start the run again, and it goes on where it was"
     assert not done
+    runs.write_end(False)
+    assert page(Watcher(folder.path).look()).startswith("was stopped")
     folder.fails("probe", "p2")
+    assert page(Watcher(folder.path).look()).startswith("ended with failures")
     assert failures_of(folder.path)[0].startswith("3 jobs failed:\n")
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from facemake.runtime import failures
 from facemake.watch import run as runs
 from facemake.watch.run import Job
 from facemake.watch.state import State, Watcher
@@ -80,6 +81,17 @@ def test_a_sample_that_gives_nothing_is_named_once_and_not_all_of_many(
         "... and more, which `facemake status` names",
     ]
     assert len((folder / "results" / "run.log").read_text().splitlines()) == 21
+
+
+def test_a_job_that_was_interrupted_is_no_failure(folder: Path, capsys: pytest.CaptureFixture[str]):
+    ticker = Ticker("results", quiet=True)
+    ticker.failed("results/logs/probe/a.log")
+    assert "probe of a: ended without a word" in capsys.readouterr().err
+    failures.write("results/logs/probe/b.log", failures.INTERRUPTED, curable=True)
+    ticker.failed("results/logs/probe/b.log")
+    ticker.interrupted = True
+    ticker.failed("results/logs/probe/a.log")  # it had not begun
+    assert capsys.readouterr().err == ""
 
 
 def test_a_fault_in_it_is_no_fault_of_the_run_and_what_is_mended_is_shown(

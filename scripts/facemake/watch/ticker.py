@@ -40,7 +40,12 @@ class Ticker:
         quiet: Snakemake is silent about its jobs, so a line may be written over, and failed jobs
             are named here.
         silent: nothing on the terminal.
+
+    Attributes:
+        interrupted: by ^C, which ends all jobs too.
     """
+
+    interrupted = False
 
     def __init__(self, outdir: str, *, quiet: bool = False, silent: bool = False) -> None:
         # not in its folder `logs`, where each file is a job's
@@ -88,6 +93,8 @@ class Ticker:
         if job is None:
             return
         failure = failures.read(*job)
+        if failure is None and self.interrupted:
+            return  # it was still starting
         if failure is None:
             failure = failures.Failure(*job, "", KILLED, True, time.time(), "", log)
         if failure.message == failures.INTERRUPTED:

@@ -135,7 +135,8 @@ def how(state: State) -> str:
     if state.ended is None:
         return "the run was killed, or its machine went down"
     seconds, well = state.ended
-    word = "ended well" if well else "ended with failures" if state.failed() else "was stopped"
+    broken = any(one.message != INTERRUPTED for one in state.failed())
+    word = "ended well" if well else "ended with failures" if broken else "was stopped"
     return f"{word} {clock(seconds)}"
 
 
