@@ -152,27 +152,6 @@ def members(path: Path, *, max_files: int = 10_000) -> dict[str, int]:
         return {entry.orig_filename: entry.file_size for entry in archive.infolist()}
 
 
-def read_member(path: Path, name: str, max_bytes: int, *, max_files: int = 10_000) -> bytes:
-    """What one member holds.
-
-    Raises:
-        ZipError: there is no such member, it holds more than `max_bytes`, or the archive is
-            refused.
-        OSError: it cannot be read.
-    """
-    with _opened(path, max_files) as (archive, what, _):
-        for entry in archive.infolist():
-            if entry.orig_filename != name:
-                continue
-            data = bytearray()
-            for piece in _pieces(archive, entry, what):
-                data += piece
-                if len(data) > max_bytes:
-                    raise ZipError(f"{name} in {what} is more than the {max_bytes} bytes allowed")
-            return bytes(data)
-        raise ZipError(f"{what} holds no {name}")
-
-
 @contextmanager
 def _opened(source: Path | bytes, max_files: int) -> Iterator[tuple[zipfile.ZipFile, str, int]]:
     """The archive, what to call it and its size; every member's header has been checked."""

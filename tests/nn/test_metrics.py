@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from facemake.nn.action_units import AU_NAMES
-from facemake.nn.history import draw_curves, read_history, write_history
+from facemake.nn.history import draw_curves, write_history
 from facemake.nn.metrics import au_metrics, landmark_metrics
 
 
@@ -49,7 +49,7 @@ def test_the_mean_face_has_a_high_correlation_and_none_within():
     assert within["landmark_mae"] == pytest.approx(np.abs(0.5 * (wanted - face)).mean())
 
 
-def test_the_history_is_json_and_comes_back(tmp_path):
+def test_the_history_is_json_without_nan(tmp_path):
     train = [{"loss": 3.0, "lr": 1e-3}, {"loss": 2.0, "lr": 1e-4}]
     val = [{"loss": 2.5, "corr_AU01_r": math.nan}, {"loss": 1.5, "corr_AU01_r": 0.5}]
     path = tmp_path / "training_history.json"
@@ -61,9 +61,7 @@ def test_the_history_is_json_and_comes_back(tmp_path):
     content = json.loads(path.read_text(), parse_constant=refuse)
     assert list(content) == ["train", "val", "best_val_loss", "au_names"]
     assert content["val"][0]["corr_AU01_r"] is None and content["au_names"] == AU_NAMES
-    back = read_history(path)
-    assert back["train"] == train and back["val"][1] == val[1]
-    assert math.isnan(back["val"][0]["corr_AU01_r"])
+    assert content["train"] == train and content["val"][1] == val[1]
     write_history(path, train, val, 1.5, None)
     assert "au_names" not in json.loads(path.read_text())
 

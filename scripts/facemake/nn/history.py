@@ -49,17 +49,6 @@ def write_history(
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_history(path: Path) -> dict[str, Any]:
-    """What `write_history` wrote, with NaN in place of null."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    for which in ("train", "val"):
-        content[which] = [
-            {key: math.nan if value is None else value for key, value in epoch.items()}
-            for epoch in content[which]
-        ]
-    return content
-
-
 def _finite(epoch: Mapping[str, float]) -> dict[str, float | None]:
     return {key: value if math.isfinite(value) else None for key, value in epoch.items()}
 
