@@ -7,6 +7,7 @@ from facemake.runtime.job import job
 with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
     from facemake.crate.finished import FinishedRun
     from facemake.crate.workflow import About
+    from facemake.engines import stages
     from facemake.plan import load
     from facemake.settings import without_words
     from facemake.stages.export_crate import export_crate
@@ -14,5 +15,6 @@ with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
     plan = load()
     folder = Path(snakemake.output.folder)
     config = without_words(plan.config)
-    run = FinishedRun(folder.parents[1], plan.shards, list(plan.recipes), config)
+    in_order = [stage for stage in stages(plan.config) if plan.enabled(stage)]
+    run = FinishedRun(folder.parents[1], plan.shards, in_order, config)
     export_crate(run, folder, About())

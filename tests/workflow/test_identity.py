@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from crates import check_actions
 from facemake.media import open_media
 from facemake.samples import Sample
 from makemedia import write_video
@@ -64,6 +65,7 @@ def test_the_person_of_a_picture_through_cuts(bundled: Path, clips, tmp_path: Pa
     )
     tracklets = list((done.results / "detections" / ".tracklets").glob("*.parquet"))
     assert len(tracklets) == 1
+    assert check_actions(folder, tmp_path / "crate") >= {"detect", "identify", "landmarks"}
 
     other = bundled / "portraits" / "grace_hopper.jpg"
     folder = study(

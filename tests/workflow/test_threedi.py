@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from crates import check_actions
 from facemake.backends.threedi import rawfiles
 from facemake.backends.threedi.programs import FULL
 from facemake.backends.threedi.turns import rotation_from_vector
@@ -129,6 +130,12 @@ def test_every_frame_has_its_row_and_its_status(finished: Run):
     fitted = {"clip": CLIP - len(DARK) - 1, "nothing": 0, "portraits": 2}
     assert by_name.n_fitted.to_dict() == fitted
     assert "nothing: no_face" in finished.output
+
+
+def test_a_crate_has_an_action_a_program(finished: Run, tmp_path: Path):
+    stages = check_actions(finished.folder, tmp_path / "crate")
+    assert stages >= {"threedi_video", "threedi_model", "threedi_shape", "fit", "expressions"}
+    assert not list((tmp_path / "crate").rglob("*.zip"))
 
 
 def test_raw_files_are_kept_and_are_what_the_tables_say(finished: Run, standin: Path):

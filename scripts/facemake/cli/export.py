@@ -202,6 +202,7 @@ def _add_directory(parser: argparse.ArgumentParser) -> None:
 def _export_rocrate(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.crate.finished import FOLDERS, SHARED, FinishedRun
     from facemake.crate.workflow import About
+    from facemake.engines import stages
     from facemake.plan import load
     from facemake.settings import without_words
     from facemake.stages.export_crate import export_crate
@@ -220,7 +221,7 @@ def _export_rocrate(options: argparse.Namespace, rest: list[str]) -> int:
     run = FinishedRun(
         options.directory / plan.config["outdir"],
         plan.shards,
-        list(plan.recipes),
+        [stage for stage in stages(plan.config) if plan.enabled(stage)],
         without_words(plan.config),
     )
     said = {k: getattr(options, k) for k in ("name", "author", "orcid", "licence")}

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from facemake.crate.finished import Done, FinishedRun
+from facemake.backends.threedi import Engine
+from facemake.backends.threedi.programs import needs, programs
+from facemake.crate.finished import STEPS, TRACKLETS, Done, FinishedRun
 from facemake.crate.graph import Entity, Graph, address, copy_file, iso_time, media_type, ni
 from facemake.exports import RECORDINGS
 from facemake.media import Kind
@@ -220,7 +222,7 @@ def _given(stage: str, name: str, run: FinishedRun, parts: Parts) -> Iterator[En
         name, seen = parts.samples.get(name.rpartition(".")[0], (name, seen))
     if stage in _SEES:
         yield seen
-    for ways in _GIVEN.get(stage, ()):
+    for ways in (*_GIVEN.get(stage, ()), *_of_3di(stage, run)):
         for way in ways.split("|"):
             if way.endswith("/"):
                 paths = [path for path in parts.files if path.startswith(way)]
@@ -232,6 +234,31 @@ def _given(stage: str, name: str, run: FinishedRun, parts: Parts) -> Iterator[En
             yield from found
             if found:
                 break
+
+
+def _of_3di(stage: str, run: FinishedRun) -> tuple[str, ...]:
+    """What a job reads of the files of 3DI's programs."""
+    if run.config.get("engine", "native") == "native":
+        return ()
+    engine, undistorts = Engine(run.config["engine"]), "threedi_undistort" in run.stages
+    ran = {program.step: program for program in programs(engine, undistorts)}
+    if program := ran.get(stage.removeprefix("threedi_")) if stage[:7] == "threedi" else None:
+        return (_PROBE, *_steps("video", *needs(engine, program, undistorts)))
+    fitted = (step for step in ran if step not in ("undistort", "detect", "localized"))
+    model = f"{STEPS}/model.npz"
+    given: Mapping[str, tuple[str, ...]] = {
+        "threedi_video": (_PROBE,),
+        "detect": _steps("video", "detect"),
+        "landmarks": _steps("video", "landmarks"),
+        "fit": (*_steps("video", *fitted), model),
+        "expressions": (*_steps("localized"), model),
+        "dataset": _steps(*ran),
+    }
+    return given.get(stage, ())
+
+
+def _steps(*names: str) -> tuple[str, ...]:
+    return tuple(f"{STEPS}/{name}/{{shard}}.zip" for name in names)
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -247,7 +274,7 @@ _PROBE = "probe/{shard}.parquet"
 _GIVEN: Mapping[str, tuple[str, ...]] = {
     "detect_segment": (_PROBE,),
     "detect": (_PROBE,),
-    "identify": (_PROBE,),
+    "identify": (_PROBE, TRACKLETS),
     "landmarks_segment": (_PROBE, _FITTED[0]),
     "landmarks": (_PROBE, _FITTED[0]),
     "fit": (_PROBE, _FITTED[1]),

@@ -34,8 +34,11 @@ class Product:
     asked: str = ""
 
 
+STEPS = "3di/.steps"
+"""Below the results: what 3DI's programs have made."""
 PRODUCTS = (
     Product("probe", "looks what each recording is", ("probe/{shard}.parquet",)),
+    Product("threedi_model", "reads the face model of 3DI", (f"{STEPS}/model.npz",), needed=False),
     Product("detect", "finds and tracks faces", ("detections/{shard}.parquet",)),
     Product(
         "landmarks",
@@ -76,17 +79,24 @@ _OTHERS: Mapping[str, str] = {
     "detect": "finds faces, and joins those that overlap",
     "identify": "tells people apart by their faces",
     "threedi_video": "makes the video that 3DI reads",
-    "threedi_model": "reads the face model of 3DI",
 }
 """Stages whose files are no results, or that write those of another one, where they are used."""
+TRACKLETS = "detections/.tracklets/{shard}.parquet"
+"""What `detect` leaves where people are told apart after it."""
 SHARED = ("probe", "smooth", "expressions", "aus")
 """Folders of the results whose files a crate has unless others are asked for: what faces did, and
 not what they look like (as `fit` has it in `local_params`, and `identity`)."""
 
 
 FOLDERS = tuple(
-    dict.fromkeys(pattern.split("/")[0] for product in PRODUCTS for pattern in product.files)
+    dict.fromkeys(
+        pattern.split("/")[0]
+        for product in PRODUCTS
+        for pattern in product.files
+        if not pattern.startswith(STEPS)
+    )
 )
+"""Folders of the results whose files a crate may have."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ class FinishedRun:
     Attributes:
         results: its folder.
         shards: in order.
-        stages: that its config asks for.
+        stages: that its config asks for, in the order of `facemake.engines.stages`.
         config: without words of the user (`facemake.settings.without_words`).
     """
 
@@ -146,6 +156,13 @@ class Done:
     recipe: Mapping[str, Any] | None = None
     jobs: list[Job] = field(default_factory=list)
 
+    def add(self, other: Done) -> None:
+        """Take what the same jobs have made besides."""
+        files = {job.name: {**job.files} for job in self.jobs}
+        for job in other.jobs:
+            files.setdefault(job.name, {}).update(job.files)
+        self.jobs = [Job(name, made) for name, made in files.items()]
+
     def files(self) -> dict[str, str]:
         """Path below the results -> SHA-256, of all jobs."""
         return {path: sha256 for job in self.jobs for path, sha256 in job.files.items()}
@@ -186,10 +203,14 @@ def finished_stages(run: FinishedRun, say: Callable[[str], None]) -> list[Done]:
         if one.recipe is not None and one.recipe["stage"] != one.stage:  # tracks by identity
             one.stage = one.recipe["stage"]
             one.does = _OTHERS.get(one.stage, one.does)
-        one.jobs = [_dated(job, one.stage, run.results) for job in one.jobs]
-        known = {done.stage for done in stages}
+        known = {done.stage: done for done in stages}
         stages += _others({k: v for k, v in before.items() if k not in known}, run)
-        stages.append(one)
+        if one.stage in known:  # 3DI's fit is smoothed by itself
+            known[one.stage].add(one)
+        else:
+            stages.append(one)
+    for one in stages:
+        one.jobs = [_dated(job, one.stage, run.results) for job in one.jobs]
     return stages
 
 
@@ -218,11 +239,21 @@ def _others(recipes: Mapping[str, Mapping[str, Any]], run: FinishedRun) -> list[
             stage,
             _OTHERS.get(stage, "works for the stages that follow"),
             recipes[stage],
-            list(_undeclared(stage, run)) or [Job("")],
+            list(_hidden(stage, run)) or list(_undeclared(stage, run)) or [Job("")],
         )
         # segments are joined by the stage of their name
         for stage in sorted(recipes, key=lambda s: (not s.endswith("_segment"), order.get(s, 0), s))
     ]
+
+
+def _hidden(stage: str, run: FinishedRun) -> Iterator[Job]:
+    """Jobs of a stage whose files lie beside the results."""
+    archive = f"{STEPS}/{stage.removeprefix('threedi_')}/{{shard}}.zip"
+    pattern = TRACKLETS if stage == "detect" else archive
+    for shard in run.shards:
+        path = pattern.format(shard=shard)
+        if (run.results / path).is_file():
+            yield Job(shard, {path: file_sha256(run.results / path)})
 
 
 def _undeclared(stage: str, run: FinishedRun) -> Iterator[Job]:
@@ -271,6 +302,8 @@ def _dated(job: Job, stage: str, results: Path) -> Job:
     cache since then: one of the files must have been written while it worked.
     """
     logs = results / "logs"
+    if job.cost or not job.files:  # of a log alone, or of nothing
+        return job
     cost = _cost(logs / stage / f"{job.name}.log" if job.name else logs / f"{stage}.log")
     if cost is None:
         return job
