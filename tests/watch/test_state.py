@@ -276,6 +276,29 @@ def test_the_rest_takes_as_long_as_the_run_so_far_says(folder: Folder):
     assert ", at probe and detect (2), " in line(Watcher(folder.path).look())
 
 
+@pytest.mark.parametrize("ran", [True, False])
+def test_what_was_computed_counts_where_the_cache_has_it_and_what_came_from_there_does_not(
+    folder: Folder, ran: bool
+):
+    ago = time.time() - 100
+    os.utime(folder.work / "run.json", (ago, ago))
+    (folder.work / "locks").mkdir()
+    (folder.path / "store").mkdir()
+    for shard in ("p0", "p1"):
+        for stage in OUTPUTS:
+            folder.finish(stage, shard)
+            path = folder.path / OUTPUTS[stage].format(shard)
+            path.rename(stored := folder.path / "store" / f"{stage}.{shard}.parquet")
+            path.symlink_to(stored)
+            lock = folder.work / "locks" / f"{stage}.{shard}"
+            lock.touch()
+            began = time.time() - (16 if ran else 1000)
+            os.utime(lock, (began, began))
+    work = Watcher(folder.path).look().work
+    assert work.done == pytest.approx(0.5, abs=0.05)
+    assert work.seconds_left == (pytest.approx(100, rel=0.15) if ran else None)
+
+
 def test_nothing_is_said_of_a_rate_before_there_is_one(folder: Folder):
     assert line(Watcher(folder.path).look()) == "0 of 6 samples (0 %)"
 

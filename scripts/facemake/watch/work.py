@@ -87,7 +87,7 @@ def measure(run: Run, shards: Mapping[str, Shard], files: Files, now: float) -> 
         part = weight * _fraction(job, shards[job.samples_of])
         total += weight
         done += part
-        if not _is_from_cache(job, files):
+        if not _is_from_cache(job, run, files):
             paid += part
     elapsed = now - run.started
     if elapsed < _SOONEST or paid < min(_SOONEST, _ENOUGH * total):
@@ -124,15 +124,20 @@ def _seconds(job: Job, shard: Shard, run: Run, files: Files) -> float | None:
     """How long a job of this run took; None where it did not run or has no lock."""
     if shard.states[job.stage, job.shard] is not JobState.DONE or not job.outputs:
         return None
+    began, ended = _began(job, run, files), files.time(job.outputs[0])
+    return None if began is None or ended is None or ended < began else ended - began
+
+
+def _began(job: Job, run: Run, files: Files) -> float | None:
+    """When a job locked its shard; None where it did not in this run."""
     began = files.time(f"{WORK}/locks/{job.stage}.{job.shard}")
-    ended = files.time(job.outputs[0])
-    if began is None or ended is None or not run.started <= began <= ended:
-        return None
-    return None if files.is_link(job.outputs[0]) else ended - began
+    return None if began is None or began < run.started else began
 
 
-def _is_from_cache(job: Job, files: Files) -> bool:
-    return bool(job.outputs) and files.is_link(job.outputs[0])
+def _is_from_cache(job: Job, run: Run, files: Files) -> bool:
+    """Whether results are another run's: what was computed is a link into the cache, too."""
+    is_link = bool(job.outputs) and files.is_link(job.outputs[0])
+    return is_link and _began(job, run, files) is None
 
 
 def _fraction(job: Job, shard: Shard) -> float:
