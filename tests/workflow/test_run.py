@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from facemake.bundled import N_FRAMES, PORTRAITS
+from facemake.cli import main
 from facemake.schemes import IBUG68, MEDIAPIPE478, convert
 from runworkflow import Run, bundled_samples, bytes_of, command, environment, run, study
 
@@ -203,6 +204,19 @@ def test_a_killed_shard_goes_on_inside_to_the_same_bytes(bundled: Path, tmp_path
     for folder, frames in ((whole, N_FRAMES + len(PORTRAITS)), (killed, N_FRAMES)):
         (log,) = (folder / "results" / "logs" / "landmarks").glob("*.log")
         assert f": 2 samples, {frames} frames in" in log.read_text()
+
+
+def test_what_a_paper_has_to_cite_is_a_line_a_model(
+    finished: Run, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["provenance", "--models", str(finished.results / "aus/portraits.parquet")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index("facemesh_attention (landmarks): Apache-2.0")
+    assert lines[place + 1].startswith("  Grishchenko et al., Attention Mesh")
+    assert "facemake_face_model_1 (expressions, fit, smooth): MIT" in lines
+    assert len(lines) == 2 * len(set(lines[::2]))
+    assert main(["provenance", "--models", str(finished.results / "probe/portraits.parquet")]) == 0
+    assert capsys.readouterr().out == "no models\n"
 
 
 def test_provenance_names_every_model_with_its_licence(finished: Run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,15 @@ def add_to(commands: Any) -> None:
         help="what made a table, an HDF5 file or a raw file of 3DI",
         description="Prints what made a file: settings, each model with its SHA-256, licence and "
         "citation, the fingerprint of the code. Of a raw file of 3DI, the word beside it.",
-        epilog="example: facemake provenance results/aus/anna_01.parquet",
+        epilog="examples: facemake provenance results/aus/anna_01.parquet; "
+        "facemake provenance --models results/dataset/training_data.h5",
     )
     parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--models",
+        action="store_true",
+        help="only the models, each with the stages that it was used in, its licence and citation",
+    )
     parser.set_defaults(function=_provenance)
 
 
@@ -38,12 +45,15 @@ def _provenance(options: argparse.Namespace, rest: list[str]) -> int:
         print(json.dumps(word, indent=2, ensure_ascii=False))
         return 0
     if (beside := options.file.with_name(f"{options.file.name}.json")).is_file():
-        return _print_word(options.file, beside)
+        return _print_word(options.file, beside, options.models)
     if options.file.suffix not in (".parquet", ".h5", ".zip"):
         raise FacemakeError(
             f"{options.file} is no table (.parquet), no HDF5 file (.h5) and no file of 3DI's"
         )
     document = read_metadata(options.file)
+    if options.models:
+        own = document["recipe"]
+        return _print_models({**document["upstream"], own["stage"]: own})
     rows = registry()
     for recipe in [document["recipe"], *document["upstream"].values()]:
         for model in recipe["models"]:
@@ -53,7 +63,24 @@ def _provenance(options: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
-def _print_word(file: Path, beside: Path) -> int:
+def _print_models(recipes: Mapping[str, Any]) -> int:
+    """What a paper has to name: a model a line, and below it what to cite."""
+    stages: dict[str, list[str]] = {}
+    models: dict[str, Any] = {}
+    for stage, recipe in recipes.items():
+        for model in recipe["models"]:
+            stages.setdefault(model["name"], []).append(stage)
+            models[model["name"]] = model
+    rows = registry()
+    for name, model in models.items():
+        print(f"{name} ({', '.join(stages[name])}): {model.get('licence') or 'no licence known'}")
+        print(f"  {rows[name].citation if name in rows else 'a file of your own'}")
+    if not models:
+        print("no models")
+    return 0
+
+
+def _print_word(file: Path, beside: Path, models: bool) -> int:
     """Of an exported file, what the JSON beside it says."""
     try:
         word = json.loads(beside.read_text(encoding="utf-8"))
@@ -62,5 +89,7 @@ def _print_word(file: Path, beside: Path) -> int:
         made = False
     if not made:
         raise FacemakeError(f"{file} was not exported by facemake")
+    if models:
+        return _print_models(word["stages"])
     print(json.dumps(word, indent=2, ensure_ascii=False))
     return 0
