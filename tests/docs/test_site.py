@@ -11,9 +11,27 @@ from pathlib import Path
 import pytest
 from markdown.extensions.toc import slugify
 
+import browser
 import facemake
 from conftest import ROOT
+from debian import script
 from facemake import data, nn
+from setups import found
+
+pytestmark = pytest.mark.xdist_group("site")  # which is built once
+
+FOUND = """
+new Promise((done) => {
+  const end = Date.now() + 20000;
+  const look = () => {
+    const found = [...document.querySelectorAll(".md-search-result h1, .md-search-result h2")];
+    if (found.length || Date.now() > end) return done(found.map((one) => one.textContent));
+    setTimeout(look, 50);
+  };
+  look();
+})
+"""
+"""The titles that a search shows, when there are some; none after 20 s."""
 
 LOADED = r'<(?:script|img|iframe|link|source)\b[^>]*?(?:src|href)="?((?:https?:)?//[^"\s>]+)'
 
@@ -84,3 +102,17 @@ def test_what_the_readme_leads_to_is_there():
         if anchor:
             heads = re.findall(r"^#+ (.*)$", (ROOT / path).read_text("utf-8"), re.M)
             assert anchor in {slugify(head, "-") for head in heads}, (path, anchor)
+
+
+def test_search_answers_in_a_page_that_is_opened_as_a_file(site: Path, tmp_path: Path):
+    setup = script(ROOT / "tests" / "report" / "setup.py").SETUP
+    executable = browser.find() or found(setup, "Chromium", "browser")["program"]
+    with browser.Browser(executable, tmp_path / "profile") as shown:
+        tab = shown.open(site / "index.html")
+        tab.run("document.querySelector('.md-search__input').focus()")
+        for letter in "yaw":
+            tab.press(letter)
+        titles = tab.run(FOUND)
+        assert "What each number means" in titles and "Axes and units" in titles
+        assert [a for a in tab.fetched if not a.startswith(("file:", "data:", "blob:"))] == []
+        assert tab.complaints == []
