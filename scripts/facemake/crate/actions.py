@@ -28,14 +28,12 @@ class Parts:
 
     Attributes:
         recordings: shard -> the recording in it, or a collection of several.
-        samples: sample -> its shard, and its recording.
         all_recordings: the collection of all.
         files: path below the results -> file.
         folders: name -> folder of the results.
     """
 
     recordings: dict[str, Entity] = field(default_factory=dict)
-    samples: dict[str, tuple[str, Entity]] = field(default_factory=dict)
     all_recordings: Entity = field(default_factory=dict)
     files: dict[str, Entity] = field(default_factory=dict)
     folders: dict[str, Entity] = field(default_factory=dict)
@@ -71,7 +69,6 @@ def add_recordings(graph: Graph, run: FinishedRun, parts: Parts) -> None:
                     description="; ".join(dict.fromkeys(said[identifier])),
                     sha256=sha256,
                 )
-                parts.samples[sample] = shard, mine[identifier]
         if len(mine) == 1:
             (parts.recordings[shard],) = mine.values()
         else:
@@ -217,11 +214,8 @@ def _models(graph: Graph, recipe: Mapping[str, Any]) -> Iterator[Entity]:
 
 def _given(stage: str, name: str, run: FinishedRun, parts: Parts) -> Iterator[Entity]:
     """What a job reads: recordings, and files of its shard or of all."""
-    seen = parts.recordings.get(name, parts.all_recordings)
-    if stage.endswith("_segment"):  # SAMPLE.NUMBER
-        name, seen = parts.samples.get(name.rpartition(".")[0], (name, seen))
     if stage in _SEES:
-        yield seen
+        yield parts.recordings.get(name, parts.all_recordings)
     for ways in (*_GIVEN.get(stage, ()), *_of_3di(stage, run)):
         for way in ways.split("|"):
             if way.endswith("/"):
@@ -264,18 +258,13 @@ def _steps(*names: str) -> tuple[str, ...]:
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-_SEES = (
-    *("probe", "detect_segment", "detect", "identify", "landmarks_segment", "landmarks", "embed"),
-    "threedi_video",
-)
+_SEES = ("probe", "detect", "identify", "landmarks", "embed", "threedi_video")
 """Stages that decode recordings."""
 _FITTED = ("detections/{shard}.parquet", "landmarks/{shard}.parquet", "fit/{shard}.parquet")
 _PROBE = "probe/{shard}.parquet"
 _GIVEN: Mapping[str, tuple[str, ...]] = {
-    "detect_segment": (_PROBE,),
     "detect": (_PROBE,),
     "identify": (_PROBE, TRACKLETS),
-    "landmarks_segment": (_PROBE, _FITTED[0]),
     "landmarks": (_PROBE, _FITTED[0]),
     "fit": (_PROBE, _FITTED[1]),
     "smooth": (_PROBE, *_FITTED[1:]),

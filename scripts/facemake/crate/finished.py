@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from facemake.errors import FacemakeError
 from facemake.provenance import file_sha256
 from facemake.shards import read_metadata
-from facemake.tables import TableReader
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,6 @@ PRODUCTS = (
 )
 """The stages of a run, in order."""
 _OTHERS: Mapping[str, str] = {
-    "detect_segment": "finds faces in a segment of a long recording",
-    "landmarks_segment": "finds landmarks in a segment of a long recording",
     "detect": "finds faces, and joins those that overlap",
     "identify": "tells people apart by their faces",
     "threedi_video": "makes the video that 3DI reads",
@@ -130,7 +127,7 @@ class Job:
     """One execution of a stage.
 
     Attributes:
-        name: of its shard, or of a segment of a recording; "" of one for all.
+        name: of its shard; "" of one for all.
         files: path below the results -> SHA-256, of what it made.
         cost: None where no log says it: what came from the cache has none.
     """
@@ -171,6 +168,8 @@ class Done:
 def finished_stages(run: FinishedRun, say: Callable[[str], None]) -> list[Done]:
     """The stages of a run with what they left, each after those that it needs.
 
+    Jobs on segments of a long recording leave nothing; what joins them is the job of the stage.
+
     Raises:
         FacemakeError: a table is missing, or one stage's were made in two ways.
     """
@@ -204,7 +203,7 @@ def finished_stages(run: FinishedRun, say: Callable[[str], None]) -> list[Done]:
             one.stage = one.recipe["stage"]
             one.does = _OTHERS.get(one.stage, one.does)
         known = {done.stage: done for done in stages}
-        stages += _others({k: v for k, v in before.items() if k not in known}, run)
+        stages += _others({k: v for k, v in before.items() if k not in known}, run, say)
         if one.stage in known:  # 3DI's fit is smoothed by itself
             known[one.stage].add(one)
         else:
@@ -231,48 +230,31 @@ def _names(product: Product, results: Path, shard: str) -> Iterator[str]:
         yield from sorted(path.relative_to(results).as_posix() for path in found if path.is_file())
 
 
-def _others(recipes: Mapping[str, Mapping[str, Any]], run: FinishedRun) -> list[Done]:
-    """Stages whose files are no results (programs of 3DI, segments), in their order."""
+def _others(
+    recipes: Mapping[str, Mapping[str, Any]], run: FinishedRun, say: Callable[[str], None]
+) -> list[Done]:
+    """Stages whose files lie beside the results (programs of 3DI), in their order."""
     order = {stage: number for number, stage in enumerate(run.stages)}
     return [
         Done(
             stage,
             _OTHERS.get(stage, "works for the stages that follow"),
             recipes[stage],
-            list(_hidden(stage, run)) or list(_undeclared(stage, run)) or [Job("")],
+            list(_hidden(stage, run, say)) or [Job("")],
         )
-        # segments are joined by the stage of their name
-        for stage in sorted(recipes, key=lambda s: (not s.endswith("_segment"), order.get(s, 0), s))
+        for stage in sorted(recipes, key=lambda stage: (order.get(stage, 0), stage))
     ]
 
 
-def _hidden(stage: str, run: FinishedRun) -> Iterator[Job]:
+def _hidden(stage: str, run: FinishedRun, say: Callable[[str], None]) -> Iterator[Job]:
     """Jobs of a stage whose files lie beside the results."""
     archive = f"{STEPS}/{stage.removeprefix('threedi_')}/{{shard}}.zip"
     pattern = TRACKLETS if stage == "detect" else archive
+    say(f"hashing {stage}: at most {len(run.shards)} files")
     for shard in run.shards:
         path = pattern.format(shard=shard)
         if (run.results / path).is_file():
             yield Job(shard, {path: file_sha256(run.results / path)})
-
-
-def _undeclared(stage: str, run: FinishedRun) -> Iterator[Job]:
-    """Jobs of a stage whose files are no results, by their logs; not those of what went."""
-    logs = run.results / "logs" / stage
-    if (cost := _cost(logs.with_name(f"{stage}.log"))) is not None:
-        yield Job("", {}, cost)
-    mine = {*run.shards, *_samples(run)} if logs.is_dir() else set()
-    for path in sorted(logs.glob("*.log")):
-        name = path.name.removesuffix(".log")
-        of_segment = name.rpartition(".")[0] if stage.endswith("_segment") else name
-        if of_segment in mine and (cost := _cost(path)) is not None:
-            yield Job(name, {}, cost)
-
-
-def _samples(run: FinishedRun) -> Iterator[str]:
-    for shard in run.shards:
-        with TableReader(run.results / "probe" / f"{shard}.parquet") as reader:
-            yield from reader.samples
 
 
 def _same(one: Done, recipe: Mapping[str, Any], path: Path) -> None:
@@ -302,8 +284,6 @@ def _dated(job: Job, stage: str, results: Path) -> Job:
     cache since then: one of the files must have been written while it worked.
     """
     logs = results / "logs"
-    if job.cost or not job.files:  # of a log alone, or of nothing
-        return job
     cost = _cost(logs / stage / f"{job.name}.log" if job.name else logs / f"{stage}.log")
     if cost is None:
         return job
