@@ -253,6 +253,21 @@ def test_a_folder_that_does_not_say_what_to_do_is_refused(
     assert not (tmp_path / ".snakemake").exists()
 
 
+@pytest.mark.parametrize("name", [".", ".snakemake", ".facemake"])
+def test_a_folder_that_cannot_be_written_to_is_refused_in_words(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+):
+    sheet(tmp_path)
+    (tmp_path / name).mkdir(exist_ok=True)
+    # as of a folder of somebody else's: the user of the tests may be root
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / name)
+    assert main(["run", "-d", str(tmp_path)]) == 2
+    assert f"{tmp_path / name} cannot be written to" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["run", "-d", str(tmp_path / "a")]) == 2
     assert "is not there: `facemake init" in capsys.readouterr().err

@@ -115,6 +115,16 @@ def test_what_is_slow_to_import_is_not_taken_for_broken(
     assert "no answer" in onnx.said
 
 
+def test_a_folder_that_cannot_be_written_to_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert levels(list(study.folder())) == {"folder": Level.OK}
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    (found,) = study.folder()
+    assert found.level is Level.FAULT and str(tmp_path) in found.said
+
+
 def test_the_table_of_exclusions_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "anna.mp4").touch()

@@ -52,6 +52,7 @@ def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
         Check("containers", partial(machine.containers, config)),
         Check("SLURM", machine.slurm),
         Check("3DI", partial(study.threedi, config), _SECONDS_OF_3DI),
+        Check("folder", study.folder),
         Check("config", lambda: said),
         Check("samples", partial(study.sheet, config)),
         Check("models", partial(study.models, config)),

@@ -89,7 +89,9 @@ def _qc(options: argparse.Namespace, rest: list[str]) -> int:
             if not kept:
                 write_text(exclude, proposed)
         except OSError as error:
-            raise FacemakeError(f"{output} cannot be written to: {error.strerror}") from None
+            raise FacemakeError(
+                f"{output} cannot be written to: {error.strerror}; --output names another folder"
+            ) from None
     if options.json:
         json.dump([_document(one) for one in looked.findings], sys.stdout, indent=1)
         print()

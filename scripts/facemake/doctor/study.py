@@ -38,6 +38,16 @@ def config_here() -> tuple[dict[str, Any], list[Finding]]:
     return config, [ok("config", str(CONFIG))]
 
 
+def folder() -> Iterator[Finding]:
+    """Whether a run can keep its state in this folder."""
+    here = Path.cwd()
+    if os.access(here, os.W_OK | os.X_OK):
+        yield ok("folder", str(here))
+    else:
+        cure = "ask its owner, or make a study in a folder of yours (`facemake init`)"
+        yield fault("folder", f"{here} cannot be written to", cure)
+
+
 def sheet(config: Mapping[str, Any]) -> Iterator[Finding]:
     """Every line of the sheet, and whether its files can be read."""
     from facemake.exclusions import read as read_exclusions
