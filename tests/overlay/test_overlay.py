@@ -21,6 +21,7 @@ from facemake.backends.fit import builtin
 from facemake.backends.fit.interpolated import interpolated_mesh
 from facemake.backends.threedi.model import InstallModel
 from facemake.cli import main
+from facemake.cli.overlay import _to_do
 from facemake.errors import FacemakeError
 from facemake.geometry import rotate, rotation_from_euler
 from facemake.media import VideoMedia, open_media
@@ -30,7 +31,7 @@ from facemake.overlay.hiding import CELLS, Course, hide, widened
 from facemake.overlay.options import Options
 from facemake.overlay.rows import Face, frames_of
 from facemake.overlay.sinks import Stream, VideoSink, comment_of
-from facemake.overlay.study import find
+from facemake.overlay.study import Recorded, find
 from facemake.overlay.surface import Surface, _lines
 from facemake.overlay.view import View
 from facemake.provenance import Recipe
@@ -448,25 +449,38 @@ def test_all_samples_go_on_where_they_were(
     assert "made in another way" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_sample_that_fails_stops_no_other(
-    study: Path, recording: Path, capsys: pytest.CaptureFixture[str], workers: str
+    study: Path, recording: Path, capsys: pytest.CaptureFixture[str]
 ):
     write_run(study, recording, also=["a", "z"], unreadable=["bad"])
-    assert main(["overlay", "z", "bad", "clip", "a", "--workers", workers]) == 2
-    out, err = capsys.readouterr()
-    assert out.split() == [f"overlay/{name}.mp4" for name in ("z", "clip", "a")]
-    assert "bad has no frames: unreadable, it is damaged" in err
-    assert "1 of 4 samples have no overlay: bad" in err
-    a, z = ((study / "overlay" / f"{name}.mp4").read_bytes() for name in "az")
-    assert a.replace(b"overlay of a;", b"overlay of z;") == z
-    assert sorted(path.name for path in (study / "overlay").iterdir()) == [
-        *("a.mp4", "clip.mp4", "z.mp4")
-    ]
+    for named, workers in ((["z", "bad", "clip", "a"], "2"), (["bad", "z"], "1")):
+        output = f"made{workers}"
+        words = ["--workers", workers, "--output", output, "--draw", "boxes"]
+        assert main(["overlay", *named, *words]) == 2
+        out, err = capsys.readouterr()
+        good = [name for name in named if name != "bad"]
+        assert out.split() == [f"{output}/{name}.mp4" for name in good]
+        assert "bad has no frames: unreadable, it is damaged" in err
+        assert f"1 of {len(named)} samples have no overlay: bad" in err
+        assert {path.name for path in Path(output).iterdir()} == {f"{n}.mp4" for n in good}
+    a, z, alone = (
+        Path(path).read_bytes() for path in ("made2/a.mp4", "made2/z.mp4", "made1/z.mp4")
+    )
+    assert z == alone and a.replace(b"overlay of a;", b"overlay of z;") == z
     assert main(["overlay", "bad"]) == 2
     assert capsys.readouterr().err == "facemake: bad has no frames: unreadable, it is damaged\n"
-    assert main(["overlay", "--all", "--draw", "none", "--output", "more"]) == 0
+    assert main(["overlay", "--all", "--draw", "none", "--frames", "0", "--output", "more"]) == 0
     assert len(list((study / "more").iterdir())) == 3
+
+
+def test_two_samples_are_not_one_file(study: Path, recording: Path, tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    probe = {"kind": "video", "n_frames": 8}
+    one = Recorded(Sample("clip", recording, "a"), probe, study, "s")
+    folder = Sample("clip.mp4", tmp_path / "folder", "b")
+    other = Recorded(folder, {"kind": "images", "n_frames": 2}, study, "s")
+    with pytest.raises(FacemakeError, match="overlay of clip and of clip.mp4"):
+        list(_to_do([one, other], Options(), study / "overlay", again=False, go_on=False))
 
 
 def test_a_process_that_is_killed_costs_one_sample(
@@ -485,7 +499,7 @@ def test_a_process_that_is_killed_costs_one_sample(
                 self.process.kill()
 
     monkeypatch.setattr(many, "_Worker", Watched)
-    outcomes = list(many.overlays(found, Options(), study / "made", workers=2))
+    outcomes = list(many.overlays(found, Options(frozenset()), study / "made", workers=2))
     assert [outcome.sample for outcome in outcomes] == ["a", "b", "clip"]
     lost = [outcome for outcome in outcomes if outcome.made is None]
     assert len(lost) == 1 and "SIGKILL" in lost[0].error

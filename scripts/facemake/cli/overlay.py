@@ -211,13 +211,20 @@ def _to_do(
     """The samples whose overlays are to be made; looked at before any of them is begun.
 
     Raises:
-        FacemakeError: one would take the place of a recording, or of what is there.
+        FacemakeError: one would take the place of a recording, of another one, or of what is there.
     """
     from facemake.overlay.run import is_made, target
 
     recordings = {recorded.sample.path.resolve() for recorded in found}
+    whose: dict[Path, str] = {}
     for recorded in found:
         path = target(recorded, wanted, output)
+        other = whose.setdefault(path, recorded.sample.sample)
+        if other != recorded.sample.sample:
+            raise FacemakeError(
+                f"{path} would be the overlay of {other} and of {recorded.sample.sample}: make them "
+                "one after the other, each with an --output of its own"
+            )
         if path.resolve() in recordings:
             raise FacemakeError(f"{path} is the recording itself: name another --output")
         if again or not path.exists():

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+import cv2
 from av.error import FFmpegError
 
 from facemake.errors import FacemakeError
@@ -166,6 +167,7 @@ class _Workers(Closing):
 
 def _work(pipe: Connection) -> None:
     """What a worker does until its pipe is closed."""
+    cv2.setNumThreads(1)
     try:
         while True:
             pipe.send(_one(pipe, *pipe.recv()))

@@ -43,6 +43,7 @@ from facemake.tables import TableReader
 from facemake.version import __version__
 
 _UNDECODED = 40  # grey of a frame that cannot be decoded
+_UNKNOWN_SIZE = 64  # px of one whose size nobody knows
 
 
 @dataclass
@@ -301,8 +302,14 @@ class _Overlay:
         if frame.status == FrameStatus.DECODE_ERROR:
             self._made.undecoded += 1
             probe = self._recorded.probe
-            size = frame.height or probe["height"] or 2, frame.width or probe["width"] or 2
-            return np.full((*size, 3), _UNDECODED, np.uint8), frame.index, time, frame.duration
+            height = frame.height or probe["height"] or _UNKNOWN_SIZE
+            width = frame.width or probe["width"] or _UNKNOWN_SIZE
+            return (
+                np.full((height, width, 3), _UNDECODED, np.uint8),
+                frame.index,
+                time,
+                frame.duration,
+            )
         rgb = frame.rgb
         if not rgb.flags.writeable:
             rgb = rgb.copy()

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 
+from facemake.errors import FacemakeError
 from facemake.overlay.options import Options
 from facemake.overlay.run import is_made, overlay, target
 from facemake.overlay.sinks import StampsError
@@ -55,6 +56,11 @@ def overlays(plan: Path, probe: Path, output: Path, recipe: Recipe, work: Path =
             hand_over(what, work)
             progress.begin(recorded.sample.sample)
             if recorded.has_frames:
+                if target(recorded, options, beside) in kept:
+                    raise FacemakeError(
+                        f"{target(recorded, options, output)} would be the overlay of two samples, "
+                        f"one of them {recorded.sample.sample}: give it another name in the sheet"
+                    )
                 kept.add(_made(recorded, options, beside, progress))
             progress.sample()
         for path in set(beside.iterdir()) - kept:  # what an earlier try, of another plan, has left
