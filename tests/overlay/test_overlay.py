@@ -479,7 +479,7 @@ def test_two_samples_are_not_one_file(study: Path, recording: Path, tmp_path: Pa
     one = Recorded(Sample("clip", recording, "a"), probe, study, "s")
     folder = Sample("clip.mp4", tmp_path / "folder", "b")
     other = Recorded(folder, {"kind": "images", "n_frames": 2}, study, "s")
-    with pytest.raises(FacemakeError, match="overlay of clip and of clip.mp4"):
+    with pytest.raises(FacemakeError, match=r"overlay of clip and of clip\.mp4"):
         list(_to_do([one, other], Options(), study / "overlay", again=False, go_on=False))
 
 

@@ -222,8 +222,8 @@ def _to_do(
         other = whose.setdefault(path, recorded.sample.sample)
         if other != recorded.sample.sample:
             raise FacemakeError(
-                f"{path} would be the overlay of {other} and of {recorded.sample.sample}: make them "
-                "one after the other, each with an --output of its own"
+                f"{path} would be the overlay of {other} and of {recorded.sample.sample}: make "
+                "each with an --output of its own"
             )
         if path.resolve() in recordings:
             raise FacemakeError(f"{path} is the recording itself: name another --output")
