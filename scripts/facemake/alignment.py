@@ -13,6 +13,33 @@ from facemake.template import CROP_SIZE
 _HALVE_BELOW = 0.5
 
 
+LONGEST = 32_766
+"""px: at a picture with a longer side OpenCV's warps raise, and MediaPipe's end the process."""
+
+
+def around(
+    rgb: NDArray[np.uint8], middle: tuple[float, float], reach: float
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """What a warp is to see of a picture: all of it, or if it is too long for one, a part.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        middle: x, y px of what matters.
+        reach: px of it to each side.
+
+    Returns:
+        The pixels, C-contiguous, and the left and the top of them in the picture.
+    """
+    if max(rgb.shape[:2]) <= LONGEST:
+        return rgb, (0, 0)
+    sides = []
+    for at, length in zip(middle, rgb.shape[1::-1], strict=True):
+        first = min(max(int(at - reach), 0), length - 1)
+        sides.append((first, max(min(int(at + reach) + 2, length), first + 1)))
+    (left, right), (top, bottom) = sides
+    return np.ascontiguousarray(rgb[top:bottom, left:right][:LONGEST, :LONGEST]), (left, top)
+
+
 def align(
     rgb: NDArray[np.uint8],
     affine: NDArray[np.float64],
@@ -54,6 +81,6 @@ def _cut(
     low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - margin, 0)
     high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + margin, rgb.shape[1::-1])
     if (high - low < 2).any():  # the crop lies outside of the frame
-        return rgb, affine
+        return rgb[:LONGEST, :LONGEST], affine
     shifted = affine @ np.array([[1.0, 0.0, low[0]], [0.0, 1.0, low[1]], [0.0, 0.0, 1.0]])
     return rgb[low[1] : high[1], low[0] : high[0]], shifted

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 import makepredictors
+from facemake.alignment import LONGEST
 from facemake.backends.detect import DETECTORS
+from facemake.backends.eyes import eye_finder
 from facemake.backends.landmarks import LANDMARKERS, Face
 from facemake.detections import landmark_box
 from facemake.extraction.cutting import Cutter
@@ -129,3 +131,59 @@ def test_every_landmark_network_gets_through_odd_pictures(
                 low, high = points.min(axis=0), points.max(axis=0)
                 assert overlap(np.concatenate([low, high - low]), np.array(BROWS_TO_LIP)) > least
     network.close()
+
+
+@pytest.fixture(scope="module")
+def strips(shared: Path) -> tuple[np.ndarray, np.ndarray]:
+    """One face in a picture that is longer than OpenCV's and MediaPipe's warps take; and in one
+    that is not, with the same around it.
+    """
+    image = Image.open(shared / "data" / "single_face.jpg").convert("RGB").resize((318, 312))
+    long = np.full((312, LONGEST + 900, 3), 128, np.uint8)
+    long[:, LONGEST + 200 : LONGEST + 518] = np.asarray(image)
+    return long, np.ascontiguousarray(long[:, LONGEST - 800 :])
+
+
+def test_landmarks_in_a_picture_that_is_too_long_for_a_warp(
+    strips: tuple[np.ndarray, np.ndarray],
+):
+    network = LANDMARKERS["mediapipe478"].network()
+    found = []
+    for rgb, left in zip(strips, (LONGEST + 200, 1000), strict=True):
+        x, y, w, h = FACE
+        square = landmark_box(np.array((left + x, y, w, h), np.float32), (0.0, 0.0, 1.1))
+        (marks,) = network([Face.of(rgb, square)])
+        assert marks is not None
+        found.append(marks.points - (left, 0))
+    assert np.abs(found[0] - found[1]).max() < 0.05
+    network.close()
+
+
+def test_faces_and_eyes_in_a_picture_that_is_too_long_for_a_warp(
+    strips: tuple[np.ndarray, np.ndarray],
+):
+    for name in ("mediapipe", "mediapipe-short"):
+        row = DETECTORS[name]
+        (nothing,) = row.create(row.models[0], row.start_score, "cpu")([strips[0]])
+        (found,) = row.create(row.models[0], row.start_score, "cpu", 640)([strips[0]])
+        assert len(nothing.score) == 0 and len(found.score) == 1
+        x, y, w, h = found.bbox[0]
+        assert overlap(np.array([x - LONGEST - 200, y, w, h]), np.array(FACE)) > 0.45
+    row = DETECTORS["opencv"]
+    (found,) = row.create(row.models[0], row.start_score, "cpu")([strips[0]])
+    assert overlap(found.bbox[0] - (LONGEST + 200, 0, 0, 0), np.array(FACE)) > 0.45
+    eyes = []
+    for rgb, left in zip(strips, (LONGEST + 200, 1000), strict=True):
+        x, y, w, h = FACE
+        seen = eye_finder("haar")(rgb, np.array((left + x - 10, y, w + 20, h), np.float32))
+        assert seen is not None
+        eyes.append(seen - (left, 0))
+        points = np.full((5, 2), np.nan, np.float32)
+        points[:2] = seen
+        assert (
+            Cutter.of("opencv", CropSettings("arcface112", None, "png", 95))(
+                rgb, np.array((left + x, y, w, h), np.float32), points
+            ).status
+            == "ok"
+        )
+    assert np.abs(eyes[0] - eyes[1]).max() < 0.05

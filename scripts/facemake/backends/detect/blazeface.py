@@ -12,15 +12,20 @@ from collections.abc import Sequence
 import facemake.backends.mediapipe_package  # noqa: F401
 
 # isort: split
+import cv2
 import mediapipe.framework.formats.detection_pb2
 import mediapipe.modules.face_detection.face_detection_pb2  # noqa: F401  (both are registered)
 import numpy as np
 from mediapipe.python import packet_getter
 
+from facemake.alignment import LONGEST
 from facemake.backends.detect import Picture
 from facemake.backends.mediapipe_graph import Graph, image_packet
 from facemake.detections import Detections
 from facemake.models import packaged_model
+
+_SHRUNK = 4096
+"""px, of the longer side of a picture that is too long for MediaPipe; its network sees 192."""
 
 _CALCULATORS = {
     "blazeface_full_range": "FaceDetectionFullRangeCpu",
@@ -66,6 +71,9 @@ class BlazeFace:
 
     def _detected(self, rgb: Picture) -> Detections:
         height, width = rgb.shape[:2]
+        if max(height, width) > LONGEST:  # where faces are it says in parts of the picture
+            size = [max(1, side * _SHRUNK // max(height, width)) for side in (width, height)]
+            rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
         packet = self._graph(image=image_packet(rgb)).get("detections")
         found = packet_getter.get_proto_list(packet) if packet is not None else []
         n = len(found)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facemake.alignment import around
 from facemake.detections import landmark_box
 from facemake.errors import ModelError
 from facemake.models import model_path
@@ -38,6 +39,8 @@ class HaarEyes:
         x, y, side, _ = (float(v) for v in landmark_box(bbox, (0.0, 0.0, 1.0)))
         if not side > 0:
             return None
+        rgb, (left, top) = around(rgb, (x + side / 2, y + side / 2), side)
+        x, y = x - left, y - top
         scale = _SIDE / side
         # from the middle of the picture's first pixel to that of the face's
         affine = np.array([[scale, 0, (scale - 1) / 2 - scale * (x + 0.5)]] * 2, np.float64)
@@ -60,7 +63,7 @@ class HaarEyes:
         if pair is None:
             return None
         eyes = (pair - affine[:, 2]) / scale
-        return np.asarray(eyes, np.float32)
+        return np.asarray(eyes + np.array((left, top)), np.float32)
 
 
 def _best_pair(

@@ -24,6 +24,7 @@ from mediapipe.framework.formats import rect_pb2
 from mediapipe.python import packet_creator, packet_getter
 from numpy.typing import NDArray
 
+from facemake.alignment import around
 from facemake.backends.landmarks import Face, Landmarks
 from facemake.backends.mediapipe_graph import Graph, image_packet, landmarks_of
 from facemake.models import packaged_model
@@ -131,6 +132,9 @@ class FaceMesh:
         bbox: NDArray[np.float32],
         keypoints5: NDArray[np.float32],
     ) -> Landmarks | None:
+        x, y, w, h = (float(v) for v in bbox)
+        rgb, corner = around(rgb, (x + w / 2, y + h / 2), 1.5 * _REGION_SCALE * max(w, h))
+        bbox = bbox - np.array([*corner, 0, 0], np.float32)
         height, width = rgb.shape[:2]
         out = self._graph(
             image=image_packet(rgb),
@@ -140,7 +144,7 @@ class FaceMesh:
             return None
         xyz = landmarks_of(out["landmarks"])
         # normalised by width, height and again width; counted from the corner of the first pixel
-        points = xyz[:, :2] * (width, height) - 0.5
+        points = xyz[:, :2] * (width, height) - 0.5 + corner
         return Landmarks(
             points.astype(np.float32),
             (xyz[:, 2] * width).astype(np.float32),
