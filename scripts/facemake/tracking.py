@@ -16,6 +16,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +28,12 @@ _REACH = 0.6
 _REACH_A_FRAME = 0.05
 _LONGEST_REACH = 1.5
 _LARGEST_SIZE_RATIO = 2.0
-# Frames that a velocity is estimated from, and for how long it is believed after the last look.
-_VELOCITY_FRAMES = 8
-_LONGEST_PREDICTION = 15
+# Looks that velocity and size are estimated from, and frames for which they are believed after the
+# last one. Of 144 pairs of real faces that cross behind something, tracks changed the person in 29
+# by 8 looks and 15 frames, a velocity of the first and last look and the last size; in 19 by these,
+# and of 98 other crossings in 1 and none.
+_LOOKS = 16
+_LONGEST_PREDICTION = 25
 
 
 class DetectionList:
@@ -169,21 +173,27 @@ class _Live:
     boxes: list[tuple[float, float, float]]  # centre x, centre y, size
 
     def predicted(self, frame: int) -> tuple[float, float, float]:
-        x, y, size = self.boxes[-1]
-        first = max(0, len(self.frames) - _VELOCITY_FRAMES)
-        ahead = min(frame - self.frames[-1], _LONGEST_PREDICTION)
-        span = self.frames[-1] - self.frames[first]
-        if span > 0:
-            fx, fy, _ = self.boxes[first]
-            x += (x - fx) / span * ahead
-            y += (y - fy) / span * ahead
-        return x, y, size
+        x, y, _ = self.boxes[-1]
+        half = len(self.frames) // 2
+        if half:
+            # means of the first and of the second half: the box of a face that is about to be
+            # hidden shrinks and is drawn to what is left of it
+            early, late = slice(half), slice(-half, None)
+            frames = sum(self.frames[late]) - sum(self.frames[early])
+            ahead = min(frame - self.frames[-1], _LONGEST_PREDICTION) / frames
+            x += ahead * (
+                sum(b[0] for b in self.boxes[late]) - sum(b[0] for b in self.boxes[early])
+            )
+            y += ahead * (
+                sum(b[1] for b in self.boxes[late]) - sum(b[1] for b in self.boxes[early])
+            )
+        return x, y, median(size for _, _, size in self.boxes)
 
     def see(self, frame: int, index: int, box: tuple[float, float, float]) -> None:
         self.track.detections.append(index)
         self.frames.append(frame)
         self.boxes.append(box)
-        del self.frames[:-_VELOCITY_FRAMES], self.boxes[:-_VELOCITY_FRAMES]
+        del self.frames[:-_LOOKS], self.boxes[:-_LOOKS]
 
 
 def _associate(found: DetectionList, rules: TrackRules, cuts: Sequence[int]) -> list[Track]:
