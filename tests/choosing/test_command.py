@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from facemake.choosing.pictures import frames_of, recordings
 from facemake.cli import main
 from facemake.provenance import LIBRARY
 
@@ -45,6 +46,23 @@ def test_it_says_who_finds_what_and_shows_it(
         assert sheet.width > 600 and sheet.height > 1000
         colours = {colour for _, colour in sheet.getcolors(1 << 24)}
     assert (86, 180, 233) in colours
+
+
+def test_folders_are_looked_through_at_any_depth_and_what_is_broken_is_said(
+    bundled: Path, tmp_path: Path
+):
+    deep = tmp_path / "anna" / "day 1"
+    deep.mkdir(parents=True)
+    (deep / "clip.mp4").symlink_to(bundled / "moving_portrait.mp4")
+    (deep / "cut.mp4").write_bytes(b"no video")
+    (deep / "notes.txt").write_text("no video")
+    (deep / "up").symlink_to(tmp_path)
+    (tmp_path / "pictures").symlink_to(bundled / "portraits")
+    paths = recordings([tmp_path])
+    assert paths == [deep / "clip.mp4", deep / "cut.mp4", tmp_path / "pictures"]
+    said: list[str] = []
+    assert not list(frames_of(deep / "cut.mp4", 1, said.append))
+    assert said and said[0].startswith("cut.mp4: unreadable")
 
 
 def test_a_detector_that_cannot_be_had_is_named_with_its_cure(

@@ -87,6 +87,8 @@ def test_the_demonstration_says_which_files_of_a_pack_are_missing(bundled: Path,
 
     done = run(commands[0])
     assert done.returncode == 0 and "taken for one person (from 0.917 on): 1 and 3" in done.stdout
+    # and nothing of what libraries write by themselves
+    assert done.stderr == "moving_portrait.mp4 #37: no face\n"
     lacking = run(commands[1])
     assert lacking.returncode == 2
     for part in ("detection", "recognition"):

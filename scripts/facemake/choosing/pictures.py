@@ -13,6 +13,7 @@ from facemake.errors import FacemakeError
 from facemake.media import Kind, MediaError, VideoMedia, classify, content_files, open_media
 from facemake.media.files import PICTURE_SUFFIXES
 from facemake.samples import Sample
+from facemake.sheet import is_video_name
 from facemake.status import FrameStatus
 
 
@@ -32,7 +33,7 @@ class Looked:
 def recordings(paths: Sequence[Path]) -> list[Path]:
     """The videos, pictures and folders of pictures that paths name.
 
-    A folder of videos stands for all that is directly in it, one of pictures alone is one.
+    A folder stands for the videos in it, at any depth, and for each folder with pictures.
 
     Raises:
         FacemakeError: a path is not there, or there is nothing to look at.
@@ -41,26 +42,32 @@ def recordings(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise FacemakeError(f"{path} is not there")
-        found += _inside(path) if path.is_dir() else [path]
+        found += _inside(path, set()) if path.is_dir() else [path]
     if not found:
         raise FacemakeError(
-            f"there is no picture and no video in {', '.join(map(str, paths))} (hidden files, and "
-            "folders deeper than one level, do not count)"
+            f"there is no picture and no video in {', '.join(map(str, paths))} (hidden files do "
+            "not count)"
         )
     return found
 
 
-def _inside(folder: Path) -> list[Path]:
+def _inside(folder: Path, seen: set[Path]) -> list[Path]:
+    """What is in a folder that was not `seen`, by another link."""
+    if (real := folder.resolve()) in seen:
+        return []
+    seen.add(real)
     entries = [e for e in sorted(folder.iterdir()) if not e.name.startswith(".")]
     videos = [entry for entry in entries if entry.is_file() and _is_video(entry)]
-    folders = [entry for entry in entries if entry.is_dir() and content_files(entry)]
-    return [*([folder] if content_files(folder) else []), *folders, *videos]
+    deeper = [path for e in entries if e.is_dir() for path in _inside(e, seen)]
+    return [*([folder] if content_files(folder) else []), *deeper, *videos]
 
 
 def _is_video(path: Path) -> bool:
     try:
         if path.suffix.lower() in PICTURE_SUFFIXES or classify(path) is not Kind.VIDEO:
             return False
+        if is_video_name(path.suffix.lower()):
+            return True  # one that is broken is said to be
         with VideoMedia(path):
             return True
     except (MediaError, OSError):

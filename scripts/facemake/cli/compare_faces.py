@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from facemake.recognition.config import Config
 from facemake.recognition.likeness import Likeness, likeness
 from facemake.recognition.packs import Pack
 from facemake.recognition.recognizer import Recognizer
+from facemake.runtime.quiet import quiet_libraries
 
 _WIDEST = 24
 
@@ -74,9 +77,12 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
         raise FacemakeError("--frames must be 1 or more")
     use_models_dir(options.models_dir)
     paths = recordings(options.paths)
-    with _recognizer(options) as recognizer:
+    # a pack warns by itself where there is no GPU
+    quiet = nullcontext(sys.stderr) if options.pack else quiet_libraries()
+    with quiet as terminal, _recognizer(options) as recognizer:
         row = recognizer.row
-        found = likeness(recognizer, _pictures(paths, options.frames), _say, options.flip)
+        say = partial(print, file=terminal)
+        found = likeness(recognizer, _pictures(paths, options.frames, say), say, options.flip)
     if not found.names:
         raise FacemakeError(
             f"no face was found in {', '.join(map(str, options.paths))}: try another --detector "
@@ -113,10 +119,10 @@ def _recognizer(options: argparse.Namespace) -> Recognizer:
     return recognizer_of_pack(config)
 
 
-def _pictures(paths: list[Path], count: int) -> Iterator[Looked]:
+def _pictures(paths: list[Path], count: int, say: Callable[[str], None]) -> Iterator[Looked]:
     for path in paths:
         # all pictures of a folder, and some frames of a video
-        yield from frames_of(path, sys.maxsize if path.is_dir() else count, _say)
+        yield from frames_of(path, sys.maxsize if path.is_dir() else count, say)
 
 
 def _words(found: Likeness, same: float | None) -> str:
@@ -145,7 +151,3 @@ def _words(found: Likeness, same: float | None) -> str:
     alike = ", ".join(pairs[:_WIDEST]) + (", ..." if len(pairs) > _WIDEST else "")
     lines.append(f"taken for one person (from {same:g} on): {alike or 'no two'}")
     return "\n".join(lines)
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr)
