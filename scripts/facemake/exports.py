@@ -141,7 +141,7 @@ def set_aside(results: Path, shards: Container[str], samples: Mapping[str, str])
         # 3DI's own folders are set aside whole, and by who plans
         exported = folder != "3di"
         for path, sample in _files(results / folder) if exported else ():
-            if sample not in samples and is_ours(path, sample):
+            if sample not in samples and path.is_file() and is_ours(path, sample):
                 moved.append(_moved(path, results))
         for path, sample in _halves(results / folder) if exported else ():
             if sample not in samples:
@@ -165,10 +165,10 @@ def set_aside(results: Path, shards: Container[str], samples: Mapping[str, str])
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Files that an export may have written, and the sample of each, by their names."""
+    """What an export may have written, and the sample of each, by their names."""
     for path in sorted(folder.glob("[!.]*/[!.]*" if folder.name in _TABLEWISE else "[!.]*")):
         sample = _sample_of(folder, path.name)
-        if sample is not None and path.is_file():
+        if sample is not None:
             yield path, sample
 
 
@@ -278,4 +278,5 @@ def _moved(path: Path, results: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
-    return path.replace(target)
+    shutil.move(path, target)  # a link may lead to another disk
+    return target

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import math
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -534,6 +536,22 @@ def test_files_that_no_list_names_are_set_aside(portraits: Study, tables: Tables
     }
     left = {p.name for folder in folders for p in folder.iterdir()}
     assert left == {"mine.parquet", "mine_pose.3DI", "mine_pose.3DI.json"}
+
+
+def test_exports_on_another_disk_are_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "export" / "csv" / "fit"
+    folder.mkdir(parents=True)
+    (folder / "b.csv").write_text("x")
+    (folder / "b.csv.json").write_text(WORD % "b")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
+    moved = set_aside(tmp_path, set(), {})
+    assert [path.name for path in moved] == ["b.csv", "b.csv.json"]
+    assert moved[0].read_text() == "x" and not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
