@@ -86,10 +86,10 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     said = _options(rest)
     config = _config(folder, said)
     _check_targets(rest)
-    for place in (folder, folder / ".snakemake", folder / WORK):
-        if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+    for written in (folder, folder / ".snakemake", folder / WORK):
+        if written.exists() and not os.access(written, os.W_OK | os.X_OK):
             raise FacemakeError(
-                f"{place} cannot be written to, and a run keeps its state there: ask its owner, or "
+                f"{written} cannot be written to, and a run keeps its state there: ask its owner, or "
                 "run in a folder of yours (-d)"
             )
     modules.keep_out_of_folder()
