@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from facemake.provenance import Recipe
 from facemake.report import overall, pipeline, summaries, usage
@@ -79,6 +82,23 @@ def test_the_index_shows_them(tmp_path: Path):
     assert any(
         label.startswith("Yaw (right: nose to the image’s left) in 80 values") for label in labels
     )
+
+
+def test_a_copy_is_listed_with_how_alike_it_is(tmp_path: Path):
+    shard = Shard(tmp_path / "shard")
+    scene = np.kron(np.random.default_rng(0).integers(30, 220, (6, 8)), np.ones((8, 8)))
+    for name, quality in (("one", 95), ("other", 60)):
+        shard.video(name, np.full(1, np.nan), kind="image")
+        shard.probe[-1]["sha256"] = name
+        out = io.BytesIO()
+        Image.fromarray(scene.astype(np.uint8)).save(out, "JPEG", quality=quality)
+        shard.pictures[name] = {0: out.getvalue()}
+    pages = tmp_path / "report" / "samples" / "pack"
+    report_pages(shard.plan, shard.write(), pages, REPORT)
+    rows = [counts("one", split="train"), counts("other", split="test")]
+    text = Page(index(tmp_path, rows, [pages])).text
+    assert re.search(r"one , other other file, same pictures (0\.99\d|1\.000) test, train", text)
+    assert "in 2 splits" in text
 
 
 def test_a_share_of_a_histogram_is_where_it_lies():

@@ -21,7 +21,6 @@ class Counts:
         status, reason: its last word.
         frames: decoded.
         with_face: frames in which the main face was seen.
-        fitted: faces, of any track, that the model was fitted to.
         considered: faces, of any track, that were looked at for the training set.
         kept: of these, the examples in it.
         rejected: reason -> the others; reasons without a face are left out.
@@ -34,7 +33,6 @@ class Counts:
     split: str = ""
     frames: int = 0
     with_face: int = 0
-    fitted: int = 0
     considered: int = 0
     kept: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
@@ -50,7 +48,6 @@ class Counts:
             split=row.get("split") or "",
             frames=row["n_frames"],
             with_face=row["n_face"],
-            fitted=row["n_fitted"],
             considered=row["n_considered"],
             kept=row["n_kept"],
             rejected={

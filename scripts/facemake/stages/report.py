@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -158,11 +158,11 @@ def _recipes(made: Sequence[Path]) -> list[Recipe]:
     return [found[stage] for stage in words.STAGES if stage in found]
 
 
-def _samples(rows: Sequence[Row], counts: Iterable[Counts]) -> dict[str, Any]:
+def _samples(rows: Sequence[Row], counts: Collection[Counts]) -> dict[str, Any]:
     """Totals, the table of samples, and what became of the frames."""
     totals = {
         name: sum(getattr(c, name) for c in counts)
-        for name in ("frames", "with_face", "fitted", "considered", "kept")
+        for name in ("frames", "with_face", "considered", "kept")
     }
     rejected: Counter[str] = Counter()
     for one in counts:
@@ -225,7 +225,7 @@ def _copies(
     shown = one.samples[:MOST_NAMED]
     return {
         "how": words.ALIKE[one.how],
-        "likeness": one.likeness,
+        "likeness": one.likeness if one.how == "looks" else None,
         "samples": [(name, _page_of(name, folders)) for name in shown],
         "more": len(one.samples) - len(shown),
         "splits": splits,
