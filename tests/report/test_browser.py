@@ -408,7 +408,17 @@ def test_it_is_read_on_a_phone_and_in_the_dark(shown: Browser, report_folder: Pa
     assert dark.run("document.documentElement.scrollWidth") == 1280
     # whoever does not see it hears what each thing is
     heard = [one for one in light.call("Accessibility.getFullAXTree")["nodes"] if "role" in one]
-    named = {"button", "checkbox", "combobox", "image", "link", "region", "search", "slider"}
+    named = {
+        "button",
+        "checkbox",
+        "combobox",
+        "image",
+        "link",
+        "region",
+        "search",
+        "slider",
+        "Video",
+    }
     there = [one for one in heard if one["role"]["value"] in named and not one["ignored"]]
     assert len(there) > 5
     assert [one for one in there if not one["name"]["value"]] == []
