@@ -135,6 +135,7 @@ resources/bundled/moving_portrait.mp4: .venv/default
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else \
 	    "facemake needs Python 3.11 or 3.12, this is %d.%d: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv --without-pip .venv
+	@echo "The packages are fetched and installed, which takes some minutes:"
 	$(LOCKED) -r requirements/build.txt
 	$(LOCKED) -r requirements/default.txt
 	$(PIP) --no-deps --require-hashes --upgrade --no-compile --target .venv/bundled -r requirements/bundled.txt
