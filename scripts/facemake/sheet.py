@@ -24,7 +24,7 @@ from facemake.samples import RESERVED, PlanRow
 
 logger = logging.getLogger(__name__)
 
-_MISSING = frozenset({"NA", "<NA>", "N/A", "n/a", "NaN", "nan", "NULL", "None"})
+MISSING = frozenset({"NA", "<NA>", "N/A", "n/a", "NaN", "nan", "NULL", "None"})
 """What R, pandas and BIDS write where there is nothing: all of them would be one person."""
 
 COLUMNS = ("sample", "path", "subject", "start", "end", "split", "exclude", "reason")
@@ -289,7 +289,7 @@ def _checked(table: _Table, base: Path, config: Mapping[str, Any], problems: _Pr
         if column["start"][i] or column["end"][i]:
             problems.add(lines[i], "an image folder has no time range; leave start and end empty")
     for line, subject in zip(lines, column["subject"], strict=True):
-        if subject in _MISSING:
+        if subject in MISSING:
             problems.add(
                 line,
                 f"subject is {subject!r}, as other programs write what is missing: leave it empty "

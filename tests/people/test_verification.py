@@ -132,6 +132,7 @@ def test_labels_of_a_file_name_tracks_and_pictures(results: Path, tmp_path: Path
         ("sample\tname\none\tanna\n", "'name' is no column"),
         ("sample\none\n", "has no column person"),
         ("sample\tperson\none\t\n", ":2: sample or person is empty"),
+        ("sample\tperson\none\tNA\n", ":2: person is NA; delete the line"),
         ("sample\ttrack\tperson\none\tx\tanna\n", ":2: track is 'x'"),
         ("sample\tperson\none\tanna\none\tberta\n", ":3: one is berta here and anna above"),
         ("", "has no column sample"),

@@ -89,8 +89,8 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     for written in (folder, folder / ".snakemake", folder / WORK):
         if written.exists() and not os.access(written, os.W_OK | os.X_OK):
             raise FacemakeError(
-                f"{written} cannot be written to, and a run keeps its state there: ask its owner, or "
-                "run in a folder of yours (-d)"
+                f"{written} cannot be written to, and a run keeps its state there: ask its owner, "
+                "or run in a folder of yours (-d)"
             )
     modules.keep_out_of_folder()
     start = [sys.executable, "-m", START]

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from facemake.dataset.splits import main_or_other
 from facemake.errors import FacemakeError, TableError
 from facemake.people.looks import Looks, ShardTables
+from facemake.sheet import MISSING
 
 Who = Mapping[str, tuple[str, str]]
 """Sample -> subject and split."""
@@ -148,6 +149,8 @@ def _read(path: Path) -> list[tuple[int, dict[str, str]]]:
             raise FacemakeError(
                 f"{path}:{line}: sample or person is empty; fill it or delete the line"
             )
+        if row["person"] in MISSING:  # all of whom would be one
+            raise FacemakeError(f"{path}:{line}: person is {row['person']}; delete the line")
     return rows
 
 
