@@ -21,6 +21,7 @@ PLACED = replace(
     config={**PLAN.config, "outdir": str(workflow.modifier.modify_path(OUT, "output"))},
 )
 
+HERE = Path.cwd()
 QUIET = {about.name for about in workflow.output_settings.quiet or ()}
 TICKER = Ticker(
     PLACED.config["outdir"],
@@ -126,6 +127,10 @@ def end_run(done=None):
     from facemake import summary
 
     atexit.unregister(end_run)
+    try:  # Snakemake went back to where it was called, where it failed by itself
+        os.chdir(HERE)
+    except OSError:
+        return
     TICKER.stop()
     planning.note_use(PLACED, done=True)
     what_failed, all_is_done = failures_of(Path())

@@ -105,10 +105,10 @@ def test_what_is_slow_to_import_is_not_taken_for_broken(
         (tmp_path / f"{name}.py").write_text("import time; time.sleep(60)")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(running, "_SECONDS_OF_A_PROGRAM", 1.0)
+    monkeypatch.setattr(running, "_SECONDS_OF_A_PROGRAM", 0.2)
     monkeypatch.setattr(environment, "_NATIVE", ("json", "slow"))
     (slow,) = environment.shared_libraries()
-    assert slow.level is Level.WARNING and slow.said == "no answer in 1 s"
+    assert slow.level is Level.WARNING and slow.said == "no answer in 0 s"
     monkeypatch.setattr(machine, "find_spec", lambda name: name == "onnxruntime")
     _, onnx = machine.gpu(DEFAULTS)
     assert (onnx.what, onnx.level) == ("onnxruntime", Level.WARNING)

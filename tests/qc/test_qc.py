@@ -333,11 +333,12 @@ def test_a_run_that_is_not_finished_is_told_from_one_that_found_nothing(
     (folder / "results" / "embeddings" / "pack0.parquet").unlink()
     assert main(["qc", "-d", str(folder)]) == 0
     assert "\njumps\t" in (folder / "qc" / "exclude.tsv").read_text().replace("# ", "")
+    assert "the run is not finished: 29 samples without" in capsys.readouterr().out
     (folder / "results" / "detections" / "pack0.parquet").unlink()
     capsys.readouterr()
     assert main(["qc", "-d", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "the run is not finished: 29 samples without detections\n" in said
+    assert "the run is not finished: 29 samples without detections, landmarks or fit\n" in said
     assert "  3 unusable         1  the sample gave nothing" in said  # `torn`
 
 

@@ -136,6 +136,24 @@ def test_a_dry_run_says_and_leaves_nothing_of_a_run(bundled: Path, tmp_path: Pat
     assert "samples: " not in done.output and not (tmp_path / ".facemake" / "run.json").exists()
 
 
+def test_a_run_that_snakemake_gives_up_ends_in_its_own_folder(bundled: Path, tmp_path: Path):
+    """It cannot make the folder of the results, say, and is elsewhere when the process ends."""
+    folder, elsewhere = tmp_path / "study", tmp_path / "elsewhere"
+    study(folder, [("portraits", bundled / "portraits")], outdir="/proc/nowhere")
+    elsewhere.mkdir()
+    done = subprocess.run(
+        [*FACEMAKE, "run", "-d", str(folder), "--cores", "1"],
+        env=environment(folder),
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "/proc/nowhere" in done.stderr
+    assert "the run did not end well" in done.stderr and "the report: " not in done.stderr
+    assert status(folder)["ended"]["well"] is False
+    assert not list(elsewhere.iterdir())
+
+
 def facemake_run(folder: Path, **more: str) -> str:
     """What `facemake run` says of one short job."""
     done = subprocess.run(
@@ -160,12 +178,6 @@ def test_what_goes_into_the_cache_and_comes_from_it_is_said_in_the_log_alone(
         last = max((tmp_path / ".snakemake" / "log").iterdir())
         assert f"{moved}results/probe/portraits.parquet" in last.read_text()
         (tmp_path / "results" / "probe" / "portraits.parquet").unlink()
-
-
-def test_no_cache_is_no_warning(bundled: Path, tmp_path: Path):
-    study(tmp_path, [("portraits", bundled / "portraits")])
-    assert "no cache location" not in facemake_run(tmp_path)
-    assert (tmp_path / "results" / "probe" / "portraits.parquet").is_file()
 
 
 # In every Python of the run: what it was started as, and who lists the working folder.
@@ -197,7 +209,7 @@ def test_no_job_looks_for_modules_among_the_recordings(bundled: Path, tmp_path: 
         "PYTHONSAFEPATH": "",  # what a run in this very process has set for its own jobs
         "PYTHONPATH": f"{watch}{os.pathsep}{environment(folder)['PYTHONPATH']}",
     }
-    facemake_run(folder, **watched)
+    assert "no cache location" not in facemake_run(folder, **watched)  # none is configured
     (command,) = notes.read_text().splitlines()
     assert command.startswith("unsafe") and "facemake" in command  # it starts the safe ones
 

@@ -101,7 +101,8 @@ def _qc(options: argparse.Namespace, rest: list[str]) -> int:
     if unprobed or looked.unfinished:
         yet = len(looked.unfinished)
         print(
-            f"the run is not finished: {yet} sample{'' if yet == 1 else 's'} without detections"
+            f"the run is not finished: {yet} sample{'' if yet == 1 else 's'} without detections, "
+            "landmarks or fit"
             + (f", {unprobed} of {len(shards)} shards not probed" if unprobed else "")
         )
     if is_written:

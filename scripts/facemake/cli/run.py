@@ -86,12 +86,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     said = _options(rest)
     config = _config(folder, said)
     _check_targets(rest)
-    for written in (folder, folder / ".snakemake", folder / WORK):
-        if written.exists() and not os.access(written, os.W_OK | os.X_OK):
-            raise FacemakeError(
-                f"{written} cannot be written to, and a run keeps its state there: ask its owner, "
-                "or run in a folder of yours (-d)"
-            )
+    _check_writable(folder)
     modules.keep_out_of_folder()
     start = [sys.executable, "-m", START]
     place = ["--snakefile", str(SNAKEFILE), "--directory", str(folder)]
@@ -120,6 +115,20 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     # in the place of this process: whoever ends it ends the run
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder in which a run can keep no state.
+
+    Raises:
+        FacemakeError: naming what cannot be written to.
+    """
+    for place in (folder, folder / ".snakemake", folder / WORK):
+        if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+            raise FacemakeError(
+                f"{place} cannot be written to, and a run keeps its state there: ask its owner, or "
+                "run in a folder of yours (-d)"
+            )
 
 
 def _cores(text: str) -> str:

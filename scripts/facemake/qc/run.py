@@ -41,7 +41,7 @@ class Looked:
         frames: how many they have.
         pages: sample -> its page of the report, below the results folder; those that have one.
         unsaid: what could not be looked at, in words.
-        unfinished: samples that have no detections yet.
+        unfinished: samples that have no detections, landmarks or fit yet.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -115,9 +115,9 @@ def _shard(
                 looked.unsaid.append(_NO_SIMILARITY)
         for sample in reader.samples:
             row = reader.read(sample).to_pylist()[0]
-            if row["status"] in DECODABLE and "detections" not in readers:
+            if row["status"] in DECODABLE and not readers.keys() >= set(_FRAME_TABLES):
                 looked.unfinished.append(sample)
-            else:
+            if row["status"] not in DECODABLE or "detections" in readers:
                 looked.findings += _sample(row, readers, same, summaries)
             page = Path("report", "samples", probe.stem, f"{sample}.html")
             if (results / page).is_file():
