@@ -86,11 +86,6 @@ def tables_of(form: str, config: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(("probe", *wanted)))
 
 
-def receipt(results: Path, shard: str, folder: str = FOLDERS[0]) -> Path:
-    """Where the list of a shard's exported files is."""
-    return results / folder / RECEIPTS / f"{shard}.json"
-
-
 def drop_broken(results: Path) -> list[Path]:
     """Remove lists of which a file is no longer there, so that the next run exports again.
 

@@ -31,7 +31,7 @@ def exported(portraits: Study) -> Path:
     shard = portraits.plan.shards[0]
     tables = {name: portraits.table(name, shard) for name in NAMES}
     folder = portraits.folder / "results" / "export" / "3di"
-    output = exports.receipt(portraits.folder / "results", shard)
+    output = folder / ".shards" / f"{shard}.json"
     with inside(portraits.folder):
         export_3di(portraits.plan_file(shard), tables, folder, output, RECIPE)
     return folder
@@ -102,9 +102,7 @@ def test_what_is_not_the_same_quantity_has_no_file(exported: Path):
 
 def test_a_sample_that_cannot_be_read_has_no_files(portraits: Study, exported: Path):
     assert not list(exported.glob("nonsense*"))
-    listed = json.loads(
-        exports.receipt(portraits.folder / "results", portraits.plan.shards[0]).read_text()
-    )
+    listed = json.loads(next((exported / ".shards").glob("*.json")).read_text())
     assert listed["files"]["nonsense"] == {}
     for name, sha256 in listed["files"]["clip"].items():
         assert file_sha256(exported / name) == sha256
@@ -257,9 +255,9 @@ def test_lists_of_what_is_gone_and_files_of_samples_that_went(tmp_path: Path):
         (folder / name).write_text('{"backend": "facemake"}')
     for shard, file in (("a", "a_pose_smooth.3DI"), ("b_pose", "b_pose_pose.3DI"), ("c", "gone")):
         text = json.dumps({"files": {shard: {file: "0"}}})
-        exports.receipt(tmp_path, shard).write_text(text)
-    exports.receipt(tmp_path, "d").write_text("not JSON")
-    exports.receipt(tmp_path, "unreadable").write_text('{"files": {"unreadable": {}}}')
+        (folder / ".shards" / f"{shard}.json").write_text(text)
+    (folder / ".shards/d.json").write_text("not JSON")
+    (folder / ".shards/unreadable.json").write_text('{"files": {"unreadable": {}}}')
     assert [path.stem for path in exports.drop_broken(tmp_path)] == ["c", "d"]
     moved = exports.set_aside(
         tmp_path, {"b_pose", "unreadable"}, {"b_pose": "b", "unreadable": "u"}
