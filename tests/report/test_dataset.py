@@ -42,6 +42,7 @@ def test_sums_are_those_of_the_tables(tmp_path: Path):
         together.add(one)
     assert together.frames == 100
     smile = next(unit for unit in together.action_units() if unit.name == "AU12")
+    assert smile.most == ("turned", pytest.approx(3.1))
     assert together.statuses == {"ok": 80, "no_face": 20}
     assert together.well == {"half": 20, "turned": 60}
     assert [(m.name, m.measured, m.without) for m in together.missing()] == [
@@ -78,6 +79,7 @@ def test_the_index_shows_them(tmp_path: Path):
     assert "gaze 60 % 40 without" in page.text
     assert "One subject holds at least half of the 8 examples, of 3 in all; 1 has none" in page.text
     assert "No two samples are the same file" in page.text
+    assert "turned 3.10" in page.text
     labels = [a["aria-label"] or "" for a in page.all("svg")]
     assert any(
         label.startswith("Yaw (right: nose to the image’s left) in 80 values") for label in labels

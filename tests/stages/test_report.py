@@ -533,7 +533,7 @@ def test_the_index_counts_and_links(tmp_path: Path):
     assert "pitch, yaw or roll beyond 45 degrees" in page.text
     assert len(page.all("script")) == 3
     assert not [a for _, a in page.elements if "onerror" in a]
-    links = [a["href"] or "" for a in page.all("a") if (a["href"] or "").startswith("samples/")]
+    links = {a["href"] or "" for a in page.all("a") if (a["href"] or "").startswith("samples/")}
     assert len(links) == 2
     for link in links:
         assert (tmp_path / "report" / unquote(link)).is_file()

@@ -33,6 +33,8 @@ class Distribution:
         decimals: that they are exact to.
         present: share of frames in which an action unit is present; None where nobody says.
         marks: texts along the axis, from its low end to its high end, evenly apart.
+        most: of an action unit, the video with the highest mean, and that mean; None where all of
+            them are shown as 0.
     """
 
     key: str
@@ -47,6 +49,7 @@ class Distribution:
     decimals: int
     present: float | None
     marks: tuple[str, ...]
+    most: tuple[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,9 @@ _QUALITY = (
 )
 
 
+_SHOWN_AS_ZERO = 0.005  # intensities have two decimals
+
+
 @dataclass
 class Overall:
     """Sums over samples; `add` each.
@@ -115,6 +121,7 @@ class Overall:
     _measured: Counter[str] = field(default_factory=Counter)
     _count: Counter[str] = field(default_factory=Counter)
     _sum: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _most: dict[str, tuple[str, float]] = field(default_factory=dict)
     _said: Counter[str] = field(default_factory=Counter)
     _present: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _spreads: dict[str, Ints] = field(default_factory=dict)
@@ -133,6 +140,9 @@ class Overall:
         for column, (count, mean) in one.values.items():
             self._count[column] += count
             self._sum[column] += count * mean
+            is_asked = column.startswith("AU") and one.kind == "video"
+            if is_asked and mean > self._most.get(column, ("", _SHOWN_AS_ZERO))[1]:
+                self._most[column] = one.sample, mean
         for unit, (count, share) in one.present.items():
             self._said[unit] += count
             self._present[unit] += count * share
@@ -187,6 +197,7 @@ class Overall:
             decimals=max(0, -math.floor(math.log10((high - low) / bins))),
             present=self._present[key[:-2]] / said if said else None,
             marks=tuple(f"{mark:g}".replace("-", "−") for mark in marks.tolist()),
+            most=self._most.get(key),
         )
 
 

@@ -196,7 +196,7 @@ def _dataset(
     together: overall.Overall, counts: Mapping[str, Counts], folders: Mapping[str, str]
 ) -> dict[str, Any]:
     """The data set as a whole."""
-    tally = together.statuses
+    tally, units = together.statuses, together.action_units()
     found = alike.find(together.looks)
     return {
         "summed": together.frames,
@@ -204,7 +204,10 @@ def _dataset(
         "frame_words": words.FRAME_STATUS,
         "missing": together.missing(),
         "pose": together.pose(),
-        "action_units": together.action_units(),
+        "action_units": units,
+        "most": {
+            one.key: (one.most[0], _page_of(one.most[0], folders)) for one in units if one.most
+        },
         "quality": together.quality(),
         "copies": [_copies(one, counts, folders) for one in found[:MOST_COPIES]],
         "n_copies": len(found),
