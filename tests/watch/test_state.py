@@ -276,9 +276,11 @@ def test_the_rest_takes_as_long_as_the_run_so_far_says(folder: Folder):
     assert ", at probe and detect (2), " in line(Watcher(folder.path).look())
 
 
-@pytest.mark.parametrize("ran", [True, False])
+@pytest.mark.parametrize(
+    ("ran", "left", "rate"), [("p0 p1", 100, 3.0), ("p0", 200, 1.5), ("", None, None)]
+)
 def test_what_was_computed_counts_where_the_cache_has_it_and_what_came_from_there_does_not(
-    folder: Folder, ran: bool
+    folder: Folder, ran: str, left: float | None, rate: float | None
 ):
     ago = time.time() - 100
     os.utime(folder.work / "run.json", (ago, ago))
@@ -292,11 +294,12 @@ def test_what_was_computed_counts_where_the_cache_has_it_and_what_came_from_ther
             path.symlink_to(stored)
             lock = folder.work / "locks" / f"{stage}.{shard}"
             lock.touch()
-            began = time.time() - (16 if ran else 1000)
+            began = time.time() - (16 if shard in ran else 1000)
             os.utime(lock, (began, began))
     work = Watcher(folder.path).look().work
     assert work.done == pytest.approx(0.5, abs=0.05)
-    assert work.seconds_left == (pytest.approx(100, rel=0.15) if ran else None)
+    assert work.seconds_left == (left and pytest.approx(left, rel=0.15))
+    assert work.frames_per_second == (rate and pytest.approx(rate, rel=0.15))
 
 
 def test_nothing_is_said_of_a_rate_before_there_is_one(folder: Folder):

@@ -41,7 +41,8 @@ class Work:
 
     Attributes:
         done: fraction of it, 0-1; 1 where there was none.
-        frames_per_second: through all stages; None where nothing can be said yet.
+        frames_per_second: through all stages, without what came from the cache; None where nothing
+            can be said yet.
         seconds_left: at the rate so far; None where nothing can be said yet.
     """
 
@@ -94,7 +95,7 @@ def measure(run: Run, shards: Mapping[str, Shard], files: Files, now: float) -> 
         return Work(done / total)
     rate = paid / elapsed
     of_all = sum(of_shards[shard] for shard in {job.samples_of for job in jobs})
-    return Work(done / total, of_all * done / total / elapsed, (total - done) / rate)
+    return Work(done / total, of_all * paid / total / elapsed, (total - done) / rate)
 
 
 def _frames(shards: Mapping[str, Shard]) -> dict[str, float]:
