@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from facemake.errors import FacemakeError
 from facemake.extraction.inputs import Input, listed, named
 from facemake.extraction.journal import NAME
+from facemake.extraction.looking import Extractor
+from makemedia import public_folder, unprivileged
 
 
 def crops(*names: str, faces: int = 3) -> dict[str, list[str]]:
@@ -171,6 +174,31 @@ def test_the_output_folder_may_lie_among_the_inputs(tmp_path: Path):
     (tmp_path / "crops" / "x.jpg").write_bytes(b"")
     found = listed([tmp_path], tmp_path / "crops", "jpg")
     assert [one.name for one in found.inputs] == ["x.jpg"]
+
+
+def test_a_link_into_a_closed_folder_is_a_row_without_permission():
+    with public_folder() as folder:
+        (folder / "closed").mkdir()
+        (folder / "closed" / "x.jpg").write_bytes(b"")
+        (folder / "links").mkdir()
+        (folder / "links" / "y.jpg").symlink_to(folder / "closed" / "x.jpg")
+        (folder / "closed").chmod(0)
+
+        def said() -> list[tuple[str, str]]:
+            detector = SimpleNamespace(batch_size=1)
+            extract = Extractor(detector, None, folder / "out", "jpg", 95, 1)
+            inputs = [
+                one
+                for given in (folder / "links", folder / "links" / "y.jpg")
+                for one in listed([given], folder / "out", "jpg").inputs
+            ]
+            return [
+                (row["status"], row["reason"][:16])
+                for g in extract(enumerate(inputs))
+                for row in g.rows
+            ]
+
+        assert unprivileged(said) == str([("no_permission", "no permission to")] * 2)
 
 
 def test_names_that_are_no_text(tmp_path: Path):

@@ -120,7 +120,7 @@ def listed(paths: Iterable[str | Path], out: Path, kind: str) -> Listed:
     crops: dict[Path, None] = {}
     named_in_all = 0
     for path in given:
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112  # what a link may not lead to is no folder
             roots.add(path)
             found: Iterable[Path] = _inside(path, target, crops)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,9 +120,10 @@ class Extractor:
 
     def _frames(self, work: _Work) -> Generator[_Item, None, None]:
         path = work.what.path
-        if not path.exists():
-            gone = "is a link to nothing" if path.is_symlink() else "is gone"
-            raise MediaError(SampleStatus.UNREADABLE, f"{path.name} {gone}")
+        with suppress(PermissionError):  # of which it is said how to get it
+            if not path.exists():
+                gone = "is a link to nothing" if path.is_symlink() else "is gone"
+                raise MediaError(SampleStatus.UNREADABLE, f"{path.name} {gone}")
         status, reason, broken = SampleStatus.OK, "", None
         with open_media(Sample(path.name, path, path.name)) as media:
             for frame in media:
