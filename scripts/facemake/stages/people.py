@@ -38,7 +38,8 @@ def people(
 ) -> None:
     """Write the table of people: a row a track with embeddings, or a face of a single picture.
 
-    Memory is that of two vectors a track; the time is that of comparing each with each other one.
+    Memory is that of two vectors a track, and of its sample's line of the plan; the time is that of
+    comparing each with each other one.
 
     Args:
         plans: plan files of all shards: who is in each sample, and in which split.
