@@ -208,6 +208,10 @@ def test_the_command_names_results_that_cannot_be_opened(
     assert [f.shard for f in watcher.look().failed()] == ["p2"]
     folder.finish("detect", "p2")
     assert watcher.look().failed() == []
+    torn.unlink()
+    torn.symlink_to(folder.path / "store" / "pruned.parquet")
+    (failure,) = watcher.look().failed()
+    assert "p2.parquet is a link to nothing" in failure.message
 
 
 def test_what_an_earlier_run_noted_waits_while_this_run_goes_on(folder: Folder):

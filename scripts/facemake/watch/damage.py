@@ -20,7 +20,8 @@ def damage(path: Path) -> str:
         elif path.suffix == ".h5":
             h5py.File(path).close()
     except FileNotFoundError:
-        return ""
+        lost = f"{path} is a link to nothing, since the cache lost its file: run again"
+        return lost if path.is_symlink() else ""
     except (pa.ArrowException, OSError, ValueError) as error:
         said = str(error).partition("\n")[0]
         return f"{path} is damaged ({said}): delete {path.resolve()} and run again"
