@@ -194,9 +194,9 @@ eval "$(facemake completion zsh)"        # in ~/.zshrc, below compinit
 facemake completion fish > ~/.config/fish/completions/facemake.fish
 ```
 
-**Exit codes**: 0 is success, 2 a mistake of the user's, which a line explains, and 130 an
-interruption (Ctrl-C). `facemake run` ends as Snakemake does, with 1 where a job failed or nothing
-could be started; so do commands that compare or check, where something is wrong.
+**Exit codes**: 0 is success, 2 a user's mistake, explained in one line, and 130 an interruption
+(Ctrl-C). `facemake run` ends as Snakemake does, with 1 if a job failed or nothing could be started;
+commands that compare or check end with 1 if something is wrong.
 """
 
 

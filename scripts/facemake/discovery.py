@@ -35,9 +35,12 @@ def _bids(folders: Sequence[str], name: str) -> str:
 _Rule = Callable[[Sequence[str], str], str]
 SUBJECT_RULES: MappingProxyType[str, tuple[_Rule, str]] = MappingProxyType(
     {
-        "none": (lambda folders, name: "", "nobody is guessed: each sample is a person of its own"),
-        "folder": (_folder, "the first folder below the one that was given"),
-        "prefix": (_prefix, "what stands before the first _ of the file's or folder's name"),
+        "none": (
+            lambda folders, name: "",
+            "nobody is guessed: each sample counts as a separate person",
+        ),
+        "folder": (_folder, "the first folder below FOLDER_OF_VIDEOS"),
+        "prefix": (_prefix, "the part of the file's or folder's name before the first _"),
         "bids": (_bids, "sub-LABEL in the path"),
     }
 )

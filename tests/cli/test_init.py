@@ -102,7 +102,7 @@ def test_subjects_are_guessed_by_the_rule_that_is_asked_for(
     assert {name: found[name][1] for name in subjects} == subjects
     said = capsys.readouterr().out
     assert f"by the rule {rule}: {discovery.SUBJECT_RULES[rule][1]}" in said
-    assert "each a person of their own" in said
+    assert "each count as a separate person" in said
 
 
 def test_a_study_among_its_recordings_can_be_moved(folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -31,41 +31,43 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "cache",
-        help="what the artifact cache holds and who uses it; make room in it",
-        description="Results are links into the artifact cache. `info` says what it holds, `prune` "
-        "makes room, `check` reads it all to find damage.",
+        help="show, prune and check the artifact cache",
+        description="Show, prune and check the artifact cache, into which results are links.",
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     info = actions.add_parser(
         "info",
-        help="its size, by stage and by working directory",
+        help="show its size, by stage and by working directory",
         epilog="example: facemake cache info --json",
     )
-    info.add_argument("--json", action="store_true", help="as JSON, with the key of each entry")
+    info.add_argument("--json", action="store_true", help="print JSON, with each entry's key")
     info.set_defaults(function=_info)
     prune = actions.add_parser(
         "prune",
         help="remove entries",
-        description="Removes entries, the longest unused first. What results link to stays. "
-        "Options are taken together: an entry goes when all of them say so.",
+        description="Remove entries, starting with those unused for longest. Entries that results "
+        "link to are kept. An entry is removed only if it meets all the options given.",
         epilog="example: facemake cache prune --older-than 90d --keep 50GB --dry-run",
     )
     prune.add_argument(
-        "--unused", action="store_true", help="those that no working directory links to"
+        "--unused", action="store_true", help="entries that no working directory links to"
     )
     prune.add_argument(
-        "--older-than", type=_seconds, metavar="TIME", help="not used for so long: 12h, 90d, 8w, 1y"
+        "--older-than",
+        type=_seconds,
+        metavar="TIME",
+        help="entries unused for this long: 12h, 90d, 8w, 1y",
     )
     prune.add_argument(
-        "--keep", type=_bytes, metavar="SIZE", help="only until no more than this is left: 50GB"
+        "--keep", type=_bytes, metavar="SIZE", help="stop once no more than this is left: 50GB"
     )
     prune.add_argument(
-        "--stage", action="append", metavar="STAGE", help="those of this stage, as info names it"
+        "--stage", action="append", metavar="STAGE", help="entries of this stage, as info names it"
     )
     prune.add_argument(
         "--force",
         action="store_true",
-        help="also what results link to: the next run in their folder makes it again",
+        help="also entries that results link to: the next run in their folder makes them again",
     )
     prune.add_argument(
         "--forget",
@@ -73,17 +75,19 @@ def add_to(commands: Any) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="a working directory out of reach, which is not coming back",
+        help="a working directory that is out of reach and not coming back",
     )
-    prune.add_argument("--dry-run", action="store_true", help="only say what would go")
+    prune.add_argument("--dry-run", action="store_true", help="only show what would be removed")
     prune.set_defaults(function=_prune)
     check = actions.add_parser(
         "check",
-        help="read every file to its end and name damaged ones",
+        help="read every file to its end and list damaged ones",
         epilog="example: facemake cache check --remove",
     )
     check.add_argument(
-        "--remove", action="store_true", help="remove what is damaged; the next run makes it again"
+        "--remove",
+        action="store_true",
+        help="remove damaged entries; the next run makes them again",
     )
     check.set_defaults(function=_check)
     for action in (info, prune, check):
@@ -91,8 +95,8 @@ def add_to(commands: Any) -> None:
             "--cache-dir",
             type=Path,
             metavar="DIR",
-            help="the cache's folder (default: SNAKEMAKE_OUTPUT_CACHE, else cache_dir of the "
-            "config here, else ~/.cache/facemake)",
+            help="the cache's folder (default: SNAKEMAKE_OUTPUT_CACHE, else this folder's "
+            "config's cache_dir, else ~/.cache/facemake)",
         )
 
 

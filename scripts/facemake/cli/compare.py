@@ -23,17 +23,17 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "compare",
         help="compare the tables and HDF5 files of two results folders",
-        description="Says of each Parquet and HDF5 file whether it is the same byte for byte, the "
-        f"same within the tolerances ({TOLERANCE['absolute']:g} absolute, "
-        f"{TOLERANCE['relative']:g} relative; whole numbers and words exactly), or what differs: "
-        "values, nulls, lengths, shapes, types, attributes. Where the values are the same but "
-        "another recipe made them, it says so. Where the samples lie in other shards, a stage's "
-        "folder is compared as a whole, sample by sample. Hidden folders are not looked into. "
-        "Exit code 1 where something is not the same.",
+        description="Compare the Parquet and HDF5 files of two folders. Each is reported as the "
+        f"same byte for byte, the same within tolerances ({TOLERANCE['absolute']:g} absolute, "
+        f"{TOLERANCE['relative']:g} relative; integers and text exactly), or with what differs: "
+        "values, nulls, lengths, shapes, types, attributes. Equal values that a different recipe "
+        "made are reported as such. If samples are spread over shards differently, a stage's "
+        "folder is compared as a whole, sample by sample. Hidden folders are skipped. The exit "
+        "code is 1 if anything differs.",
         epilog="example: facemake compare my_study/results from_the_cluster/results",
     )
-    parser.add_argument("a", type=Path, metavar="A")
-    parser.add_argument("b", type=Path, metavar="B")
+    parser.add_argument("a", type=Path, metavar="A", help="a results folder")
+    parser.add_argument("b", type=Path, metavar="B", help="the results folder to compare it with")
     parser.set_defaults(function=_compare)
 
 

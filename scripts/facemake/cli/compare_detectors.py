@@ -30,44 +30,50 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "compare-detectors",
-        help="all installed face detectors on your own pictures: recall, speed, a contact sheet",
-        description="Has every detector that is installed look at evenly spread frames of videos "
-        "and at pictures. Nobody drew the faces by hand: a face is what at least "
-        f"{AGREEING} other detectors find (of fewer than {AGREEING + 1} detectors, all others). "
-        "Each detector counts with what it is sure of (its start_score).",
+        help="compare installed face detectors on your own pictures: recall, speed, contact sheet",
+        description="Run every installed detector on pictures and on evenly spread frames of "
+        "videos. No faces are labelled by hand: a face counts as real if at least "
+        f"{AGREEING} other detectors find it (with fewer than {AGREEING + 1} detectors: all "
+        "others). Of each detector only detections at or above its start_score count.",
         epilog="example: facemake compare-detectors recordings/ --frames 12 --output detectors",
     )
-    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH")
+    parser.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="videos, pictures and folders of them"
+    )
     parser.add_argument(
         "--detectors",
         type=lambda text: text.split(","),
         default=[name for name in DETECTORS if name != _SLOW],
         metavar="NAME,...",
-        help=f"of {', '.join(DETECTORS)} (all but {_SLOW}, which takes seconds a picture)",
+        help=f"which to compare, separated by commas: {', '.join(DETECTORS)} (default: all but "
+        f"{_SLOW}, which takes seconds per picture)",
     )
     parser.add_argument(
         "--frames",
         type=int,
         default=24,
         metavar="N",
-        help="of each video or folder of pictures (24)",
+        help="how many frames of each video or folder of pictures (default: 24)",
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(cpu)")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)"
+    )
     parser.add_argument(
         "--tile",
         type=int,
         metavar="PX",
-        help="all look at larger pictures in tiles too, as detect.tile has it (as one)",
+        help="also search larger pictures in tiles of this size, as detect.tile does (default: no "
+        "tiles)",
     )
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("compare-detectors"),
         metavar="DIR",
-        help="where the tables and the contact sheet go (compare-detectors)",
+        help="where to write the tables and the contact sheet (default: compare-detectors)",
     )
     parser.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="a folder to look through before others"
+        "--models-dir", type=Path, metavar="DIR", help="a folder of models to search first"
     )
     parser.set_defaults(function=_compare)
 

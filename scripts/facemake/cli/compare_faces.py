@@ -29,45 +29,57 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "compare-faces",
-        help="how alike the faces of pictures and videos are, by their embeddings",
-        description="Finds the faces of pictures and of a frame of each video, embeds them, and "
-        "prints how alike they are: the cosine of the angle between their vectors, 1 at most. "
-        "Vectors are biometric data; none are kept.",
+        help="measure how alike the faces of pictures and videos are, by their embeddings",
+        description="Find the faces in pictures and in a frame of each video, embed them, and "
+        "print how alike they are: the cosine of the angle between their vectors, at most 1. The "
+        "vectors are biometric data; none are kept.",
         epilog="example: facemake compare-faces anna.jpg party/ --embedder dlib",
     )
-    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     parser.add_argument(
-        "--detector", choices=DETECTORS, default="mediapipe", metavar="NAME", help="(mediapipe)"
+        "paths", type=Path, nargs="+", metavar="PATH", help="pictures, videos and folders of them"
+    )
+    parser.add_argument(
+        "--detector",
+        choices=DETECTORS,
+        default="mediapipe",
+        metavar="NAME",
+        help=f"{', '.join(DETECTORS)} (default: mediapipe)",
     )
     parser.add_argument(
         "--embedder",
         choices=list(EMBEDDERS),
         default="dlib",
         metavar="NAME",
-        help=f"of {', '.join(EMBEDDERS)} (dlib)",
+        help=f"{', '.join(EMBEDDERS)} (default: dlib)",
     )
     parser.add_argument(
-        "--model", metavar="NAME", help="a file of your own for the embedder, in a folder of models"
+        "--model",
+        metavar="NAME",
+        help="your own model file for the embedder, in a folder of models",
     )
     parser.add_argument(
         "--pack",
         action="store_true",
-        help="instead of both the pack that create_backend() takes, by the variables LUMEN_FACE_*",
+        help="use the pack that create_backend() would take, by LUMEN_FACE_* variables, instead",
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(cpu)")
     parser.add_argument(
-        "--flip", action="store_true", help="mean of each face and its mirror image"
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)"
+    )
+    parser.add_argument(
+        "--flip", action="store_true", help="average each face with its mirror image"
     )
     parser.add_argument(
         "--frames",
         type=int,
         default=1,
         metavar="N",
-        help="of each video (1); of a folder all pictures",
+        help="how many frames of each video (default: 1); folders: every picture",
     )
-    parser.add_argument("--json", action="store_true", help="for scripts, with the boxes")
     parser.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="a folder to look through before others"
+        "--json", action="store_true", help="print JSON, for scripts, with the boxes"
+    )
+    parser.add_argument(
+        "--models-dir", type=Path, metavar="DIR", help="a folder of models to search first"
     )
     parser.set_defaults(function=_compare)
 

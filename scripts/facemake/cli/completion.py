@@ -169,11 +169,12 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "completion",
         help="print what bash, zsh or fish needs to complete this command line",
-        description="Prints a script for a shell, which then completes commands, options and their "
-        "values.",
+        description="Print a script with which a shell completes commands, options and values.",
         epilog="; ".join(_HOW.values()),
     )
-    parser.add_argument("shell", choices=list(_SHELLS), metavar="SHELL", help=", ".join(_SHELLS))
+    parser.add_argument(
+        "shell", choices=list(_SHELLS), metavar="SHELL", help=f"one of {', '.join(_SHELLS)}"
+    )
     parser.set_defaults(function=_completion)
 
 

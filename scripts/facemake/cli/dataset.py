@@ -24,10 +24,10 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "dataset",
-        help="training sets (HDF5): what is in them, several as one, whether one is sound",
-        description="Looks at training sets: training_data.h5 of a run, files that were written "
-        "with facemake.data, and pyfaceau's own, as far as they have the fields. Files are read in "
-        "pieces, whatever their size.",
+        help="show, merge and check training sets (HDF5)",
+        description="Show, merge and check training sets: a run's training_data.h5, files written "
+        "with facemake.data, and pyfaceau's own, as far as they have the fields. Files of any size "
+        "are read in pieces.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n"
         "  facemake dataset info results/dataset/training_data.h5\n"
@@ -44,16 +44,18 @@ def add_to(commands: Any) -> None:
 def _add_info(actions: Any) -> None:
     parser = actions.add_parser(
         "info",
-        help="counts, splits, statistics of each field, balance of action units, what made it",
-        description="Says of each file how many examples, recordings and people it has, by split; "
-        "of each field mean, standard deviation, range and missing values; of each action unit in "
-        "which share of the examples it is 1 or more; the quality; what made the file.",
+        help="show counts, splits, statistics of each field, balance of action units, origin",
+        description="Show for each file: the number of examples, recordings and people, by split; "
+        "mean, standard deviation, range and missing values of each field; the share of examples "
+        "in which each action unit is 1 or more; the quality; and what made the file.",
         epilog="example: facemake dataset info training_data.h5 --json",
     )
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    parser.add_argument("--json", action="store_true", help="all of it as JSON, by component too")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a training set")
     parser.add_argument(
-        "--quick", action="store_true", help="without statistics of pictures and FHOG"
+        "--json", action="store_true", help="print it all as JSON, also by component"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="skip the statistics of pictures and FHOG"
     )
     parser.set_defaults(function=_until_stopped(_info))
 
@@ -61,48 +63,47 @@ def _add_info(actions: Any) -> None:
 def _add_merge(actions: Any) -> None:
     parser = actions.add_parser(
         "merge",
-        help="several training sets as one",
-        description="Writes the examples of the files, in their order, as one file, a few "
-        "megabytes in memory at a time. Refuses files that differ in layout, action units or the "
-        "face model of the PDM. Says which examples show a face (recording, frame, track) that an "
-        "earlier one shows, and who is then in two splits.",
+        help="merge several training sets into one",
+        description="Write the examples of all files, in order, to one file, with only a few "
+        "megabytes in memory at a time. Files that differ in layout, action units or the face "
+        "model of the PDM are refused. Examples that show the same face (recording, frame, track) "
+        "as an earlier one are reported, and so is anyone who ends up in two splits.",
         epilog="example: facemake dataset merge both.h5 first.h5 second.h5",
     )
-    parser.add_argument("output", type=Path, metavar="OUT")
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("output", type=Path, metavar="OUT", help="the file to write")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a training set")
     parser.add_argument(
-        "--drop-repeated", action="store_true", help="leave out an example that is there already"
+        "--drop-repeated", action="store_true", help="leave out examples that repeat an earlier one"
     )
-    parser.add_argument("--force", action="store_true", help="replace OUT where it is there")
-    parser.add_argument("--json", action="store_true", help="what was done as JSON")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
     parser.set_defaults(function=_until_stopped(_merge))
 
 
 def _add_validate(actions: Any) -> None:
     parser = actions.add_parser(
         "validate",
-        help="whether a training set is what it should be, or the same as another",
-        description="Looks at all of a file: layout, finite values, ranges, landmarks within the "
-        "crop, the affine against landmarks and pose of the frame, FHOG of some pictures computed "
-        "again, nobody in two splits, repeated examples. Writes a contact sheet of the worst "
-        "crops. With --against it says instead whether two files are the same: byte for byte, by "
-        "their values, by their values in another order, within tolerances "
-        f"({TOLERANCE['absolute']:g} absolute, {TOLERANCE['relative']:g} relative), or what "
-        "differs, field by field. Exit code 1 where there is an error or a difference.",
+        help="check a training set, or compare it with another",
+        description="Check a whole file: layout, finite values, ranges, landmarks inside the crop, "
+        "the affine against the frame's landmarks and pose, the FHOG of some pictures (computed "
+        "again), nobody in two splits, repeated examples. Write a contact sheet of the worst "
+        "crops. With --against, compare two files instead and tell whether they are the same: byte "
+        "for byte, in their values, in their values in another order, or within tolerances "
+        f"({TOLERANCE['absolute']:g} absolute, {TOLERANCE['relative']:g} relative); or what "
+        "differs, field by field. The exit code is 1 if there is an error or a difference.",
         epilog="example: facemake dataset validate training_data.h5 --against old.h5",
     )
-    parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument(
-        "--against", type=Path, metavar="OLD", help="say whether FILE is the same as this one"
-    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the training set to check")
+    parser.add_argument("--against", type=Path, metavar="OLD", help="compare FILE with this file")
     parser.add_argument(
         "--sheet",
         type=Path,
         metavar="PNG",
-        help="where the contact sheet goes (FILE's name with _worst.png, in this folder)",
+        help="where to write the contact sheet (default: FILE's name with _worst.png, in this "
+        "folder)",
     )
-    parser.add_argument("--no-sheet", action="store_true", help="no contact sheet")
-    parser.add_argument("--json", action="store_true", help="what was found as JSON")
+    parser.add_argument("--no-sheet", action="store_true", help="write no contact sheet")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
     parser.set_defaults(function=_until_stopped(_validate))
 
 

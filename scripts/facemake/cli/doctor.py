@@ -21,15 +21,19 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "doctor",
         help="check environment, GPU, decoders, containers, SLURM, models, cache, config and sheet",
-        description="Looks at what runs in this folder need, changes nothing and sends nothing. "
-        "A line each: ok, warning (some runs miss it) or fault (a run would fail), with the cure. "
-        "The exit code is 1 where there is a fault.",
+        description="Check everything that a run in this folder needs, without changing or sending "
+        "anything. Each check prints one line: ok, warning (some runs would miss it) or fault (a "
+        "run would fail), with the cure. The exit code is 1 if there is a fault.",
         epilog="example: facemake doctor -d my_study --json",
     )
     parser.add_argument(
-        "-d", "--directory", type=Path, default=Path(), help="the folder of the study (this one)"
+        "-d",
+        "--directory",
+        type=Path,
+        default=Path(),
+        help="the study's folder (default: this one)",
     )
-    parser.add_argument("--json", action="store_true", help="a list, for scripts")
+    parser.add_argument("--json", action="store_true", help="print a JSON list, for scripts")
     parser.set_defaults(function=_doctor)
 
 

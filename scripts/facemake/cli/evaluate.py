@@ -18,10 +18,10 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "evaluate",
-        help="compare trained networks with labels of examples that they were not trained with",
-        description="Shows the test split of a training set (where it has none: what validated) to "
-        "trained networks and says how far they agree with its labels, which are this pipeline's "
-        "own, and with labels of people where there are any. --out has all of it as tables, JSON "
+        help="compare trained networks with labels of examples they were not trained on",
+        description="Run trained networks on the test split of a training set (if it has none: on "
+        "the validation examples) and report how well they agree with its labels, which are this "
+        "pipeline's own, and with human labels if given. --out writes everything as tables, JSON "
         "and pictures.",
         epilog="example: facemake evaluate results/dataset/training_data.h5 --models "
         "results/models --labels coded.tsv --out evaluation",
@@ -31,27 +31,33 @@ def add_to(commands: Any) -> None:
         "--models",
         type=Path,
         metavar="DIR",
-        help="the folder with landmark_pose/ and au_prediction/, or one of them",
+        help="the folder that contains landmark_pose/, au_prediction/ or both",
     )
     for name in _NETWORKS:
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             type=Path,
             metavar="PATH",
-            help="folder of a training of this network, or a checkpoint",
+            help="this network's training folder, or a checkpoint",
         )
     parser.add_argument(
         "--labels",
         type=Path,
         metavar="TSV",
-        help="labels of people: columns sample, frame (from 0), and AU12 or AU12_r, ... (0-5)",
+        help="human labels: columns sample, frame (from 0), and AU12 or AU12_r, ... (0-5)",
     )
     parser.add_argument(
-        "--split", choices=("test", "val", "train"), help="(test; where there is none, val)"
+        "--split",
+        choices=("test", "val", "train"),
+        help="which examples (default: test, or val if there is no test split)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="tables, JSON and pictures")
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, mps (cpu)")
-    parser.add_argument("--json", action="store_true", help="print the whole document")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write tables, JSON, pictures"
+    )
+    parser.add_argument(
+        "--device", default="cpu", metavar="NAME", help="cpu, cuda or mps (default: cpu)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the full JSON document")
     parser.set_defaults(function=_evaluate)
 
 

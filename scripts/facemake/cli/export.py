@@ -22,37 +22,38 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "export",
         help="write samples of a finished run in the file formats of other systems",
-        description="Writes what was measured in other systems' file formats, where the quantity "
-        "is the same: what is not has no file, no column or an empty one. `facemake run export` "
-        "does it for all samples, into the run's folder `export`, in those of export.formats.",
+        description="Write what was measured in the file formats of other systems, as far as the "
+        "quantities are the same: those that are not have no file, no column or an empty one. "
+        "`facemake run export` does this for all samples, in the formats of export.formats, into "
+        "the folder `export` of the results.",
     )
     formats = parser.add_subparsers(required=True, metavar="FORMAT")
     _add_packed(
         formats,
         "openface",
-        "OpenFace's CSV: 714 columns, a row a frame and face",
-        "SAMPLE.csv, and SAMPLE.csv.json, which says what each column is, the sample's status and "
-        "what made it. What was not measured is empty; a failed frame has success 0.",
+        "OpenFace's CSV: 714 columns, one row per frame and face",
+        "Write SAMPLE.csv and SAMPLE.csv.json, which describes each column, the sample's status "
+        "and what made it. What was not measured is empty; a failed frame has success 0.",
         "facemake export openface anna_01 anna_02 --output for_openface",
     )
     _add_packed(
         formats,
         "pyfeat",
         "py-feat's Fex CSV, for its read_feat()",
-        "SAMPLE.csv, and SAMPLE.csv.json, which says what each column is. Angles are in radians, "
-        "action units intensities over 5; emotions are empty.",
+        "Write SAMPLE.csv and SAMPLE.csv.json, which describes each column. Angles are in "
+        "radians, action units are intensities divided by 5; emotions are empty.",
         "facemake export pyfeat --all",
     )
     _add_3di(formats)
     for form, what in (
-        ("csv", "any tables of the results as CSV, a column a number"),
-        ("parquet", "any tables of the results as Parquet, a file a sample"),
+        ("csv", "any tables of the results as CSV, one column per number"),
+        ("parquet", "any tables of the results as Parquet, one file per sample"),
     ):
         _add_packed(
             formats,
             form,
             what,
-            f"TABLE/SAMPLE.{form} of each table that --tables names.",
+            f"Write TABLE/SAMPLE.{form} for each table that --tables names.",
             f"facemake export {form} anna_01 --tables smooth aus",
         )
     _add_bids(formats)
@@ -69,7 +70,7 @@ def _add_packed(formats: Any, form: str, what: str, description: str, example: s
             "--models-dir",
             type=Path,
             metavar="DIR",
-            help="a folder with the face model of the fit, where it is not the built-in one",
+            help="the folder of the fit's face model, if that is not the built-in one",
         )
     if not PACKED[form]:
         parser.add_argument(
@@ -78,7 +79,7 @@ def _add_packed(formats: Any, form: str, what: str, description: str, example: s
             choices=tuple(TABLES),
             default=["fit", "aus"],
             metavar="TABLE",
-            help=f"of {', '.join(TABLES)} (fit aus)",
+            help=f"which of {', '.join(TABLES)} (default: fit aus)",
         )
     parser.set_defaults(function=_export_packed, form=form)
 
@@ -87,9 +88,10 @@ def _add_3di(formats: Any) -> None:
     parser = formats.add_parser(
         "3di",
         help="3DI's raw files: rectangles, landmarks, pose, canonical landmarks",
-        description="Files of track 0: SAMPLE_rects.3DI, _landmarks.3DI, _pose.3DI, "
-        "_pose_smooth.3DI, _landmarks_canonicalized.3DI, a row a frame, each with a sidecar that "
-        "names facemake. Expression coefficients only where the face model is bfm2009.",
+        description="Write the files of track 0: SAMPLE_rects.3DI, _landmarks.3DI, _pose.3DI, "
+        "_pose_smooth.3DI, _landmarks_canonicalized.3DI, one row per frame, each with a sidecar "
+        "that names facemake. Expression coefficients are written only if the face model is "
+        "bfm2009.",
         epilog="example: facemake export 3di anna_01 anna_02 --output for_bitbox",
     )
     _add_common(parser, "3di")
@@ -100,27 +102,31 @@ def _add_rocrate(formats: Any) -> None:
     parser = formats.add_parser(
         "rocrate",
         help="a finished run as a Workflow Run RO-Crate",
-        description="Writes a folder (or OUT.zip) that says what the run did, by which settings, "
-        "models and code, to which recordings (by their SHA-256), with tables of the results. "
-        "Names of samples are in it; pictures, embeddings and the shape of faces are not, unless "
-        "--with asks for them.",
+        description="Write a folder (or OUT.zip) that describes what the run did, with which "
+        "settings, models and code, to which recordings (by their SHA-256), with tables of the "
+        "results. It contains the names of samples; pictures, embeddings and the shape of faces "
+        "only if --with asks for them.",
         epilog="example: facemake export rocrate smiles-crate --author 'A. Author' "
         "--licence https://creativecommons.org/licenses/by/4.0/",
     )
-    parser.add_argument("output", type=Path, metavar="OUT")
+    parser.add_argument("output", type=Path, metavar="OUT", help="the folder or OUT.zip to write")
     _add_directory(parser)
     parser.add_argument(
         "--with",
         nargs="*",
         dest="contents",
         metavar="FOLDER",
-        help="folders of the results whose files go into the crate (probe smooth "
-        "expressions aus); the others are named by their SHA-256",
+        help="folders of the results whose files go into the crate (default: probe smooth "
+        "expressions aus); files of the others are listed by their SHA-256",
     )
-    parser.add_argument("--name", default="", help="of the study")
-    parser.add_argument("--author", default="", help="who ran it; nobody unless you say")
-    parser.add_argument("--orcid", default="", metavar="0000-0000-0000-0000", help="of the author")
-    parser.add_argument("--licence", default="", help="of the data: an address, or words")
+    parser.add_argument("--name", default="", help="name of the study")
+    parser.add_argument("--author", default="", help="who ran it (default: nobody is named)")
+    parser.add_argument(
+        "--orcid", default="", metavar="0000-0000-0000-0000", help="the author's ORCID iD"
+    )
+    parser.add_argument(
+        "--licence", default="", help="licence of the data: an address, or in words"
+    )
     parser.set_defaults(function=_export_rocrate)
 
 
@@ -133,29 +139,29 @@ def _say(line: str) -> None:
 def _add_bids(formats: Any) -> None:
     parser = formats.add_parser(
         "bids",
-        help="all samples in a layout like that of BIDS, a folder a person",
-        description="Writes sub-PERSON/beh/sub-PERSON_task-RECORDING_acq-TABLE_beh.tsv with "
-        "sidecars for units and versions, participants.tsv and dataset_description.json. Names "
-        "become letters and digits; OUT/code/names.tsv says which is which.",
+        help="all samples in a BIDS-like layout, one folder per person",
+        description="Write sub-PERSON/beh/sub-PERSON_task-RECORDING_acq-TABLE_beh.tsv with "
+        "sidecars for units and versions, participants.tsv and dataset_description.json. Names are "
+        "reduced to letters and digits; OUT/code/names.tsv has the original ones.",
         epilog="example: facemake export bids smiles-bids --tables aus fit",
     )
-    parser.add_argument("output", type=Path, metavar="OUT")
+    parser.add_argument("output", type=Path, metavar="OUT", help="the folder to write")
     _add_directory(parser)
     parser.add_argument(
         *("--tables", "-t"),
         nargs="+",
         choices=BIDS_TABLES,
         metavar="TABLE",
-        help=f"of {', '.join(BIDS_TABLES)} (all that the run has)",
+        help=f"which of {', '.join(BIDS_TABLES)} (default: all that the run has)",
     )
     parser.add_argument(
         "--task",
         default="",
-        help="what all did; recordings of a person are then counted by run (the task is the "
-        "recording)",
+        help="one task name for all recordings; a person's recordings are then numbered as runs "
+        "(default: each recording is a task)",
     )
-    parser.add_argument("--name", default="", help="of the data set")
-    parser.add_argument("--licence", default="", help="of the data")
+    parser.add_argument("--name", default="", help="name of the data set")
+    parser.add_argument("--licence", default="", help="licence of the data")
     parser.set_defaults(function=_export_bids)
 
 
@@ -195,7 +201,7 @@ def _failed(error: OSError, output: Path) -> FacemakeError:
 
 def _add_directory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-d", "--directory", type=Path, default=Path(), help="the folder of the run (this one)"
+        "-d", "--directory", type=Path, default=Path(), help="the run's folder (default: this one)"
     )
 
 
@@ -244,17 +250,20 @@ def _is_orcid(text: str) -> bool:
 
 
 def _add_common(parser: argparse.ArgumentParser, form: str) -> None:
-    parser.add_argument("samples", nargs="*", metavar="SAMPLE")
-    parser.add_argument("--all", action="store_true", help="all samples of the run")
+    parser.add_argument("samples", nargs="*", metavar="SAMPLE", help="a sample of the run")
+    parser.add_argument("--all", action="store_true", help="export all samples of the run")
     _add_directory(parser)
     parser.add_argument(
-        "--results", type=Path, metavar="DIR", help="a run's (those of the folder of the run)"
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="the run's results (default: those in its folder)",
     )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
-        help=f"where to write (the results' folder export/{form})",
+        help=f"where to write (default: export/{form} in the results)",
     )
 
 

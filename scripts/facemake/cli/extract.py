@@ -20,9 +20,9 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "extract",
         help="cut the faces out of pictures and videos: aligned crops and a table of them",
-        description="Finds the faces of pictures and videos and writes each as a file of its own, "
-        "aligned by a template, with a table of all (faces.parquet). What was done is not done "
-        "again: after an interruption the same command goes on.",
+        description="Find the faces in pictures and videos and write each to a file, aligned by a "
+        "template, with a table of all of them (faces.parquet). Work that is done is not repeated: "
+        "after an interruption the same command continues.",
         epilog="templates: "
         + "; ".join(f"{one.name}: {one.says}" for one in TEMPLATES.values())
         + ". example: facemake extract train/ test/ --out crops --backend scrfd",
@@ -33,68 +33,82 @@ def add_to(commands: Any) -> None:
         metavar="PATH",
         help="pictures, videos, and folders of them at any depth",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     parser.add_argument(
         "--backend",
         default=_DEFAULT_BACKEND,
         metavar="NAME",
-        help=f"the detector ({_DEFAULT_BACKEND}): {', '.join(DETECTORS)}",
+        help=f"the detector: {', '.join(DETECTORS)} (default: {_DEFAULT_BACKEND})",
     )
     parser.add_argument(
         "--template",
         choices=list(TEMPLATES),
         default=DEFAULT,
         metavar="NAME",
-        help=f"({DEFAULT}): {', '.join(TEMPLATES)}",
+        help=f"how to align faces: {', '.join(TEMPLATES)} (default: {DEFAULT})",
     )
     parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
-        help="processes, each with a model of its own (as many as cores and memory allow, by what "
-        "the first one took)",
+        help="number of processes, each with its own model (default: as many as cores and memory "
+        "allow, judging by what the first one took)",
     )
     parser.add_argument(
         "--padding",
         type=float,
         metavar="SHARE",
-        help="of dino256 and raw: share of the box added on each side (0.2, 0)",
-    )
-    parser.add_argument("--format", choices=FORMATS, default="jpg", help="(jpg)")
-    parser.add_argument(
-        "--quality", type=int, default=QUALITY, metavar="1-100", help=f"of JPEG ({QUALITY})"
+        help="for dino256 and raw: share of the box added on each side (default: 0.2 and 0)",
     )
     parser.add_argument(
-        "--frame-step", type=int, default=1, metavar="N", help="of videos every N-th frame (1)"
+        "--format", choices=FORMATS, default="jpg", help="of the crops (default: jpg)"
+    )
+    parser.add_argument(
+        "--quality",
+        type=int,
+        default=QUALITY,
+        metavar="1-100",
+        help=f"JPEG quality (default: {QUALITY})",
+    )
+    parser.add_argument(
+        "--frame-step",
+        type=int,
+        default=1,
+        metavar="N",
+        help="use every N-th frame of a video (default: 1)",
     )
     parser.add_argument(
         "--min-score",
         type=float,
         metavar="0-1",
-        help="leave out faces below (what the detector starts a track at)",
+        help="leave out faces with a lower score (default: the score at which the detector starts "
+        "a track)",
     )
     parser.add_argument(
-        "--model", metavar="FILE", help="a model file of your own, by its name in --models-dir"
+        "--model", metavar="FILE", help="your own model file, by its name in --models-dir"
     )
     parser.add_argument(
         "--landmarks",
         choices=[name for name, row in LANDMARKERS.items() if not row.given],
         default="mediapipe478",
-        help="the network for openface112 (mediapipe478)",
+        help="the landmark network for openface112 (default: mediapipe478)",
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(cpu)")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)"
+    )
     parser.add_argument(
         "--tile",
         type=int,
         metavar="PX",
-        help="look at larger pictures in tiles too, for small faces (as one; 1280, say)",
+        help="also search larger pictures in tiles of this size, such as 1280, for small faces "
+        "(default: no tiles)",
     )
-    parser.add_argument("--csv", action="store_true", help="the table as faces.csv, too")
+    parser.add_argument("--csv", action="store_true", help="also write the table as faces.csv")
     parser.add_argument(
-        "--prune", action="store_true", help="remove crops of inputs that are not named any more"
+        "--prune", action="store_true", help="remove crops of inputs that are no longer named"
     )
     parser.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="a folder to look through before others"
+        "--models-dir", type=Path, metavar="DIR", help="a folder of models to search first"
     )
     parser.set_defaults(function=_extract)
 

@@ -25,18 +25,28 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "fetch",
         help="fetch models, images and environments before a run on nodes without a network",
-        description="Fetches what the config of this folder needs: models, and with --sdm the "
-        "container images that it names by an address, and the conda environments. A run tries "
-        "the network for nothing then. Further arguments are snakemake's own.",
+        description="Fetch everything that this folder's config needs: models and, with --sdm, "
+        "the container images that it names by an address and the conda environments. A run then "
+        "needs no network. Further arguments are passed on to Snakemake.",
         epilog="example: facemake fetch --sdm apptainer",
     )
     parser.add_argument(
-        "-d", "--directory", type=Path, default=Path(), help="the folder to run in (this one)"
+        "-d",
+        "--directory",
+        type=Path,
+        default=Path(),
+        help="the folder to run in (default: this one)",
     )
     parser.add_argument(
-        "--sdm", nargs="+", choices=("conda", "apptainer"), default=[], help="as of the run"
+        "--sdm",
+        nargs="+",
+        choices=("conda", "apptainer"),
+        default=[],
+        help="the same as you will give the run",
     )
-    parser.add_argument("--apptainer-prefix", type=Path, metavar="DIR", help="as of the run")
+    parser.add_argument(
+        "--apptainer-prefix", type=Path, metavar="DIR", help="the same as you will give the run"
+    )
     parser.set_defaults(function=_fetch, passes_on=True)
 
 

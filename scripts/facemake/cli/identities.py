@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 _FOLDER = "identities"
 _LAW = (
     "Embeddings are biometric data: what these commands do is what the law calls processing them "
-    "to identify people (docs/privacy.md). They write into a private folder."
+    "to identify people (docs/privacy.md). Their output goes to a private folder."
+)
+_LABELS = (
+    "who is who, a TSV: columns sample and person, and track and frame where a sample shows "
+    "several people (default: the sample sheet)"
 )
 
 
@@ -32,8 +36,8 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "identities",
-        help="who is who in a finished run: an index, search by a picture, people, error rates",
-        description=f"Works on the embeddings of a finished run. {_LAW}",
+        help="find out who is who in a finished run: index, search, cluster, error rates",
+        description=f"Find out who is who from the embeddings of a finished run. {_LAW}",
         epilog="examples: facemake identities index; facemake identities search anna.jpg; "
         "facemake identities cluster; facemake identities verify --labels people.tsv",
     )
@@ -47,56 +51,60 @@ def add_to(commands: Any) -> None:
 def _add_index(actions: Any) -> None:
     parser = actions.add_parser(
         "index",
-        help="make the index that `search` looks in",
-        description="Writes a FAISS index of one vector a track (the mean of its faces by their "
-        "quality; each face of a picture that stands alone) and the table of whose they are. "
-        "The search is exact up to 4 million vectors of 128 numbers, above that approximate; "
-        "index.json says which, and why.",
+        help="build the index that `search` uses",
+        description="Write a FAISS index with one vector per track (the mean of its faces, "
+        "weighted by quality; of pictures that stand alone, one per face) and a table of whose "
+        "they are. Search is exact up to 4 million vectors of 128 numbers and approximate above "
+        "that; index.json says which it is, and why.",
         epilog="example: facemake identities index --results results",
     )
     _add_results(parser)
     _add_index_folder(parser)
     parser.add_argument(
-        "--frames", action="store_true", help="a vector a face of a chosen frame, not a track"
+        "--frames", action="store_true", help="one vector per face of a chosen frame, not per track"
     )
     kinds = parser.add_mutually_exclusive_group()
-    kinds.add_argument("--exact", action="store_true", help="whatever the size")
-    kinds.add_argument("--approximate", action="store_true", help="whatever the size")
-    parser.add_argument("--json", action="store_true", help="what index.json says, on stdout")
+    kinds.add_argument("--exact", action="store_true", help="exact search at any size")
+    kinds.add_argument("--approximate", action="store_true", help="approximate search at any size")
+    parser.add_argument("--json", action="store_true", help="print index.json")
     parser.set_defaults(function=_index)
 
 
 def _add_search(actions: Any) -> None:
     parser = actions.add_parser(
         "search",
-        help="find a person by one or more pictures of them",
-        description="Embeds the face of the pictures as the run embedded its own, and prints what "
-        "is most like it. Several pictures of one person are one better question. `same` is yes "
-        "from the similarity on that is one person by the run's dataset.same_person, else by what "
-        "is published for its embedder, or by --threshold.",
+        help="find a person by one or more pictures",
+        description="Embed the face in the pictures as the run embedded its own, and print the "
+        "most similar ones. Several pictures of the same person make one better query. `same` is "
+        "yes from --threshold on; without it, from the run's dataset.same_person, "
+        "or else from the similarity published for its embedder.",
         epilog="examples: facemake identities search anna.jpg; facemake identities search "
         "party.jpg --face 2 --top 20 --out found.csv",
     )
-    parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE")
+    parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="of one person")
     parser.add_argument(
         "--face",
         type=int,
         action="append",
         default=[],
         metavar="N",
-        help="which face, of a picture with several (they are listed then); once for each such "
-        "picture, in their order",
+        help="which face to use of a picture with several (they are listed if this is missing); "
+        "repeat it for each such picture, in order",
     )
-    parser.add_argument("--top", type=_count, default=10, metavar="K", help="so many (10)")
-    _add_threshold(parser)
-    parser.add_argument("--detector", metavar="NAME", help="what finds the face (that of the run)")
     parser.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="a folder to look through before others"
+        "--top", type=_count, default=10, metavar="K", help="how many results (default: 10)"
+    )
+    _add_threshold(parser)
+    parser.add_argument(
+        "--detector", metavar="NAME", help="the face detector (default: the run's own)"
+    )
+    parser.add_argument(
+        "--models-dir", type=Path, metavar="DIR", help="a folder of models to search first"
     )
     _add_results(parser)
     _add_index_folder(parser)
-    parser.add_argument("--json", action="store_true", help="on stdout, for scripts")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="a table: .csv or .parquet")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write a table: .csv or .parquet")
     parser.set_defaults(function=_search)
 
 
@@ -104,20 +112,21 @@ def _add_cluster(actions: Any) -> None:
     parser = actions.add_parser(
         "cluster",
         help="group tracks into people",
-        description="Average linkage, exact: two groups are one person where their faces are alike "
-        "on average, each with each. Tracks that are seen in one frame are never one person. "
-        "Writes people.parquet: sample, track, frame (of pictures), person, similarity to the "
-        "person's mean.",
+        description="Group tracks by exact average linkage: two groups are one person if their "
+        "faces are alike on average over all pairs. Tracks seen in the same frame are never one "
+        "person. Write people.parquet: sample, track, frame (of pictures), person, similarity to "
+        "the person's mean.",
         epilog="example: facemake identities cluster --threshold 0.93",
     )
     _add_results(parser)
     _add_threshold(parser)
-    parser.add_argument("--json", action="store_true", help="the counts on stdout, for scripts")
+    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
-        help=f"the table, .parquet or .csv (the results folder's {_FOLDER}/people.parquet)",
+        help="where to write the table, .parquet or .csv (default: "
+        f"{_FOLDER}/people.parquet in the results)",
     )
     parser.set_defaults(function=_cluster)
 
@@ -125,30 +134,33 @@ def _add_cluster(actions: Any) -> None:
 def _add_verify(actions: Any) -> None:
     parser = actions.add_parser(
         "verify",
-        help="error rates by similarity, where it is known who is who",
-        description="Compares all pairs of labelled tracks: how often two people pass for one "
-        "(FAR) and one for two (FRR) at each threshold, where both are equal (EER), and the share "
-        "of pairs of one person that passes (TAR) at FAR 0.1 to 0.0001, as far as there are pairs "
-        "enough. Writes roc.csv, roc.png and thresholds.csv. Without labels a main face is "
-        "whoever the sample sheet's column `subject` says.",
-        epilog="example: facemake identities verify --labels people.tsv (columns sample and "
-        "person, and track and frame where a sample shows several people; tabs between them)",
+        help="measure error rates by similarity, where it is known who is who",
+        description="Compare all pairs of labelled tracks and report how often two people pass for "
+        "one (FAR) and one person for two (FRR) at each threshold, the point where both are equal "
+        "(EER), and the share of same-person pairs accepted (TAR) at FAR 0.1 to 0.0001, as far as "
+        "there are enough pairs. Write roc.csv, roc.png and thresholds.csv. Without --labels, the "
+        "main face of a sample belongs to the `subject` named in the sample sheet.",
+        epilog="example: facemake identities verify --labels people.tsv",
     )
     _add_results(parser)
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="who is who (the sheet)")
-    parser.add_argument("--json", action="store_true", help="the figures on stdout, for scripts")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help=_LABELS)
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help=f"where to write (the results folder's {_FOLDER}/verification)",
+        help=f"where to write (default: {_FOLDER}/verification in the results)",
     )
     parser.set_defaults(function=_verify)
 
 
 def _add_results(parser: Any) -> None:
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="a run's (results)"
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="the results of a run (default: results)",
     )
 
 
@@ -157,7 +169,7 @@ def _add_index_folder(parser: Any) -> None:
         "--index",
         type=Path,
         metavar="DIR",
-        help=f"where the index is (the results folder's {_FOLDER})",
+        help=f"the folder of the index (default: {_FOLDER} in the results)",
     )
 
 
@@ -166,7 +178,7 @@ def _add_threshold(parser: Any) -> None:
         "--threshold",
         type=_similarity,
         metavar="S",
-        help="cosine similarity from which two faces are one person (the run's "
+        help="cosine similarity from which two faces are one person (default: the run's "
         "dataset.same_person, else the embedder's own)",
     )
 

@@ -18,17 +18,17 @@ from facemake.provenance import LIBRARY
 
 _SHOWN = 10
 _CONFIG = """\
-# What this study does otherwise than facemake does by default. Every key, with its default and what
-# it means: {full}
-# Paths are relative to the folder above this one, where the study is run.
+# The settings in which this study differs from facemake's defaults. All keys, their defaults and
+# what they mean: {full}
+# Paths are relative to the folder above this one, from which the study is run.
 
 samples: config/samples.tsv
 {shards}
-# Some that are often changed (delete the # to use one):
-# detect: {{backend: mediapipe}}        # `facemake compare-detectors FOLDER` says which suits
-# track: {{image_folders: sequence}}    # the pictures of a folder are the frames of one video
+# Settings that are often changed (to use one, delete its #):
+# detect: {{backend: mediapipe}}        # `facemake compare-detectors FOLDER` shows which suits
+# track: {{image_folders: sequence}}    # a folder's pictures are the frames of one video
 # embed: off                          # no identity vectors, which are biometric data
-# dataset: {{keep_crops: false}}        # remove the crops that the training set was made from
+# dataset: {{keep_crops: false}}        # delete the crops once the training set is made
 """
 _EXAMPLE = "anna_01<tab>/data/anna_01.mp4<tab>anna"
 
@@ -38,10 +38,10 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "init",
         help="make a new analysis folder: config and sample sheet, found from a folder",
-        description="Makes config/config.yaml and config/samples.tsv in a folder for an analysis. "
-        "A video is a sample at any depth of FOLDER_OF_VIDEOS; a folder with pictures and no video "
-        "in it is one; so is each other picture. Hidden files are left alone, links are followed "
-        "once, and nothing that is there is overwritten. Without FOLDER_OF_VIDEOS the sheet is "
+        description="Write config/config.yaml and config/samples.tsv in an analysis folder. Each "
+        "of these is a sample, at any depth of FOLDER_OF_VIDEOS: a video, a folder that contains "
+        "pictures but no video, and any other picture. Hidden files are ignored, links are "
+        "followed once, and no existing file is overwritten. Without FOLDER_OF_VIDEOS the sheet is "
         "empty.",
         epilog="example: facemake init ~/videos -d my_study",
     )
@@ -58,14 +58,14 @@ def add_to(commands: Any) -> None:
         type=Path,
         default=Path(),
         metavar="ANALYSIS",
-        help="the analysis folder, made where it is not there (this one)",
+        help="the analysis folder, created if missing (default: the current folder)",
     )
     parser.add_argument(
         "--subjects",
         choices=list(SUBJECT_RULES),
         default="none",
         metavar="RULE",
-        help="who is in a sample, for the splits of the training set (none): "
+        help="how to tell who is in a sample, for the splits of the training set (default: none). "
         + "; ".join(f"{name}: {words}" for name, (_, words) in SUBJECT_RULES.items()),
     )
     parser.set_defaults(function=_init)
@@ -95,7 +95,7 @@ def _init(options: argparse.Namespace, rest: list[str]) -> int:
         _say_subjects(found, options.subjects)
         _say_passed_over(found)
     else:
-        print(f"list your recordings in it, a line each ({_EXAMPLE})")
+        print(f"list your recordings in it, one per line ({_EXAMPLE})")
     _say_next(study)
     return 0
 
@@ -115,7 +115,9 @@ def _config(found: Found | None) -> str:
     shards = suggested_shards(len(found.names)) if found else None
     return _CONFIG.format(
         full=LIBRARY.parent.parent / "config" / "config.yaml",
-        shards=f"shards: {shards}   # packs of samples, a job a stage each\n" if shards else "",
+        shards=f"shards: {shards}   # packs of samples; one job per pack and stage\n"
+        if shards
+        else "",
     )
 
 
@@ -148,15 +150,15 @@ def _in_words(found: Found) -> str:
     if not found.renamed:
         return text
     names = f"{found.renamed} name{'s' if found.renamed > 1 else ''}"
-    return f"{text}; {names} changed, so that each is a file name of its own"
+    return f"{text}; {names} changed so that each is a unique file name"
 
 
 def _say_subjects(found: Found, rule: str) -> None:
     print(f"subjects, by the rule {rule}: {SUBJECT_RULES[rule][1]}")
     if rule == "none":
         print(
-            "  where somebody is in several samples, say so in the column subject (or by "
-            "--subjects): the training set is split by it"
+            "  if somebody appears in several samples, say so in the column subject (or with "
+            "--subjects): the training set is split by subject"
         )
         return
     known = {subject for subject in found.subjects if subject}
@@ -166,13 +168,13 @@ def _say_subjects(found: Found, rule: str) -> None:
         + (", ..." if len(known) > _SHOWN else "")
     )
     if lacking:
-        print(f"  {lacking} samples of which it says nothing are each a person of their own")
+        print(f"  {lacking} samples without a subject by this rule each count as a separate person")
 
 
 def _say_passed_over(found: Found) -> None:
     rows = list(found.passed_over.items())
     if rows:
-        print(f"passed over {len(rows)}:")
+        print(f"skipped {len(rows)}:")
         for path, why in rows[:_SHOWN]:
             print(f"  {path}: {why}")
         if len(rows) > _SHOWN:

@@ -21,16 +21,16 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "materialize",
-        help="turn results that are links into the artifact cache into files",
-        description="Puts a copy in the place of each result that is a link into the artifact "
-        "cache, so that the folder can be archived or copied to another machine, and the cache "
-        "can go. No result is made again after it. What was stopped goes on where it was.",
+        help="replace results that are links into the artifact cache with files",
+        description="Replace each result that is a link into the artifact cache with a copy, so "
+        "that the folder can be archived or moved to another machine and the cache deleted. No "
+        "result is made again because of it. If interrupted, it continues where it stopped.",
         epilog="example: facemake materialize -d my_study --dry-run",
     )
     parser.add_argument(
-        "-d", "--directory", type=Path, default=Path(), help="the working directory (this one)"
+        "-d", "--directory", type=Path, default=Path(), help="the run's folder (default: this one)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say how much it is")
+    parser.add_argument("--dry-run", action="store_true", help="only show how much would be copied")
     parser.set_defaults(function=_materialize)
 
 

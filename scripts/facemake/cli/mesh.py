@@ -38,39 +38,52 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "mesh",
-        help="write the dense face of fitted frames, a PLY or OBJ file a frame",
-        description="Makes the surface of a sample's face in the frames that are named, from the "
-        "tables `fit` and `identity` of a finished run, in mm. A face model with a mesh "
-        "(`facemake models build ict-facekit`) gives a statistical surface. The built-in model is "
-        "68 landmarks: its surface of 468 points is interpolated between them, plausible and not "
-        "measured. Frames that are not fitted are named and left out. The model must be the one "
-        "that made the fit.",
+        help="write the dense face of fitted frames, one PLY or OBJ file per frame",
+        description="Write the surface of a sample's face in the given frames, in mm, from the "
+        "tables `fit` and `identity` of a finished run. A face model with a mesh (`facemake models "
+        "build ict-facekit`) gives a statistical surface. The built-in model has 68 landmarks: its "
+        "surface of 468 points is interpolated between them, plausible but not measured. Frames "
+        "without a fit are listed and left out. The model must be the one that made the fit.",
         epilog="example: facemake mesh anna_01 --frames 0:100:10 --space head --output heads",
     )
-    parser.add_argument("sample", metavar="SAMPLE")
+    parser.add_argument("sample", metavar="SAMPLE", help="a sample of the run")
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="a run's (results)"
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="the results of a run (default: results)",
     )
-    parser.add_argument("--track", type=_track, default=0, metavar="N", help="which face (0)")
+    parser.add_argument(
+        "--track", type=_track, default=0, metavar="N", help="which face (default: 0)"
+    )
     parser.add_argument(
         "--frames",
         type=_Frames.of,
         metavar="FRAMES",
-        help="a frame, or START:STOP:STEP without STOP itself, where what is left out is the "
-        "track's first, its last and 1; `:` is all of them (default: the first that is fitted)",
+        help="one frame, or START:STOP:STEP, which excludes STOP; parts left out mean the track's "
+        "first frame, its last (included) and 1, so `:` is every frame (default: the first fitted "
+        "frame)",
     )
     parser.add_argument(
         "--space",
         choices=list(SPACES),
         default=CAMERA,
-        help=" | ".join(f"{name}: {words}" for name, words in SPACES.items()) + f" ({CAMERA})",
-    )
-    parser.add_argument("--format", choices=list(FORMATS), default="ply", help="(ply)")
-    parser.add_argument(
-        "--output", type=Path, default=Path("mesh"), metavar="DIR", help="where to write (mesh)"
+        help=" | ".join(f"{name}: {words}" for name, words in SPACES.items())
+        + f" (default: {CAMERA})",
     )
     parser.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="the run's models_dir, where it has one"
+        "--format", choices=list(FORMATS), default="ply", help="of the files (default: ply)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("mesh"),
+        metavar="DIR",
+        help="where to write (default: mesh)",
+    )
+    parser.add_argument(
+        "--models-dir", type=Path, metavar="DIR", help="the run's models_dir, if it has one"
     )
     parser.set_defaults(function=_mesh)
 

@@ -12,6 +12,8 @@ from facemake import facemodels
 from facemake.errors import FacemakeError, ModelError
 from facemake.models import model, model_path, registry, use_models_dir
 
+_NAMES = "a model that `list` shows"
+
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
@@ -21,44 +23,52 @@ def add_to(commands: Any) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listed = actions.add_parser(
         "list",
-        help="every registered model, and those that are built",
+        help="list all registered models and the face models you have built",
         epilog="example: facemake models list",
     )
     listed.set_defaults(function=_list)
     verify = actions.add_parser(
         "verify",
-        help="hash the files of all models, or of the named ones",
+        help="check the files of all models, or of the named ones, against their SHA-256",
         epilog="example: facemake models verify dlib_68_point_predictor",
     )
-    verify.add_argument("names", nargs="*", metavar="NAME")
+    verify.add_argument("names", nargs="*", metavar="NAME", help=_NAMES)
     verify.set_defaults(function=_verify)
     fetched = actions.add_parser(
         "fetch",
         help="download the named models, or all that have an address",
         epilog="example: facemake models fetch yunet_n_640_640",
     )
-    fetched.add_argument("names", nargs="*", metavar="NAME")
+    fetched.add_argument("names", nargs="*", metavar="NAME", help=_NAMES)
     fetched.set_defaults(function=_fetch)
     path = actions.add_parser(
         "path",
-        help="where a model's verified file is",
+        help="print the path of a model's verified file",
         epilog="example: facemake models path blazeface_full_range",
     )
-    path.add_argument("name", metavar="NAME")
+    path.add_argument("name", metavar="NAME", help=_NAMES)
     path.set_defaults(function=_path)
     for action in (listed, verify, fetched, path):
         action.add_argument(
-            "--models-dir", type=Path, metavar="DIR", help="a folder to look through before others"
+            "--models-dir", type=Path, metavar="DIR", help="a folder of models to search first"
         )
     build = actions.add_parser(
         "build",
-        help="make the file of a face model from what its maker publishes",
+        help="build a face model's file from what its maker publishes",
         epilog="example: facemake models build ict-facekit ICT-FaceKit/FaceXModel",
     )
     build.add_argument("name", choices=list(facemodels.SOURCES), metavar="NAME", help=_names())
-    build.add_argument("source", type=Path, metavar="FOLDER", help="the maker's files, or one file")
     build.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="write there (default: a private folder)"
+        "source",
+        type=Path,
+        metavar="FOLDER",
+        help="the folder of the maker's files, or a single file",
+    )
+    build.add_argument(
+        "--models-dir",
+        type=Path,
+        metavar="DIR",
+        help="where to write it (default: a private folder)",
     )
     build.set_defaults(function=_build)
 

@@ -29,8 +29,8 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "overlay",
         help="draw what was measured on the recording, or hide faces for publication",
-        description="Writes each sample's recording again with what the run measured drawn on it: "
-        "an MP4 (H.264) with the same frames at the same times, a picture, or a folder of "
+        description="Write a copy of each sample's recording with what the run measured drawn on "
+        "it: an MP4 (H.264) with the same frames at the same times, a picture, or a folder of "
         "pictures. Frames that cannot be decoded are grey. Sound is left out.",
         epilog="layers: "
         + "; ".join(f"{name}: {words}" for name, words in LAYERS.items())
@@ -40,38 +40,39 @@ def add_to(commands: Any) -> None:
         "axes,gaze,frame; facemake overlay --all --workers 4; "
         "facemake overlay anna_01 --hide fill --output published",
     )
-    parser.add_argument("samples", nargs="*", metavar="SAMPLE")
+    parser.add_argument("samples", nargs="*", metavar="SAMPLE", help="a sample of the run")
     parser.add_argument(
         "--all",
         action="store_true",
-        help="every sample of the run that has frames; what is there already, made in the same "
-        "way, is passed over",
+        help="every sample of the run that has frames; overlays that exist already, made in the "
+        "same way, are skipped",
     )
     parser.add_argument(
-        "-d", "--directory", type=Path, default=Path(), help="the folder of the run (this one)"
+        "-d", "--directory", type=Path, default=Path(), help="the run's folder (default: this one)"
     )
     parser.add_argument(
         "--draw",
         type=_layers,
         metavar="LAYERS",
-        help=f"of {', '.join(LAYERS)}, commas between them; all or {_NOTHING} "
-        f"({','.join(USUAL)}; with --hide {_NOTHING})",
+        help=f"what to draw, separated by commas: {', '.join(LAYERS)}; or all, or {_NOTHING} "
+        f"(default: {','.join(USUAL)}; with --hide: {_NOTHING})",
     )
     parser.add_argument(
-        "--tracks", type=_tracks, metavar="N,N", help="draw these tracks alone (all)"
+        "--tracks", type=_tracks, metavar="N,N", help="draw only these tracks (default: all)"
     )
     parser.add_argument(
         "--frames",
         type=_frames,
         metavar="FIRST-LAST",
-        help="write these frames alone, both too, as `facemake qc` names them (all)",
+        help="write only these frames, both ends included, as `facemake qc` gives them (default: "
+        "all)",
     )
     parser.add_argument(
         "--hide",
         choices=list(HIDINGS),
-        help="hide every face that has a track, in every frame of it, half a second around it, and "
-        "where it was lost in between. A face that was not detected, or too seldom for a track "
-        "(track.min_frames), is not hidden: look at the result",
+        help="hide every face that has a track, in all its frames, half a second before and after, "
+        "and where it was lost in between. A face that was not detected, or too rarely for a track "
+        "(track.min_frames), is not hidden: check the result",
     )
     parser.add_argument(
         "--spare",
@@ -81,38 +82,44 @@ def add_to(commands: Any) -> None:
         help="with --hide: leave these tracks as they are",
     )
     parser.add_argument(
-        "--pose", choices=POSES, default="fit", help="the table of axes and mesh (fit)"
+        "--pose",
+        choices=POSES,
+        default="fit",
+        help="which table axes and mesh are drawn from (default: fit)",
     )
     parser.add_argument(
         "--audio",
         action="store_true",
-        help="take the sound along as it is; voices tell who somebody is, too",
+        help="keep the sound unchanged; a voice can also identify a person",
     )
     parser.add_argument(
         "--from-zero",
         action="store_true",
-        help="begin at 0 s where the recording's own stamps, or its range, do not",
+        help="begin at 0 s even if the recording's timestamps, or its range, do not",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="where to (overlay in the run's folder)"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: overlay in the run's folder)",
     )
-    parser.add_argument("--force", action="store_true", help="replace what is there")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
     parser.add_argument(
         "--workers",
         type=_count,
         default=1,
         metavar="N",
-        help="processes, each at work on one of the samples (1)",
+        help="number of processes, each working on one sample (default: 1)",
     )
     parser.add_argument(
         "--threads",
         type=_count,
         default=1,
         metavar="N",
-        help="of the encoder (1); the bytes are the same each time for one number of threads",
+        help="number of encoder threads (default: 1); one number gives the same bytes each time",
     )
     parser.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="the run's models_dir, where it has one"
+        "--models-dir", type=Path, metavar="DIR", help="the run's models_dir, if it has one"
     )
     parser.set_defaults(function=_overlay)
 

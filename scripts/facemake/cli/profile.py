@@ -25,25 +25,29 @@ _NEXT = {
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "profile", help="list profiles (SLURM, a workstation with GPUs), install one"
+        "profile", help="list or install profiles (SLURM, a workstation with GPUs)"
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listed = actions.add_parser(
         "list",
-        help="the profiles that there are, and where",
+        help="list the profiles, and where they are installed",
         epilog="example: facemake profile list",
     )
     listed.set_defaults(function=_list)
     install = actions.add_parser(
         "install",
         help="copy a profile into your Snakemake configuration",
-        description="Copies a profile to where `snakemake --profile NAME` finds it, to be edited "
-        "there. A copy that was edited is left alone.",
+        description="Copy a profile to where `snakemake --profile NAME` finds it, for you to edit "
+        "there. An edited copy is not overwritten.",
         epilog="example: facemake profile install slurm",
     )
-    install.add_argument("name", choices=names(), metavar="NAME", help=", ".join(names()))
     install.add_argument(
-        "--force", action="store_true", help="replace an edited copy; it is kept as config.yaml.old"
+        "name", choices=names(), metavar="NAME", help=f"one of {', '.join(names())}"
+    )
+    install.add_argument(
+        "--force",
+        action="store_true",
+        help="replace an edited copy, which is kept as config.yaml.old",
     )
     install.set_defaults(function=_install)
 

@@ -18,17 +18,20 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "provenance",
-        help="what made a table, an HDF5 file or a raw file of 3DI",
-        description="Prints what made a file: settings, each model with its SHA-256, licence and "
-        "citation, the fingerprint of the code. Of a raw file of 3DI, the word beside it.",
+        help="print what made a table, an HDF5 file or one of 3DI's raw files",
+        description="Print what made a file: the settings, each model with its SHA-256, licence "
+        "and citation, and the fingerprint of the code. For one of 3DI's raw files, print its "
+        "sidecar.",
         epilog="examples: facemake provenance results/aus/anna_01.parquet; "
         "facemake provenance --models results/dataset/training_data.h5",
     )
-    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="a table, an HDF5 file or one of 3DI's raw files"
+    )
     parser.add_argument(
         "--models",
         action="store_true",
-        help="only the models, each with the stages that it was used in, its licence and citation",
+        help="print only the models, each with its licence, citation and the stages that used it",
     )
     parser.set_defaults(function=_provenance)
 

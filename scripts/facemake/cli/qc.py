@@ -38,10 +38,11 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "qc",
         help="list what a careful person would look at first, and what to leave out",
-        description="Reads the tables of a finished run and writes review.tsv, findings with the "
-        "worst first, each with its sample, frames, measure, limit and why; and exclude.tsv, what "
-        "of it is proposed to be left out of the training set: yours to edit, then named by "
-        "`dataset: {exclude: qc/exclude.tsv}`. Nothing is measured again and nothing is changed.",
+        description="Read the tables of a finished run and write two files. review.tsv lists "
+        "findings, worst first, each with its sample, frames, measure, limit and reason. "
+        "exclude.tsv proposes what to leave out of the training set: edit it, then name it with "
+        "`dataset: {exclude: qc/exclude.tsv}`. Nothing is measured again and nothing else is "
+        "changed.",
         epilog="findings: "
         + "; ".join(f"{kind} ({level}): {words}" for kind, (level, words) in KINDS.items())
         + ". example: facemake qc --output qc",
@@ -50,18 +51,24 @@ def add_to(commands: Any) -> None:
         "samples",
         nargs="*",
         metavar="SAMPLE",
-        help="about these alone, on the terminal (all, in files); compared with all",
+        help="print only findings about these samples, still compared with all (default: write "
+        "those of all samples to files)",
     )
     parser.add_argument(
-        "-d", "--directory", type=Path, default=Path(), help="the folder of the run (this one)"
+        "-d", "--directory", type=Path, default=Path(), help="the run's folder (default: this one)"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="where to write (qc in the run's folder)"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: qc in the run's folder)",
     )
     parser.add_argument(
-        "--force", action="store_true", help="write exclude.tsv anew: what you edited is lost"
+        "--force", action="store_true", help="write a new exclude.tsv; your edits are lost"
     )
-    parser.add_argument("--json", action="store_true", help="the findings on stdout, for scripts")
+    parser.add_argument(
+        "--json", action="store_true", help="print the findings as JSON, for scripts"
+    )
     parser.set_defaults(function=_qc)
 
 

@@ -60,16 +60,20 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
         help="run the workflow in this folder",
-        description="Runs snakemake with all cores in this folder; every further argument is "
-        "snakemake's own. The lock that a killed run left is cleared first. A GPU is "
-        "used by one job at a time (config: jobs_per_gpu) unless --resources says otherwise. "
-        "Instead of a block of lines a job, one line says how far the run is (`facemake status` "
-        "says more); --verbose shows all.",
+        description="Run Snakemake with all cores in this folder; all further arguments are passed "
+        "on to Snakemake. A lock left behind by a killed run is cleared first. Each GPU runs one "
+        "job at a time (config: jobs_per_gpu) unless --resources says otherwise. Instead of a "
+        "block of lines per job, a single line shows the progress (`facemake status` shows more); "
+        "--verbose shows everything.",
         epilog="example: facemake run --cores 8 training_set",
     )
-    parser.add_argument("--cores", type=_cores, help="how many jobs at once (all)")
+    parser.add_argument("--cores", type=_cores, help="number of cores to use (default: all)")
     parser.add_argument(
-        "-d", "--directory", type=Path, default=Path(), help="the folder to run in (this one)"
+        "-d",
+        "--directory",
+        type=Path,
+        default=Path(),
+        help="the folder to run in (default: this one)",
     )
     parser.set_defaults(function=_run, passes_on=True)
 

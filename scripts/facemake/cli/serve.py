@@ -48,57 +48,63 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "serve",
         allow_abbrev=False,  # `--token` is no short --token-file
-        help="run the engines, or find and embed faces, for other machines, over HTTP",
-        description="Answers the processors' `server=` and clients of 3DI's wrapper; with --embed "
-        "it finds the faces of pictures and gives their identity vectors instead. By itself it is "
-        "reached from this machine only, by everybody on it; any other address wants tokens. "
-        "HTTP is not encrypted: give a certificate, or put it behind an SSH tunnel or a proxy.",
+        help="run the engines, or find and embed faces, as an HTTP service for other machines",
+        description="Serve the processors' `server=` and clients of 3DI's wrapper; with --embed, "
+        "find faces in pictures and return their identity vectors instead. By default the service "
+        "is reachable only from this machine, by everybody on it; any other address requires "
+        "tokens. HTTP is not encrypted: give a certificate, or use an SSH tunnel or a proxy.",
         epilog="example: facemake serve --new-token anna > tokens; chmod 600 tokens; "
         "facemake serve --host 0.0.0.0 --token-file tokens; "
         "facemake serve --embed --detector scrfd --grpc-port 8001",
     )
     add = parser.add_argument
-    add("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
-    add("--port", type=port, default=8000, help="the port; 0: a free one (8000)")
+    add("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
+    add("--port", type=port, default=8000, help="the port; 0: any free one (default: 8000)")
     add(
-        "--folder", type=Path, default=default_folder(), help=f"keeps sessions ({default_folder()})"
+        "--folder",
+        type=Path,
+        default=default_folder(),
+        help=f"where sessions are kept (default: {default_folder()})",
     )
     add(
         "--token-file",
         type=Path,
         metavar="FILE",
-        help=f"who may use it: `name token` a line, readable by you alone; or {TOKEN_VARIABLE}",
+        help="who may use the service: a line `name token` each, readable only by you "
+        f"(default: {TOKEN_VARIABLE})",
     )
-    add("--new-token", metavar="NAME", help="print a line for the token file, and end")
+    add("--new-token", metavar="NAME", help="print a line for the token file and exit")
     add(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="a name that requests may call it by (a proxy's); may be given again",
+        help="a host name that requests may use, such as a proxy's; may be repeated",
     )
-    add("--certificate", type=Path, metavar="FILE", help="PEM, to speak HTTPS; needs --key")
+    add("--certificate", type=Path, metavar="FILE", help="a PEM file, to serve HTTPS; needs --key")
     add("--key", type=Path, metavar="FILE", help="the certificate's key")
-    add("--runtime-3di", metavar="RUNTIME", help="folder, .sif, sandbox or Docker image of 3DI")
-    add("--runtime-3dilite", metavar="RUNTIME", help="the same of 3DI-lite")
-    group = parser.add_argument_group("limits (sizes as 4GB, times as 90s, 30min, 12h, 7d)")
+    add("--runtime-3di", metavar="RUNTIME", help="3DI: its folder, .sif, sandbox or Docker image")
+    add("--runtime-3dilite", metavar="RUNTIME", help="the same for 3DI-lite")
+    group = parser.add_argument_group(
+        "limits (sizes such as 4GB; times such as 90s, 30min, 12h, 7d)"
+    )
     for name, kind, default, what in (
-        ("max-upload", size, limits.upload_bytes, "bytes of a video"),
-        ("upload-time", seconds, limits.upload_seconds, "within which a video has to arrive"),
-        ("max-sessions", count, limits.sessions, "videos that are kept at once"),
-        ("max-disk", size, limits.disk_bytes, "bytes of all sessions"),
-        ("min-free", size, limits.free_bytes, "bytes that stay free on the disk"),
-        ("max-queue", count, limits.queue, "jobs that may wait"),
-        ("jobs", count, limits.running, "jobs at once"),
-        ("job-time", seconds, limits.job_seconds, "that a job may take"),
-        ("session-time", seconds, limits.session_seconds, "an unused session is kept"),
+        ("max-upload", size, limits.upload_bytes, "largest size of a video"),
+        ("upload-time", seconds, limits.upload_seconds, "longest time for a video to arrive"),
+        ("max-sessions", count, limits.sessions, "most videos kept at once"),
+        ("max-disk", size, limits.disk_bytes, "largest size of all sessions together"),
+        ("min-free", size, limits.free_bytes, "disk space to leave free"),
+        ("max-queue", count, limits.queue, "most jobs waiting"),
+        ("jobs", count, limits.running, "most jobs running at once"),
+        ("job-time", seconds, limits.job_seconds, "longest time for a job"),
+        ("session-time", seconds, limits.session_seconds, "how long an unused session is kept"),
     ):
-        says = f"{what} ({shown(kind, default)})"
+        says = f"{what} (default: {shown(kind, default)})"
         group.add_argument(f"--{name}", type=kind, default=default, help=says)
     parser.add_argument(
         "--embed",
         action="store_true",
-        help="no engines: a service that finds faces in pictures and gives their identity vectors",
+        help="instead of the engines, find faces in pictures and return their identity vectors",
     )
     serve_embed.add_to(parser)
     parser.set_defaults(

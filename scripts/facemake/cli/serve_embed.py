@@ -45,15 +45,20 @@ _PACKAGES = {
 }
 _GRPC_PACKAGES = {"grpc": "grpcio", "grpc_health": "grpcio-health-checking"}
 _LIMITS = (
-    ("max-picture", size, "picture_bytes", "bytes of a picture's file"),
-    ("max-pixels", count, "picture_pixels", "pixels of a picture"),
-    ("max-request", size, "request_bytes", "bytes of a request"),
-    ("max-pictures", count, "pictures", "pictures of a request"),
-    ("max-faces", count, "faces", "faces of a picture"),
-    ("max-waiting", count, "queue", "pictures that may wait"),
-    ("max-memory", size, "memory_bytes", "bytes of pictures, as sent and decoded"),
-    ("wait-time", seconds, "wait_seconds", "that a picture may wait for its turn"),
-    ("batch-time", seconds, "batch_seconds", "that the first of a batch waits for others"),
+    ("max-picture", size, "picture_bytes", "largest size of a picture's file"),
+    ("max-pixels", count, "picture_pixels", "most pixels of a picture"),
+    ("max-request", size, "request_bytes", "largest size of a request"),
+    ("max-pictures", count, "pictures", "most pictures in a request"),
+    ("max-faces", count, "faces", "most faces in a picture"),
+    ("max-waiting", count, "queue", "most pictures waiting"),
+    ("max-memory", size, "memory_bytes", "memory for pictures, as sent and decoded"),
+    ("wait-time", seconds, "wait_seconds", "longest time for a picture to wait for its turn"),
+    (
+        "batch-time",
+        seconds,
+        "batch_seconds",
+        "how long the first picture of a batch waits for others",
+    ),
     ("decoders", count, "decoders", "threads that decode pictures"),
 )
 OPTIONS = (
@@ -69,21 +74,26 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("with --embed: POST /v1/detect, /v1/embed, /v1/compare")
     add = group.add_argument
     add("--detector", choices=list(DETECTORS), default="mediapipe", metavar="NAME",
-        help=f"(mediapipe): {', '.join(DETECTORS)}")  # fmt: skip
+        help=f"{', '.join(DETECTORS)} (default: mediapipe)")  # fmt: skip
     add("--embedder", choices=list(EMBEDDERS), default="dlib", metavar="NAME",
-        help=f"(dlib): {', '.join(EMBEDDERS)}")  # fmt: skip
-    add("--device", choices=("cpu", "cuda"), default="cpu", help="(cpu)")
-    add("--model", metavar="FILE", help="a model file of your own for the embedder")
+        help=f"{', '.join(EMBEDDERS)} (default: dlib)")  # fmt: skip
+    add("--device", choices=("cpu", "cuda"), default="cpu",
+        help="where to compute (default: cpu)")  # fmt: skip
+    add("--model", metavar="FILE", help="your own model file for the embedder")
     add("--detector-model", metavar="FILE", help="the same for the detector")
-    add("--models-dir", metavar="DIR", help="a folder to look through for models before others")
+    add("--models-dir", metavar="DIR", help="a folder of models to search first")
     add("--pack", action="store_true",
-        help="instead the pack of create_backend(), by LUMEN_FACE_* variables")  # fmt: skip
-    add("--threads", type=count, metavar="N", help="of an ONNX network on a CPU (1)")
-    add("--grpc-port", type=port, metavar="PORT", help="gRPC as well; 0: a free one; extra `grpc`")
-    add("--batch", type=count, metavar="N", help="pictures at once (as many as the models want)")
+        help="use the pack that create_backend() would take (LUMEN_FACE_*) instead")  # fmt: skip
+    add("--threads", type=count, metavar="N",
+        help="number of threads of an ONNX network on a CPU (default: 1)")  # fmt: skip
+    add("--grpc-port", type=port, metavar="PORT",
+        help="also serve gRPC on this port; 0: any free one; needs the extra `grpc`")  # fmt: skip
+    add("--batch", type=count, metavar="N",
+        help="pictures per batch (default: as many as the models want)")  # fmt: skip
     for name, kind, field, what in _LIMITS:
         default: Any = getattr(limits, field)
-        add(f"--{name}", type=kind, default=default, help=f"{what} ({shown(kind, default)})")
+        add(f"--{name}", type=kind, default=default,
+            help=f"{what} (default: {shown(kind, default)})")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

@@ -24,18 +24,18 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "status",
         help="which samples are finished, running, waiting, failed, and why",
-        description="Says how far the run in this folder is, from its files alone: during the run "
-        "and after it, also from another machine that sees the folder. A result that cannot be "
-        "opened is named as failed.",
+        description="Show the progress of the run in this folder, from its files alone: during the "
+        "run or after it, also from another machine that can see the folder. A result that cannot "
+        "be opened is listed as failed.",
         epilog="example: facemake status -d my_study --watch",
     )
     parser.add_argument(
-        "-d", "--directory", type=Path, default=Path(), help="the folder of the run (this one)"
+        "-d", "--directory", type=Path, default=Path(), help="the run's folder (default: this one)"
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--samples", action="store_true", help="a line a sample, between tabs")
-    form.add_argument("--json", action="store_true", help="everything, for scripts")
-    form.add_argument("--watch", action="store_true", help="look again until the run ends")
+    form.add_argument("--samples", action="store_true", help="one tab-separated line per sample")
+    form.add_argument("--json", action="store_true", help="print everything as JSON, for scripts")
+    form.add_argument("--watch", action="store_true", help="keep refreshing until the run ends")
     parser.set_defaults(function=_status)
 
 

@@ -60,19 +60,19 @@ TEMPLATES = MappingProxyType(
         for one in (
             Template(
                 "arcface112",
-                "112 x 112 px, upright by eyes, nose and mouth corners, as networks of face "
-                "recognition are trained on it",
+                "112 x 112 px, aligned by eyes, nose and mouth corners, as face recognition "
+                "networks expect it",
                 needs="eyes",
             ),
             Template(
                 "openface112",
-                "112 x 112 px, upright by landmarks of nose and eye corners, as the training set "
-                "has it and OpenFace 2.0 scales it (0.7 px/mm)",
+                "112 x 112 px, aligned by the landmarks of nose and eye corners, as in the "
+                "training set, at OpenFace 2.0's scale (0.7 px/mm)",
                 needs="landmarks",
             ),
             Template(
                 "dino256",
-                "the box with 20 % on each side, squashed to 256 x 256 px, as DINOv3 takes it",
+                "the box plus 20 % on each side, squashed to 256 x 256 px, as DINOv3 takes it",
                 size=DINO_SIZE,
                 padding=DINO_PADDING,
             ),

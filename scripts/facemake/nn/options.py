@@ -28,31 +28,33 @@ class Options:
     data: Path
     output: Path
     epochs: int = _option(100, "passes over the examples", decides=True)
-    batch_size: int = _option(32, "examples a step, at most", decides=True)
+    batch_size: int = _option(32, "most examples per step", decides=True)
     lr: float = _option(1e-3, "the highest learning rate", decides=True)
-    weight_decay: float = _option(1e-4, "AdamW's", decides=True)
-    width_mult: float = _option(1.0, "of the backbone's channels", decides=True)
+    weight_decay: float = _option(1e-4, "weight decay of AdamW", decides=True)
+    width_mult: float = _option(1.0, "factor on the backbone's channels", decides=True)
     val_split: float = _option(
-        0.1, "share to validate with, where the data do not say", decides=True
+        0.1, "share to validate with, if the data have no splits", decides=True
     )
-    patience: int = _option(30, "stop after so many epochs without a lower loss", decides=True)
+    patience: int = _option(30, "stop after this many epochs without a lower loss", decides=True)
     save_every: int = _option(10, "epochs between checkpoint_epoch_*.pt", decides=False)
-    seed: int = _option(42, "of weights, order, dropout, augmentation", decides=True)
-    num_workers: int = _option(4, "processes that load, at most the cores", decides=False)
+    seed: int = _option(42, "seed of weights, order, dropout and augmentation", decides=True)
+    num_workers: int = _option(4, "processes that load data, at most one per core", decides=False)
     device: str | None = _option(
-        None, "cpu, cuda, cuda:1, mps; otherwise the best that is here", decides=False
+        None, "cpu, cuda, cuda:1 or mps (default: the best available)", decides=False
     )
     mixed_precision: bool = _option(
-        True, "compute in single precision on an NVIDIA GPU, too", decides=True
+        True, "compute in single precision on an NVIDIA GPU too", decides=True
     )
-    augment: bool = _option(True, "take the examples as they are", decides=True)
+    augment: bool = _option(True, "use the examples unchanged", decides=True)
     schedule: str = _option(
-        "cosine", "of the learning rate: cosine, or plateau (halved)", decides=True
+        "cosine", "schedule of the learning rate: cosine, or plateau (halved)", decides=True
     )
-    warmup_epochs: float = _option(3.0, "of a rising learning rate", decides=True)
-    ema_decay: float = _option(0.999, "of the moving average of weights; 0: none", decides=True)
-    clip_norm: float = _option(1.0, "longest gradient; 0: any", decides=True)
-    tensorboard: bool = _option(False, "curves for TensorBoard, too", decides=False)
+    warmup_epochs: float = _option(3.0, "epochs in which the learning rate rises", decides=True)
+    ema_decay: float = _option(
+        0.999, "decay of the moving average of weights; 0: no average", decides=True
+    )
+    clip_norm: float = _option(1.0, "longest gradient; 0: no limit", decides=True)
+    tensorboard: bool = _option(False, "also write curves for TensorBoard", decides=False)
     resume: Path | None = None
 
     @property
@@ -71,19 +73,19 @@ class LandmarkPoseOptions(Options):
     """Of `UnifiedLandmarkPoseNet`."""
 
     # landmarks are in px: gradients are of about 100 at first, and of about 25 soon
-    clip_norm: float = _option(50.0, "longest gradient; 0: any", decides=True)
-    lm_weight: float = _option(1.0, "of the loss of landmarks", decides=True)
-    gp_weight: float = _option(0.1, "of the loss of global parameters", decides=True)
-    lp_weight: float = _option(0.01, "of the loss of local parameters", decides=True)
+    clip_norm: float = _option(50.0, "longest gradient; 0: no limit", decides=True)
+    lm_weight: float = _option(1.0, "weight of the loss of landmarks", decides=True)
+    gp_weight: float = _option(0.1, "weight of the loss of global parameters", decides=True)
+    lp_weight: float = _option(0.01, "weight of the loss of local parameters", decides=True)
 
 
 @dataclass(frozen=True)
 class AUPredictionOptions(Options):
     """Of `AUPredictionNet`."""
 
-    l1_weight: float = _option(1.0, "of the smooth absolute error", decides=True)
-    ccc_weight: float = _option(0.5, "of 1 - concordance correlation", decides=True)
-    dropout: float = _option(0.3, "share of features left out", decides=True)
+    l1_weight: float = _option(1.0, "weight of the smooth absolute error", decides=True)
+    ccc_weight: float = _option(0.5, "weight of 1 - concordance correlation", decides=True)
+    dropout: float = _option(0.3, "share of features dropped", decides=True)
 
 
 def _options(kind: type[Options], *, deciding: bool = False) -> list[dataclasses.Field[Any]]:
@@ -171,20 +173,22 @@ def parse(
     parser = argparse.ArgumentParser(
         prog=program,
         description=description,
-        epilog="After each epoch there is a checkpoint_last.pt in the output folder: --resume with "
-        "it goes on as if nothing had happened. Options that are not given are then those of the "
-        f"checkpoint. Example: {program} --data results/dataset/training_data.h5 --epochs 50",
+        epilog="After each epoch there is a checkpoint_last.pt in the output folder; --resume with "
+        "it continues as if nothing had happened. Options that are not given are then the "
+        f"checkpoint's. Example: {program} --data results/dataset/training_data.h5 --epochs 50",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--data", type=Path, required=True, metavar="H5", help="the training set")
-    parser.add_argument("--output", type=Path, metavar="DIR", help=f"where to write ({output})")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help=f"where to write (default: {output})"
+    )
     for one in _options(kind):
         _add(parser, one)
     parser.add_argument(
         "--resume",
         type=Path,
         metavar="PT",
-        help="go on from this checkpoint, or a folder's last one",
+        help="continue from this checkpoint, or from a folder's last one",
     )
     given = vars(parser.parse_args(arguments))
     defaults = {one.name: one.default for one in _options(kind)}
@@ -203,7 +207,14 @@ def _add(parser: argparse.ArgumentParser, one: dataclasses.Field[Any]) -> None:
         )
         return
     kind: Callable[[str], Any] = str if default is None else type(default)
-    shown = "" if default is None else f" ({default:g})" if kind is not str else f" ({default})"
+    number = isinstance(default, int | float)
+    shown = (
+        ""
+        if default is None
+        else f" (default: {default:g})"
+        if number
+        else f" (default: {default})"
+    )
     parser.add_argument(
         flag(one.name),
         type=kind,

@@ -10,12 +10,12 @@ from typing import Any, Self
 LAYERS: Mapping[str, str] = MappingProxyType(
     {
         "boxes": "the detector's boxes",
-        "ids": "the track's number, and its status where that is not ok",
+        "ids": "the track's number, and its status if that is not ok",
         "landmarks": "the landmark network's points",
         "mesh": "the fitted surface as lines",
-        "axes": "the head's axes: red to its image-right, green down, blue out of the face",
+        "axes": "the head's axes: red to the picture's right, green down, blue out of the face",
         "gaze": "each eye's direction, where it was measured",
-        "aus": "bars of the action units, 0 to 5, of the main face or of up to four chosen tracks",
+        "aus": "bars of the action units, 0 to 5, of the main face or up to four chosen tracks",
         "frame": "the frame's number and time",
     }
 )
@@ -27,9 +27,9 @@ USUAL = ("boxes", "ids", "landmarks", "axes", "gaze", "aus")
 HIDINGS: Mapping[str, str] = MappingProxyType(
     {
         "pixelate": "squares, six across the face",
-        "blur": "smooth, three colours across the face",
-        "fill": "grey: nothing of the face is left",
-        "mesh": "grey, and on it the fitted expression on the model's mean face, not their own",
+        "blur": "a smooth blur, three colours across the face",
+        "fill": "plain grey: nothing of the face is left",
+        "mesh": "grey, with the fitted expression drawn on the model's mean face, not on their own",
     }
 )
 """How faces are hidden -> what is seen in their place."""

@@ -8,19 +8,19 @@ from types import MappingProxyType
 
 KINDS: Mapping[str, tuple[int, str]] = MappingProxyType(
     {
-        "identity": (3, "two faces of one track do not look like one person"),
-        "duplicate": (3, "the recording is that of another sample"),
-        "time": (3, "stamps do not increase: speeds and smoothing are wrong there"),
+        "identity": (3, "two faces of one track do not look like the same person"),
+        "duplicate": (3, "the recording is the same as another sample's"),
+        "time": (3, "timestamps do not increase: speeds and smoothing are wrong there"),
         "impossible": (3, "the head is turned further than a camera sees a face"),
-        "unusable": (3, "the sample gave nothing"),
-        "gap": (2, "frames are missing between two stamps"),
+        "unusable": (3, "the sample cannot be read or shows no face"),
+        "gap": (2, "frames are missing between two timestamps"),
         "damaged": (2, "frames cannot be decoded, and those after them may show damage"),
-        "sound": (2, "sound and picture do not begin or end together"),
-        "jump": (2, "the face moves or turns faster than in any sound recording"),
-        "jitter": (2, "the head's angles shake from frame to frame"),
+        "sound": (2, "sound and picture do not start or end together"),
+        "jump": (2, "the face moves or turns faster than in any good recording"),
+        "jitter": (2, "the head's angles jitter from frame to frame"),
         "error": (2, "the face model does not lie on the landmarks"),
         "confidence": (2, "the landmark network is not sure, or the fit did not converge"),
-        "absent": (2, "the main face is seen in less than half of the frames"),
+        "absent": (2, "the main face is visible in less than half of the frames"),
         "unlike": (2, "the sample is far from the rest of the set"),
         "pose": (1, "the head is turned so far that landmarks are guessed"),
     }

@@ -19,11 +19,11 @@ _WORTH_SAYING = 5.0  # seconds
 
 _SAID = {
     SampleState.DONE: "done",
-    SampleState.NOTHING: "done, with nothing or not all in them",
+    SampleState.NOTHING: "done, but empty or incomplete",
     SampleState.RUNNING: "running",
     SampleState.WAITING: "waiting",
     SampleState.FAILED: "failed",
-    SampleState.HELD_UP: "held up by another one of their shard",
+    SampleState.HELD_UP: "held up by another sample of their shard",
 }
 
 
@@ -89,7 +89,7 @@ def _page(state: State, most_named: int) -> Iterator[str]:
         yield from _most([failure_in_words(one) for one in failed], most_named)
     nothing = [f"  {name}: {status}, {reason}" for name, status, reason in state.nothing()]
     if nothing:
-        yield "\ngave nothing, or not all:"
+        yield "\nempty or incomplete:"
         yield from _most(nothing, most_named)
 
 
