@@ -171,8 +171,8 @@ serve: .venv/serve  ## Let `facemake serve` run, with gRPC
 	@touch $@
 
 .venv/facenet: .venv/default requirements/facenet.txt requirements/torch-needs.txt requirements/torch.txt
-	$(LOCKED) -r requirements/facenet.txt
 	$(PYTORCH)
+	$(LOCKED) -r requirements/facenet.txt  # last: pip would complain of what it declares
 	@touch $@
 
 protocol: .venv/dev  ## Write the code of gRPC again from embed.proto

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -189,6 +191,29 @@ def test_what_is_left_of_a_removed_sample_is_set_aside(folder: Path):
     (results / "dataset" / "people.parquet").write_text("wanted")
     plan.set_orphans_aside(made(config()))
     assert (results / "dataset" / "people.parquet").exists()
+
+
+def test_what_is_set_aside_may_lie_on_another_disk(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """A stage's folder that is a link to one: a file cannot be renamed from there."""
+    planned = made(config())
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "gone.parquet").write_text("of who left")
+    (folder / "results").mkdir()
+    (folder / "results" / "aus").symlink_to(folder / "elsewhere")
+    for name in ("rename", "replace"):
+        renamed = getattr(os, name)
+
+        def on_one_disk(source: Any, target: Any, renamed: Any = renamed, **kw: Any) -> None:
+            here = (folder / "elsewhere").resolve()
+            if Path(os.path.realpath(Path(source).parent)) == here:
+                raise OSError(errno.EXDEV, "Invalid cross-device link", str(source))
+            renamed(source, target, **kw)
+
+        monkeypatch.setattr(os, name, on_one_disk)
+    plan.set_orphans_aside(planned)
+    assert not list((folder / "elsewhere").iterdir())
+    kept = folder / "results" / ".orphans" / "aus" / "gone.parquet"
+    assert kept.read_text() == "of who left"
 
 
 def test_the_estimate_is_near_the_truth(bundled: Path, tmp_path: Path):

@@ -450,7 +450,9 @@ def _set_aside(out: Path, folder: str, path: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
-    path.replace(target)
+    else:
+        target.unlink(missing_ok=True)
+    shutil.move(path, target)  # a folder of results may be a link to another disk
     return target
 
 

@@ -73,6 +73,10 @@ def broken(rows: Rows) -> None:
     rows["status"][30:32] = "decode_error"
 
 
+def cut_short(rows: Rows) -> None:
+    rows["probe"] = np.array(["truncated", "breaks off after 60 of 90 frames"])
+
+
 def outlasted(rows: Rows) -> None:
     rows["sound"] = np.array([0.02, N / FPS + 0.2])
 
@@ -138,6 +142,7 @@ FAULTS: dict[str, tuple[Callable[[Rows], None], set[tuple[Any, ...]]]] = {
     "small": (small, set()),
     "bursts": (dropped_in_bursts, {("gap", 0, 19, 23)}),
     "broken": (broken, {("damaged", 0, 30, 31)}),
+    "cut": (cut_short, {("truncated", None, None, None)}),
     "outlasted": (outlasted, {("sound", None, None, None)}),
     "early": (sound_first, {("sound", None, None, None)}),
 }
@@ -145,6 +150,7 @@ FAULTS: dict[str, tuple[Callable[[Rows], None], set[tuple[Any, ...]]]] = {
 
 def append(tables: dict[str, TableWriter], sample: str, rows: Rows, sha: str) -> None:
     begins, lasts = rows.get("sound", (0.0, N / FPS + 0.1))
+    status, reason = map(str, rows.get("probe", ("ok", "")))
     tables["probe"].append(
         sample=sample,
         kind="video",
@@ -156,8 +162,8 @@ def append(tables: dict[str, TableWriter], sample: str, rows: Rows, sha: str) ->
         duration=N / FPS,
         fps=FPS,
         sha256=sha,
-        status="ok",
-        reason="",
+        status=status,
+        reason=reason,
     )
 
     def values(*names: str, at: int) -> dict[str, float | None]:
@@ -242,9 +248,10 @@ def test_each_fault_is_found_where_it_is_and_nothing_else(review: Any):
     far = {row["sample"]: row["why"] for row in rows if row["kind"] == "unlike"}
     assert "median width of the main face" in far["small"] and "below" in far["small"]
     assert not [name for name in far if name.startswith("sound")]
-    assert "30 samples, 1740 frames" in said
+    assert "31 samples, 1800 frames" in said
     why = {row["sample"]: row["why"] for row in rows}
     assert why["bursts"].endswith("about 5 missing in 2 places")
+    assert why["cut"] == "breaks off after 60 of 90 frames"
     assert why["broken"].startswith("2 frames cannot be decoded")
     assert why["outlasted"].startswith("the sound ends 0.220 s after the picture")
     assert why["early"].startswith("the sound begins 0.100 s before the picture")
@@ -255,7 +262,7 @@ def test_the_worst_comes_first_with_its_page(review: Any):
     levels = [int(row["severity"]) for row in rows]
     assert levels == sorted(levels, reverse=True)
     (jump,) = [row for row in rows if row["sample"] == "jumps"]
-    assert jump["page"].endswith("results/report/samples/pack0/jumps.html")
+    assert jump["page"].endswith("results/report/samples/pack0/jumps.html#frame-39")
     assert (jump["start"], jump["end"]) == ("1.560", "1.600")
     assert float(jump["value"]) > float(jump["limit"]) == pytest.approx(4.11)
     (swap,) = [row for row in rows if row["sample"] == "swapped"]
@@ -333,13 +340,13 @@ def test_a_run_that_is_not_finished_is_told_from_one_that_found_nothing(
     (folder / "results" / "embeddings" / "pack0.parquet").unlink()
     assert main(["qc", "-d", str(folder)]) == 0
     assert "\njumps\t" in (folder / "qc" / "exclude.tsv").read_text().replace("# ", "")
-    assert "the run is not finished: 29 samples without" in capsys.readouterr().out
+    assert "the run is not finished: 30 samples without" in capsys.readouterr().out
     (folder / "results" / "detections" / "pack0.parquet").unlink()
     capsys.readouterr()
     assert main(["qc", "-d", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "the run is not finished: 29 samples without detections, landmarks or fit\n" in said
-    assert "  3 unusable         1  the sample gave nothing" in said  # `torn`
+    assert "the run is not finished: 30 samples without detections, landmarks or fit\n" in said
+    assert "  3 unusable         1  the sample cannot be read" in said  # `torn`
 
 
 def test_tables_of_two_runs_are_refused_in_words(

@@ -136,6 +136,8 @@ def _rows(looked: Looked, results: Path, folder: Path) -> Iterable[list[str]]:
     for one in looked.findings:
         page = looked.pages.get(one.sample)
         where = quote(os.path.relpath(results / page, folder)) if page else ""
+        if where and one.first is not None:
+            where += f"#frame-{one.first}"  # the page opens there
         yield [
             str(one.severity),
             one.kind,

@@ -9,6 +9,7 @@ same number of threads, bit for bit.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import math
 from collections.abc import Iterator, Mapping
@@ -378,7 +379,9 @@ class Training(Resumable):
             made = self.task.to_coreml(model, output / f"{network}.mlpackage")
             logger.info("written: %s (converted here; it runs, and is compared, on macOS)", made)
         except FacemakeError as error:
-            logger.warning("no CoreML: %s", error)
+            # only who installed coremltools expects such a file
+            known = importlib.util.find_spec("coremltools") is not None
+            logger.log(logging.WARNING if known else logging.INFO, "no CoreML: %s", error)
 
     @contextlib.contextmanager
     def _board(self) -> Iterator[Any]:

@@ -14,6 +14,7 @@ KINDS: Mapping[str, tuple[int, str]] = MappingProxyType(
         "impossible": (3, "the head is turned further than a camera sees a face"),
         "unusable": (3, "the sample cannot be read or shows no face"),
         "gap": (2, "frames are missing between two timestamps"),
+        "truncated": (2, "the recording breaks off: what came after is missing"),
         "damaged": (2, "frames cannot be decoded, and those after them may show damage"),
         "sound": (2, "sound and picture do not start or end together"),
         "jump": (2, "the face moves or turns faster than in any good recording"),
@@ -38,7 +39,7 @@ class Finding:
         sample: its name.
         measure: what was measured, with its unit.
         value: the worst of it.
-        limit: from where on it is a finding.
+        limit: from where on it is a finding; NaN where nothing is compared.
         why: in words, about this one.
         track: which face; None: it is about the sample.
         first, last: frames; None: the whole sample.

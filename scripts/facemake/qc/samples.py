@@ -97,9 +97,8 @@ def of_sample(probe: Mapping[str, Any], main: Track | None) -> Iterator[Finding]
             "absent", name, MEASURES["seen"][0], share, limits.SEEN, why, times=limits.SEEN / share
         )
     if probe["status"] == SampleStatus.TRUNCATED:
-        yield Finding(
-            "absent", name, "frames with the main face", seen, 1, f"truncated: {probe['reason']}"
-        )
+        n = probe["n_frames"]
+        yield Finding("truncated", name, "frames decoded", n, float("nan"), probe["reason"])
 
 
 def beside_sound(probe: Mapping[str, Any]) -> Iterator[Finding]:
