@@ -13,7 +13,7 @@ from facemake.errors import FacemakeError
 from facemake.media import MediaError, natural_key
 from facemake.media.files import PICTURE_SUFFIXES, begins_as_video, head
 from facemake.samples import WORK
-from facemake.sheet import is_video_name, safe_names
+from facemake.sheet import MISSING, is_video_name, safe_names
 
 _SHOWN = 5
 
@@ -208,13 +208,15 @@ def find(folder: Path, subjects: str, study: Path) -> Found:
     ]
     names = safe_names(said)
     rule, _ = SUBJECT_RULES[subjects]
+    guessed = [
+        rule(path.parts if kind == "folder" else path.parts[:-1], path.name).strip()
+        for path, kind in zip(below, kinds, strict=True)
+    ]
     return Found(
         names=names,
         paths=paths,
-        subjects=[
-            rule(path.parts if kind == "folder" else path.parts[:-1], path.name).strip()
-            for path, kind in zip(below, kinds, strict=True)
-        ],
+        # NA_01.mp4 and NA_02.mp4 are of nobody who is known, not of one person
+        subjects=["" if subject in MISSING else subject for subject in guessed],
         folders=kinds.count("folder"),
         pictures=kinds.count("picture"),
         renamed=sum(name != stem for name, stem in zip(names, said, strict=True)),

@@ -87,7 +87,7 @@ def test_nothing_is_overwritten(folder: Path, tmp_path: Path, capsys: pytest.Cap
     ("rule", "subjects"),
     [
         ("folder", {"bo_1": "bo", "cy_1": "cy", "faces": "faces", "anna_02": "", "9": ""}),
-        ("prefix", {"anna_02": "anna", "no_suffix": "no", "bo_1": "", "faces": ""}),
+        ("prefix", {"anna_02": "anna", "no_suffix": "no", "bo_1": "", "faces": "", "NA_1": ""}),
         ("bids", {"anna_02": "", "sub-07_ses-1_sub-07_face": "sub-07"}),
     ],
 )
@@ -97,6 +97,7 @@ def test_subjects_are_guessed_by_the_rule_that_is_asked_for(
     bids = folder / "sub-07" / "ses-1" / "sub-07_face.mp4"
     bids.parent.mkdir(parents=True)
     bids.write_bytes(MP4)
+    (folder / "NA_1.mp4").write_bytes(MP4)
     assert main(["init", str(folder), "-d", str(tmp_path / "s"), "--subjects", rule]) == 0
     found = rows(tmp_path / "s")
     assert {name: found[name][1] for name in subjects} == subjects
