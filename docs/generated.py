@@ -181,9 +181,9 @@ xdg-open my_study/results/report/index.html
 ```
 
 `facemake doctor` checks environment, GPU, decoders, containers, SLURM, 3DI, models, cache,
-configuration and sheet, and names the cure of each fault. It changes nothing, sends nothing, and
-cannot hang; its exit code is 1 where there is a fault. A run looks for the models and packages of
-its stages before its first job, and names all that are missing at once.
+configuration and sheet, and gives the cure for each fault. It changes nothing, sends nothing and
+cannot hang; its exit code is 1 if there is a fault. A run checks the models and packages of its
+stages before its first job, and lists everything that is missing at once.
 
 `facemake completion SHELL` prints what a shell needs to complete commands, options and values:
 
@@ -218,7 +218,7 @@ def command_line() -> str:
             if action not in below and not isinstance(action, argparse._HelpAction)
         ]
         if name != "facemake" and rows:
-            parts.append(table(("argument", "is"), *rows))
+            parts.append(table(("argument", "meaning"), *rows))
         if name != "facemake" and parser.epilog:
             words, examples = _parted(parser.epilog)
             if words:

@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     made = _Parser(
         prog="facemake",
         description="From videos and pictures of faces to tables of facial behaviour and a "
-        "training set. `facemake COMMAND --help` says what a command takes.",
+        "training set. `facemake COMMAND --help` explains a command.",
         epilog="example: facemake init ~/videos -d my_study; facemake run -d my_study",
     )
     made.add_argument("--version", action="version", version=__version__)

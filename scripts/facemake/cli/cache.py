@@ -95,8 +95,8 @@ def add_to(commands: Any) -> None:
             "--cache-dir",
             type=Path,
             metavar="DIR",
-            help="the cache's folder (default: SNAKEMAKE_OUTPUT_CACHE, else this folder's "
-            "config's cache_dir, else ~/.cache/facemake)",
+            help="the cache's folder (default: SNAKEMAKE_OUTPUT_CACHE, else cache_dir of this "
+            "folder's config, else ~/.cache/facemake)",
         )
 
 

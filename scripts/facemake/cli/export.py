@@ -70,7 +70,7 @@ def _add_packed(formats: Any, form: str, what: str, description: str, example: s
             "--models-dir",
             type=Path,
             metavar="DIR",
-            help="the folder of the fit's face model, if that is not the built-in one",
+            help="the folder of the fit's face model, if it is not the built-in one",
         )
     if not PACKED[form]:
         parser.add_argument(

@@ -61,7 +61,7 @@ def add_to(commands: Any) -> None:
         help="for dino256 and raw: share of the box added on each side (default: 0.2 and 0)",
     )
     parser.add_argument(
-        "--format", choices=FORMATS, default="jpg", help="of the crops (default: jpg)"
+        "--format", choices=FORMATS, default="jpg", help="file format of the crops (default: jpg)"
     )
     parser.add_argument(
         "--quality",

@@ -42,10 +42,10 @@ def add_to(commands: Any) -> None:
         nargs="+",
         choices=("conda", "apptainer"),
         default=[],
-        help="the same as you will give the run",
+        help="as you will give it to the run",
     )
     parser.add_argument(
-        "--apptainer-prefix", type=Path, metavar="DIR", help="the same as you will give the run"
+        "--apptainer-prefix", type=Path, metavar="DIR", help="as you will give it to the run"
     )
     parser.set_defaults(function=_fetch, passes_on=True)
 

@@ -73,7 +73,7 @@ def add_to(commands: Any) -> None:
         + f" (default: {CAMERA})",
     )
     parser.add_argument(
-        "--format", choices=list(FORMATS), default="ply", help="of the files (default: ply)"
+        "--format", choices=list(FORMATS), default="ply", help="file format (default: ply)"
     )
     parser.add_argument(
         "--output",

@@ -70,7 +70,7 @@ def add_to(commands: Any) -> None:
         "--token-file",
         type=Path,
         metavar="FILE",
-        help="who may use the service: a line `name token` each, readable only by you "
+        help="who may use the service: one `name token` per line, readable only by you "
         f"(default: {TOKEN_VARIABLE})",
     )
     add("--new-token", metavar="NAME", help="print a line for the token file and exit")

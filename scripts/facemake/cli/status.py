@@ -23,7 +23,7 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "status",
-        help="which samples are finished, running, waiting, failed, and why",
+        help="show which samples are finished, running, waiting or failed, and why",
         description="Show the progress of the run in this folder, from its files alone: during the "
         "run or after it, also from another machine that can see the folder. A result that cannot "
         "be opened is listed as failed.",

@@ -47,8 +47,8 @@ def main_of(
     values, given = parse(
         kind,
         f"python -m {name}",
-        f"Trains the network {network} on a training set of facemake or pyfaceau, and writes "
-        "checkpoints, history, curves, ONNX and, where coremltools is installed, CoreML.",
+        f"Train the network {network} on a training set of facemake or pyfaceau, and write "
+        "checkpoints, history, curves, ONNX and, if coremltools is installed, CoreML.",
         f"models/{network}",
         arguments,
     )
