@@ -43,57 +43,81 @@ parser.add_argument(
     "what",
     nargs="*",
     default=list(BENCH),
-    help=f"{', '.join(BENCH)} (all of these); {', '.join(BY_NAME)}",
+    help=f"{', '.join(BENCH)} (default: all of these); {', '.join(BY_NAME)}",
 )
 parser.add_argument(
     "--clip",
     type=Path,
     default=ROOT / "resources" / "bundled" / "moving_portrait.mp4",
-    help="the video to measure on (the bundled clip)",
+    help="the video to measure on (default: the bundled clip)",
 )
-parser.add_argument("--runs", type=int, default=5, help="alternating runs (5)")
-parser.add_argument("--copies", type=int, default=40, help="copies of the clip in a shard (40)")
+parser.add_argument("--runs", type=int, default=5, help="alternating runs (default: 5)")
 parser.add_argument(
-    "--clips", type=int, default=400, help="clips of two seconds, in 8 shards (400)"
+    "--copies", type=int, default=40, help="copies of the clip in a shard (default: 40)"
 )
-parser.add_argument("--times", type=int, default=30, help="how much longer the long clip is (30)")
-parser.add_argument("--samples", type=int, default=300_000, help="samples to plan (300000)")
-parser.add_argument("--shards", type=int, default=512, help="shards to plan (512)")
+parser.add_argument(
+    "--clips", type=int, default=400, help="clips of two seconds, in 8 shards (default: 400)"
+)
+parser.add_argument(
+    "--times", type=int, default=30, help="how many times as long the long clip is (default: 30)"
+)
+parser.add_argument(
+    "--samples", type=int, default=300_000, help="samples to plan (default: 300000)"
+)
+parser.add_argument("--shards", type=int, default=512, help="shards to plan (default: 512)")
 parser.add_argument(
     "--ict", type=Path, help="accuracy: ICT-FaceKit's folder, or a file built from it"
 )
 parser.add_argument(
-    "--device", choices=("cpu", "cuda"), default="cpu", help="embedders, batches: where (cpu)"
+    "--device",
+    choices=("cpu", "cuda"),
+    default="cpu",
+    help="embedders, batches: where to compute (default: cpu)",
 )
 parser.add_argument(
-    "--vectors", type=int, default=100_000, help="identities: tracks of the dataset (100000)"
+    "--vectors",
+    type=int,
+    default=100_000,
+    help="identities: tracks in the dataset (default: 100000)",
 )
 parser.add_argument(
-    "--examples", type=int, default=8_000, help="writing: examples of a training set (8000)"
+    "--examples",
+    type=int,
+    default=8_000,
+    help="writing: examples in a training set (default: 8000)",
 )
 parser.add_argument(
     "--width-mult",
     type=float,
     default=1.0,
-    help="training, learning: of the networks' channels (1)",
+    help="training, learning: factor on the networks' channels (default: 1)",
 )
 parser.add_argument("--data", type=Path, help="learning: a training set (HDF5)")
 parser.add_argument(
-    "--hold-out", choices=("blocks", "frames"), default="blocks", help="learning: of it (blocks)"
+    "--hold-out",
+    choices=("blocks", "frames"),
+    default="blocks",
+    help="learning: what is held out (default: blocks)",
 )
 parser.add_argument(
     "--network",
     choices=("landmark_pose", "au_prediction", "both"),
     default="both",
-    help="learning: which one (both)",
+    help="learning: which network (default: both)",
 )
-parser.add_argument("--epochs", type=int, default=100, help="learning: of each training (100)")
-parser.add_argument("--people", type=int, default=40, help="accuracy: synthetic people (40)")
+parser.add_argument(
+    "--epochs", type=int, default=100, help="learning: epochs of each training (default: 100)"
+)
+parser.add_argument(
+    "--people", type=int, default=40, help="accuracy: synthetic people (default: 40)"
+)
 parser.add_argument("--study", type=Path, help="hiding, quality: the folder of a finished run")
 parser.add_argument(
-    "--pictures", type=Path, nargs="+", help="tiles: with the faces that a crowd is made of"
+    "--pictures", type=Path, nargs="+", help="tiles: pictures whose faces make up a crowd"
 )
-parser.add_argument("--detectors", nargs="+", default=[], help="tiles: these (all that are fast)")
+parser.add_argument(
+    "--detectors", nargs="+", default=[], help="tiles: which detectors (default: all fast ones)"
+)
 options = parser.parse_args()
 if unknown := set(options.what) - {*BENCH, *BY_NAME}:
     parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
