@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from facemake.runtime.failures import Failure
 from facemake.runtime.heartbeat import Beat
 from facemake.samples import PLAN_COLUMNS
 from facemake.watch import run as runs
+from facemake.watch.damage import damage
 from facemake.watch.run import Job
 from facemake.watch.shard import JobState, SampleState
 from facemake.watch.state import KILLED, Watcher
@@ -212,6 +214,24 @@ def test_the_command_names_results_that_cannot_be_opened(
     torn.symlink_to(folder.path / "store" / "pruned.parquet")
     (failure,) = watcher.look().failed()
     assert "p2.parquet is a link to nothing" in failure.message
+
+
+def test_a_result_that_is_somebody_elses_is_not_damaged(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+):
+    for shard in folder.shards:
+        for stage in OUTPUTS:
+            folder.finish(stage, shard)
+
+    def refuse(path: object, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (folder.path / "a.h5").touch()
+    assert "a.h5 is damaged (" in damage(folder.path / "a.h5")
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    monkeypatch.setattr(h5py, "File", refuse)
+    assert Watcher(folder.path, opens=True).look().failed() == []
+    assert damage(folder.path / "a.h5") == ""
 
 
 def test_what_an_earlier_run_noted_waits_while_this_run_goes_on(folder: Folder):

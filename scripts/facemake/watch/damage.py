@@ -8,7 +8,8 @@ from pathlib import Path
 def damage(path: Path) -> str:
     """What is wrong with a table or HDF5 file, as far as opening it tells; "" where nothing is.
 
-    Of other files, and of one that is not there, nothing is said.
+    Of other files, of one that is not there, and of one that the system does not let this user or
+    process read now, nothing is said.
     """
     import h5py
     import pyarrow as pa
@@ -23,6 +24,8 @@ def damage(path: Path) -> str:
         lost = f"{path} is a link to nothing, since the cache lost its file: run again"
         return lost if path.is_symlink() else ""
     except (pa.ArrowException, OSError, ValueError) as error:
+        if getattr(error, "errno", None) is not None:  # of the system, not of what is in the file
+            return ""
         said = str(error).partition("\n")[0]
         return f"{path} is damaged ({said}): delete {path.resolve()} and run again"
     return ""
