@@ -368,6 +368,8 @@ def test_provenance_of_raw_files_and_archives(
         raw = Path("raw/a/a_rects.3DI")
         assert main(["provenance", str(raw)]) == 0
         assert '"runtime_identity"' in capsys.readouterr().out
+        assert main(["provenance", "--models", str(raw)]) == 2
+        assert "leave --models out" in capsys.readouterr().err
         raw.with_name("a_rects.3DI.json").unlink()
         assert main(["provenance", str(raw)]) == 2
         assert "a_rects.3DI.json" in capsys.readouterr().err

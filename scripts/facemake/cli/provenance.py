@@ -45,6 +45,11 @@ def _provenance(options: argparse.Namespace, rest: list[str]) -> int:
         word = sidecar.read(options.file)
         if word is None:
             raise FacemakeError(f"{options.file} has no {sidecar.sidecar_of(options.file).name}")
+        if options.models:
+            raise FacemakeError(
+                f"the sidecar of {options.file} has no licences and citations: name a table of the "
+                "run, or leave --models out"
+            )
         print(json.dumps(word, indent=2, ensure_ascii=False))
         return 0
     if (beside := options.file.with_name(f"{options.file.name}.json")).is_file():
