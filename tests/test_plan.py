@@ -193,6 +193,32 @@ def test_what_is_left_of_a_removed_sample_is_set_aside(folder: Path):
     assert (results / "dataset" / "people.parquet").exists()
 
 
+def test_nothing_that_was_drawn_or_begun_of_a_removed_sample_stays(folder: Path):
+    planned = made(config(shards=1))
+    (shard,) = planned.shards
+    kept = (
+        f"overlay/{shard}/.snakemake_timestamp",
+        f"overlay/{shard}/clip00.mp4",
+        f"overlay/.{shard}.part/clip00.mp4",
+        f"faces/.{shard}.h5.part",
+        "dataset/.training_data.h5.part",
+    )
+    gone = (
+        f"overlay/{shard}/gone.mp4",
+        f"overlay/{shard}/gone too/000000.png",
+        f"overlay/.{shard}.part/.gone.mp4.part",
+        "overlay/.gone.part/gone.mp4",
+        "faces/.gone.h5.part",
+    )
+    results = folder / "results"
+    for name in (*kept, *gone):
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        (results / name).write_text(name)
+    plan.set_orphans_aside(planned)
+    assert {n for n in (*kept, *gone) if (results / n).exists()} == set(kept)
+    assert all((results / ".orphans" / name).read_text() == name for name in gone)
+
+
 def test_what_is_set_aside_may_lie_on_another_disk(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """A stage's folder that is a link to one: a file cannot be renamed from there."""
     planned = made(config())

@@ -420,7 +420,8 @@ def describe(plan: Plan, jobs: int = 0, cores: int | None = None) -> str:
 def set_orphans_aside(plan: Plan) -> list[Path]:
     """Move what a stage made of shards that are no longer in the plan to `results/.orphans/`.
 
-    A stage's folder is read as one table, so what is left of a removed sample must not stay in it.
+    A stage's folder is read as one table, so what is left of a removed sample must not stay in it,
+    nor what a killed job had begun of it.
 
     Returns:
         Where each such file or folder is now.
@@ -434,15 +435,26 @@ def set_orphans_aside(plan: Plan) -> list[Path]:
             moved.append(_set_aside(out, RAW_FILES, path))
     moved += set_exports_aside(out, known, samples)
     for folder in (*STAGE_FOLDERS, *_of_3di(out)):
-        for path in sorted((out / folder).glob("[!.]*")):
-            name = path.name if path.is_dir() else path.stem
+        whole, begun = ((out / folder).glob(names) for names in ("[!.]*", ".*.part"))
+        for path in sorted((*whole, *begun)):
+            name = _made_of(path)
             if (folder, path.name) == PEOPLE_TABLE:
                 kept = plan.enabled("people")
             else:
                 kept = name in known and _wanted(folder, plan)
             if not kept:
                 moved.append(_set_aside(out, folder, path))
+    # a pack that somebody left is not drawn again until one asks for it
+    for path in sorted((out / "overlay").glob("*/*")):
+        if path.name != ".snakemake_timestamp" and _made_of(path) not in samples:
+            moved.append(_set_aside(out, path.parent.relative_to(out).as_posix(), path))
     return moved
+
+
+def _made_of(path: Path) -> str:
+    """The shard or sample that a file or folder, whole or only begun, is named after."""
+    name = path.name[1:].removesuffix(".part") if path.name[0] == "." else path.name
+    return name if path.is_dir() else Path(name).stem
 
 
 def _set_aside(out: Path, folder: str, path: Path) -> Path:
