@@ -544,8 +544,9 @@ def test_what_is_not_in_the_run_is_said(
     assert "smooths nothing" in capsys.readouterr().err
     # boxes have no pose
     assert overlay("--pose", "smooth", "--force", "--draw", "boxes") == 0
-    (study / ".facemake" / "plan.json").write_text("{")
-    assert overlay() == 2 and "is damaged" in capsys.readouterr().err
+    for damaged in ("{", '{"config": {}}'):
+        (study / ".facemake" / "plan.json").write_text(damaged)
+        assert overlay() == 2 and "is damaged" in capsys.readouterr().err
 
 
 def test_pictures_are_pictures_again(study: Path, tmp_path: Path):
@@ -629,6 +630,14 @@ def test_stamps_that_no_mp4_can_hold_cost_one_sample(study: Path, tmp_path: Path
     (word,) = made.iterdir()
     assert word.name == "clip.txt" and "not later than the one before" in word.read_text()
     assert overlay() == 2
+
+
+def test_the_log_names_the_frames_in_which_nothing_is_hidden(
+    study: Path, recording: Path, caplog: pytest.LogCaptureFixture
+):
+    write_run(study, recording, unseen=range(8))
+    stage(study, hide="fill")
+    assert "clip: in 8 of 8 frames nothing is hidden" in caplog.text
 
 
 # -- hiding

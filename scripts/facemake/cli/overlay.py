@@ -16,11 +16,9 @@ from facemake.runtime.screen import Line, duration
 
 if TYPE_CHECKING:
     from facemake.overlay.many import Outcome
-    from facemake.overlay.run import Made
     from facemake.overlay.study import Recorded
 
 _NOTHING = "none"
-_MOST_RUNS = 10
 _MOST_NAMED = 10
 
 
@@ -198,7 +196,7 @@ def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
             else:
                 line.result(outcome.made.path)
                 whose = f"{outcome.sample}: " if len(todo) > 1 else ""
-                for words in _said(outcome.made):
+                for words in outcome.made.remarks():
                     line.say(f"  {whose}{words}")
             line.sample()
     if failed and len(todo) == 1:
@@ -244,37 +242,6 @@ def _to_do(
                 f"{path} is there already, and was made in another way, or of another run: --force "
                 "makes all anew; or name another --output"
             )
-
-
-def _said(made: Made) -> list[str]:
-    lines = []
-    if made.undecoded:
-        lines.append(f"{made.undecoded} of {made.frames} frames cannot be decoded: grey")
-    if made.bare:
-        lines.append(
-            f"in {len(made.bare)} of {made.frames} frames nothing is hidden, since no face was "
-            f"found there that is to be; look at them: {_runs(made.bare)}"
-        )
-    if made.without_mesh:
-        lines.append(
-            f"{made.without_mesh} faces have no mesh: pictures that stand alone are fitted each "
-            "with an identity that no table has"
-        )
-    if made.unseen:
-        lines.append(f"no frame has track {', '.join(map(str, sorted(made.unseen)))}")
-    return lines
-
-
-def _runs(frames: Sequence[int]) -> str:
-    """`3-5, 9`: runs of frames by their ends."""
-    runs: list[list[int]] = []
-    for frame in frames:
-        if runs and frame == runs[-1][-1] + 1:
-            runs[-1][1:] = [frame]
-        else:
-            runs.append([frame])
-    words = ", ".join("-".join(map(str, run)) for run in runs[:_MOST_RUNS])
-    return words + (f" and {len(runs) - _MOST_RUNS} more" if len(runs) > _MOST_RUNS else "")
 
 
 class _Line(Line):

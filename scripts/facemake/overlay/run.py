@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,6 +44,7 @@ from facemake.version import __version__
 
 _UNDECODED = 40  # grey of a frame that cannot be decoded
 _UNKNOWN_SIZE = 64  # px of one whose size nobody knows
+_MOST_RUNS = 10
 
 
 @dataclass
@@ -65,6 +66,35 @@ class Made:
     bare: list[int] | None = None
     without_mesh: int = 0
     unseen: frozenset[int] = frozenset()
+
+    def remarks(self) -> Iterator[str]:
+        """What who looks at it should know, a line each."""
+        if self.undecoded:
+            yield f"{self.undecoded} of {self.frames} frames cannot be decoded: grey"
+        if self.bare:
+            yield (
+                f"in {len(self.bare)} of {self.frames} frames nothing is hidden, since no face was "
+                f"found there that is to be; look at them: {_runs(self.bare)}"
+            )
+        if self.without_mesh:
+            yield (
+                f"{self.without_mesh} faces have no mesh: pictures that stand alone are fitted "
+                "each with an identity that no table has"
+            )
+        if self.unseen:
+            yield f"no frame has track {', '.join(map(str, sorted(self.unseen)))}"
+
+
+def _runs(frames: Sequence[int]) -> str:
+    """`3-5, 9`: runs of frames by their ends."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][-1] + 1:
+            runs[-1][1:] = [frame]
+        else:
+            runs.append([frame])
+    words = ", ".join("-".join(map(str, run)) for run in runs[:_MOST_RUNS])
+    return words + (f" and {len(runs) - _MOST_RUNS} more" if len(runs) > _MOST_RUNS else "")
 
 
 def frames_in(recorded: Recorded, options: Options) -> int:

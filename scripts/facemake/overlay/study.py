@@ -106,7 +106,8 @@ def _run_in(directory: Path) -> tuple[Path, Path]:
     """The folders of the plan and of the results."""
     work = directory / WORK
     try:
-        config = json.loads((work / "plan.json").read_text(encoding="utf-8"))["config"]
+        plan = json.loads((work / "plan.json").read_text(encoding="utf-8"))
+        return work, directory / plan["config"]["outdir"]
     except FileNotFoundError:
         raise FacemakeError(
             f"{work / 'plan.json'} is missing: -d names the folder in which the workflow was run, "
@@ -114,7 +115,6 @@ def _run_in(directory: Path) -> tuple[Path, Path]:
         ) from None
     except (ValueError, KeyError, TypeError):
         raise FacemakeError(f"{work / 'plan.json'} is damaged: run the workflow again") from None
-    return work, directory / config["outdir"]
 
 
 def _probes(results: Path) -> list[Path]:

@@ -84,7 +84,7 @@ def _made(recorded: Recorded, options: Options, folder: Path, progress: Progress
         progress.frame(recorded.probe["n_frames"])
         return path
     try:
-        overlay(recorded, options, folder, lambda _: progress.frame())
+        made = overlay(recorded, options, folder, lambda _: progress.frame())
     except StampsError as error:
         logger.warning("%s has no overlay: %s", sample.sample, error)
         path = folder / f"{sample.sample}.txt"
@@ -92,4 +92,7 @@ def _made(recorded: Recorded, options: Options, folder: Path, progress: Progress
     except Exception as error:
         error.add_note(f"in sample {sample.sample} ({sample.path})")
         raise
+    else:
+        for words in made.remarks():
+            logger.warning("%s: %s", sample.sample, words)
     return path
