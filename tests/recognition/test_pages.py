@@ -120,7 +120,7 @@ def test_the_documentation_has_every_variable_and_its_code_runs(shared: Path, de
     from facemake.recognition import config
 
     section = (ROOT / "docs" / "packs.md").read_text("utf-8")
-    table = section[section.index("| `LUMEN_FACE_` |") :].split("\n\n")[0]
+    table = section[section.index("| `LUMEN_FACE_…` |") :].split("\n\n")[0]
     said = set(re.findall(r"`([A-Z_]+)`", "\n".join(table.splitlines()[2:])))
     known = {name for names in config._VARIABLES.values() for name in names}
     assert said == known - {"PACK_NAME"}
