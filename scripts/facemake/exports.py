@@ -137,10 +137,10 @@ def set_aside(results: Path, shards: Container[str], samples: Mapping[str, str])
         exported = folder != "3di"
         for path, sample in _files(results / folder) if exported else ():
             if sample not in samples and path.is_file() and is_ours(path, sample):
-                moved.append(_moved(path, results))
+                moved.append(move_aside(path, results))
         for path, sample in _halves(results / folder) if exported else ():
             if sample not in samples:
-                moved.append(_moved(path, results))
+                moved.append(move_aside(path, results))
         for path in (results / folder / RECEIPTS).glob("*.json"):
             gone = (listed(path) or {}).keys() - samples.keys()
             if path.stem not in shards or (gone and exported):
@@ -155,7 +155,7 @@ def set_aside(results: Path, shards: Container[str], samples: Mapping[str, str])
         # what a killed export left is of no use to anybody
         left = [path.with_name(f".{form}.{word}") for word in ("part", "earlier")]
         stale = [path] if is_stale(path, samples) else []
-        moved += [_moved(one, results) for one in (*left, *stale) if one.is_dir()]
+        moved += [move_aside(one, results) for one in (*left, *stale) if one.is_dir()]
     return moved
 
 
@@ -268,10 +268,17 @@ def one_line(text: str) -> str:
     return re.sub(r"[\t\r\n]+", " ", text)
 
 
-def _moved(path: Path, results: Path) -> Path:
+def move_aside(path: Path, results: Path) -> Path:
+    """Move a file or folder of the results to `.orphans`; what is there by its name goes.
+
+    Returns:
+        Where it is now.
+    """
     target = results / ".orphans" / path.relative_to(results)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
-    shutil.move(path, target)  # a link may lead to another disk
+    else:
+        target.unlink(missing_ok=True)
+    shutil.move(path, target)  # a folder of results may be a link to another disk
     return target

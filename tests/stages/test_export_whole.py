@@ -240,6 +240,16 @@ def test_a_crate_and_a_layout_of_samples_that_went_are_set_aside(
     assert (exported / "bids" / "sub-hopper" / "notes.txt").is_file()
     (exported / ".bids.part" / "sub-hopper").mkdir(parents=True)
     assert set_aside(results, {shard}, without) == [orphans / ".bids.part"]
+    # a link that was set aside is not gone through by what comes after it
+    shutil.rmtree(exported / "bids")
+    shutil.copytree(bids, tmp_path / "elsewhere")
+    before = sorted((tmp_path / "elsewhere").iterdir())
+    (exported / "bids").symlink_to(tmp_path / "elsewhere")
+    assert set_aside(results, {shard}, without) == [orphans / "bids"]
+    shutil.copytree(bids, exported / "bids")
+    assert set_aside(results, {shard}, without) == [orphans / "bids"]
+    assert (orphans / "bids").is_dir() and not (orphans / "bids").is_symlink()
+    assert sorted((tmp_path / "elsewhere").iterdir()) == before
 
 
 def test_names_with_quotes_and_tabs_are_kept_apart(portraits: Study, tmp_path: Path):
