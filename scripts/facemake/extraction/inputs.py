@@ -175,16 +175,15 @@ def _inside(folder: Path, out: Path, crops: dict[Path, None]) -> Iterator[Path]:
     def refused(error: OSError) -> None:
         raise FacemakeError(f"{error.filename} cannot be looked into: {error.strerror}")
 
-    above = {str(up) for up in Path(os.path.realpath(folder)).parents}
-    seen: set[str] = set()
+    passed = set(Path(os.path.realpath(folder)).parents)
     links = deque([folder])
     while links:
         for parent, folders, names in os.walk(links.popleft(), onerror=refused):
             real = Path(os.path.realpath(parent))
-            if out in (real, *real.parents) or str(real) in seen | above:
+            if out in (real, *real.parents) or real in passed:
                 folders.clear()
                 continue
-            seen.add(str(real))
+            passed.add(real)
             if NAME in names and Path(parent) != folder:
                 crops[Path(parent)] = None
                 folders.clear()
