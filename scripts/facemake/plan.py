@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import socket
 import sqlite3
 from collections import defaultdict
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from facemake.errors import ConfigError, FacemakeError, ModelError
 from facemake.exclusions import Exclusion
 from facemake.exclusions import read as read_exclusions
-from facemake.exports import drop_broken
+from facemake.exports import drop_broken, move_aside
 from facemake.exports import set_aside as set_exports_aside
 from facemake.runtime import runs
 from facemake.runtime.atomic import write_text
@@ -432,7 +431,7 @@ def set_orphans_aside(plan: Plan) -> list[Path]:
     moved = []
     for path in sorted((out / RAW_FILES).glob("[!.]*")):
         if path.name not in samples or plan.config["engine"] == "native":
-            moved.append(_set_aside(out, RAW_FILES, path))
+            moved.append(move_aside(path, out))
     moved += set_exports_aside(out, known, samples)
     for folder in (*STAGE_FOLDERS, *_of_3di(out)):
         whole, begun = ((out / folder).glob(names) for names in ("[!.]*", ".*.part"))
@@ -443,11 +442,11 @@ def set_orphans_aside(plan: Plan) -> list[Path]:
             else:
                 kept = name in known and _wanted(folder, plan)
             if not kept:
-                moved.append(_set_aside(out, folder, path))
+                moved.append(move_aside(path, out))
     # a pack that somebody left is not drawn again until one asks for it
     for path in sorted((out / "overlay").glob("*/*")):
         if path.name != ".snakemake_timestamp" and _made_of(path) not in samples:
-            moved.append(_set_aside(out, path.parent.relative_to(out).as_posix(), path))
+            moved.append(move_aside(path, out))
     return moved
 
 
@@ -455,17 +454,6 @@ def _made_of(path: Path) -> str:
     """The shard or sample that a file or folder, whole or only begun, is named after."""
     name = path.name[1:].removesuffix(".part") if path.name[0] == "." else path.name
     return name if path.is_dir() else Path(name).stem
-
-
-def _set_aside(out: Path, folder: str, path: Path) -> Path:
-    target = out / ".orphans" / folder / path.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
-    else:
-        target.unlink(missing_ok=True)
-    shutil.move(path, target)  # a folder of results may be a link to another disk
-    return target
 
 
 def _of_3di(out: Path) -> list[str]:
