@@ -76,6 +76,10 @@ def test_all_faults_are_told_at_once_with_file_line_and_cure(tmp_path: Path):
         "  mian: longest\n"
         "dataset:\n"
         "  min_quality: 7\n"
+        "overlay:\n"
+        "  draw: [boxes,\n"
+        "    eyes]\n"
+        "  hide: blurred\n"
     )
     config = settings.filled(yaml.safe_load(file.read_text()))
     with pytest.raises(ConfigError) as caught:
@@ -85,6 +89,8 @@ def test_all_faults_are_told_at_once_with_file_line_and_cure(tmp_path: Path):
     assert f"{file}:4: track.max_gap is 'many'; it must be of type integer" in text
     assert f"{file}:5: track.mian is no key; did you mean main?" in text
     assert f"{file}:7: dataset.min_quality is 7" in text
+    assert f"{file}:10: overlay.draw.1 is 'eyes'; it may be boxes, ids" in text
+    assert f"{file}:11: overlay.hide is 'blurred'; it may be null, pixelate" in text
 
 
 def test_a_section_of_the_wrong_type_is_a_message_and_no_traceback():

@@ -356,7 +356,7 @@ def _misfits_of_identity(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...
 
 def _in_words(error: Any) -> str:
     if error.validator == "enum":
-        allowed = ", ".join(str(value) for value in error.validator_value)
+        allowed = ", ".join("null" if v is None else str(v) for v in error.validator_value)
         return f"is {error.instance!r}; it may be {allowed}"
     if error.validator == "type" and error.validator_value == "object":
         inner = next(iter(error.schema.get("properties", ())), "key")
@@ -382,6 +382,10 @@ def _line_numbers(files: Sequence[Path]) -> dict[tuple[str, ...], str]:
                 here = (*path, str(key.value))
                 found[here] = f"{file}:{key.start_mark.line + 1}"
                 walk(value, here, file)
+        elif isinstance(node, yaml.SequenceNode):
+            for number, value in enumerate(node.value):
+                found[*path, str(number)] = f"{file}:{value.start_mark.line + 1}"
+                walk(value, (*path, str(number)), file)
 
     for file in files:
         root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
