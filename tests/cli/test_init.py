@@ -106,6 +106,14 @@ def test_subjects_are_guessed_by_the_rule_that_is_asked_for(
     assert "each count as a separate person" in said
 
 
+def test_a_rule_that_finds_nobody_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "anna.mp4").write_bytes(MP4)
+    command = ["init", str(tmp_path / "in"), "-d", str(tmp_path / "s"), "--subjects", "bids"]
+    assert main(command) == 0
+    assert "  no subject is found by it\n" in capsys.readouterr().out
+
+
 def test_a_study_among_its_recordings_can_be_moved(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(folder)
     (folder / "results" / "report").mkdir(parents=True)

@@ -163,10 +163,8 @@ def _say_subjects(found: Found, rule: str) -> None:
         return
     known = {subject for subject in found.subjects if subject}
     lacking = found.subjects.count("")
-    print(
-        f"  {len(known)} subjects: {', '.join(sorted(known)[:_SHOWN])}"
-        + (", ..." if len(known) > _SHOWN else "")
-    )
+    named = ", ".join(sorted(known)[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+    print(f"  {len(known)} subjects: {named}" if known else "  no subject is found by it")
     if lacking:
         print(f"  {lacking} samples without a subject by this rule each count as a separate person")
 
