@@ -115,6 +115,17 @@ def test_what_is_slow_to_import_is_not_taken_for_broken(
     assert "no answer" in onnx.said
 
 
+def test_what_is_imported_while_the_time_runs_out_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(running, "_SECONDS_OF_A_PROGRAM", 1.0)
+    line = '{"json": ""}'
+    stuck = running.output_of("sh", "-c", f"echo '{line}'; exec sleep 60")
+    assert stuck == (running.STUCK, f"{line}\nno answer in 1 s")
+    monkeypatch.setattr(environment, "_NATIVE", ("json", "csv"))
+    monkeypatch.setattr(environment, "output_of", lambda *_, **__: stuck)
+    (slow,) = environment.shared_libraries()
+    assert (slow.what, slow.said) == ("import csv", "no answer in 1 s")
+
+
 def test_a_folder_that_cannot_be_written_to_is_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -68,7 +68,10 @@ def all_of(checks: Sequence[Check]) -> Iterator[Finding]:
 
 
 def output_of(*command: str, env: dict[str, str] | None = None) -> tuple[int, str]:
-    """Exit code and what a program said, both streams; 127 where it is not there, 124 if stuck."""
+    """Exit code and what a program said, both streams; 127 where it is not there.
+
+    Of one that is stuck it is `STUCK`, and the last line says so.
+    """
     try:
         done = subprocess.run(  # noqa: S603
             command,
@@ -80,8 +83,9 @@ def output_of(*command: str, env: dict[str, str] | None = None) -> tuple[int, st
             timeout=_SECONDS_OF_A_PROGRAM,
             env={**os.environ, **(env or {})},
         )
-    except subprocess.TimeoutExpired:
-        return STUCK, f"no answer in {_SECONDS_OF_A_PROGRAM:.0f} s"
+    except subprocess.TimeoutExpired as error:
+        said = (error.stdout or b"").decode("utf-8", "replace")  # bytes, whatever was asked for
+        return STUCK, f"{said}\nno answer in {_SECONDS_OF_A_PROGRAM:.0f} s".strip()
     except OSError as error:
         return 127, error.strerror or str(error)
     return done.returncode, done.stdout.strip()
