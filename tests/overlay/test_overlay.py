@@ -640,6 +640,38 @@ def test_the_log_names_the_frames_in_which_nothing_is_hidden(
     assert "clip: in 8 of 8 frames nothing is hidden" in caplog.text
 
 
+def test_stamps_before_zero_are_said_and_moved_when_asked(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    early = write_video(
+        tmp_path / "early.mkv",
+        [noise(i, 64, 48) for i in range(4)],
+        codec="mjpeg",
+        pix_fmt="yuvj420p",
+        stamps=[-80, -40, 0, 40],
+        time_base=Fraction(1, 1000),
+        container_options={"avoid_negative_ts": "disabled"},
+    )
+    assert times(early) == [-0.08, -0.04, 0, 0.04]
+    write_run(study, early)
+    assert overlay("--draw", "boxes") == 2
+    assert "frame 0 is at -0.08 s, before 0" in capsys.readouterr().err
+    assert overlay("--draw", "boxes", "--from-zero") == 0
+    assert times(study / "overlay" / "clip.mp4") == [0, 0.04, 0.08, 0.12]
+
+
+def test_a_clock_finer_than_an_mp4_needs(study: Path, tmp_path: Path):
+    fine = write_video(
+        tmp_path / "fine.mp4",
+        [noise(i, 64, 48) for i in range(4)],
+        stamps=[0, 40_000_000, 90_000_000, 120_000_000],
+        time_base=Fraction(1, 10**9),
+    )
+    write_run(study, fine)
+    assert overlay("--draw", "boxes") == 0
+    assert times(study / "overlay" / "clip.mp4") == times(fine) == [0, 0.04, 0.09, 0.12]
+
+
 # -- hiding
 
 

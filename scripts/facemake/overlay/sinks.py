@@ -38,7 +38,7 @@ X264 = {
 
 _ONLY_FILES = {"protocol_whitelist": "file"}
 _QUALITY = 95  # of a JPEG
-_FINEST = 10**7
+_FINEST = 10**7  # ticks a second
 _BT709, _BT470, _BT601 = 1, 5, 6  # H.273's words for matrices
 _UNSAID = 2  # and for a colour property that nobody states
 
@@ -79,7 +79,7 @@ class Stream:
         """Its tick as the fraction that it is."""
         if not self.tick:
             return Fraction(1, STAMPLESS_RATE)
-        return Fraction(self.tick).limit_denominator(_FINEST)
+        return max(Fraction(self.tick).limit_denominator(_FINEST), Fraction(1, _FINEST))
 
     @property
     def coding(self) -> tuple[int, Colorspace]:
@@ -163,7 +163,7 @@ class VideoSink(Committing):
         """See `Sink`.
 
         Raises:
-            StampsError: a stamp is not later than the one before it.
+            StampsError: a stamp is before 0, or not later than the one before it.
         """
         if self._size is None:
             self._begin(rgb.shape[1], rgb.shape[0])
@@ -181,6 +181,11 @@ class VideoSink(Committing):
         base = self._stream.time_base
         frame.pts = index if time is None else round(Fraction(time) / base)
         frame.time_base = base
+        if frame.pts < 0:
+            raise StampsError(
+                f"frame {index} is at {time} s, before 0, where an MP4 shows nothing: `facemake "
+                "overlay` with --from-zero makes one that begins at 0"
+            )
         if frame.pts <= self._last:
             raise StampsError(
                 f"frame {index} is at {time} s, not later than the one before it: an MP4 cannot "
