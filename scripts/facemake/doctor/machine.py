@@ -63,7 +63,9 @@ def _asked(module: str, code: str) -> list[Any] | Finding:
     if done == 0 and lines:
         return list(json.loads(lines[-1]))
     if done == STUCK:
-        return warning(module, said.splitlines()[-1], "a slow or busy disk; look again, and import it by hand")
+        return warning(
+            module, said.splitlines()[-1], "a slow or busy disk; look again, and import it by hand"
+        )
     return fault(module, "cannot be imported", f"see `import {module}` above")
 
 

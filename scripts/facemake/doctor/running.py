@@ -85,7 +85,7 @@ def output_of(*command: str, env: dict[str, str] | None = None) -> tuple[int, st
         )
     except subprocess.TimeoutExpired as error:
         said = (error.stdout or b"").decode("utf-8", "replace")  # bytes, whatever was asked for
-        return STUCK, f"{said}\nno answer in {_SECONDS_OF_A_PROGRAM:.0f} s".strip()
+        return STUCK, f"{said.strip()}\nno answer in {_SECONDS_OF_A_PROGRAM:.0f} s".strip()
     except OSError as error:
         return 127, error.strerror or str(error)
     return done.returncode, done.stdout.strip()
