@@ -636,8 +636,13 @@ def test_the_log_names_the_frames_in_which_nothing_is_hidden(
     study: Path, recording: Path, caplog: pytest.LogCaptureFixture
 ):
     write_run(study, recording, unseen=range(8))
-    stage(study, hide="fill")
+    made = stage(study, hide="fill")
     assert "clip: in 8 of 8 frames nothing is hidden" in caplog.text
+    # a job that was killed before its end; the next one begins its log anew
+    made.rename(made.with_name(f".{made.name}.part"))
+    caplog.clear()
+    stage(study, hide="fill")
+    assert "clip was made by an earlier try" in caplog.text
 
 
 def test_stamps_before_zero_are_said_and_moved_when_asked(

@@ -81,6 +81,12 @@ def _made(recorded: Recorded, options: Options, folder: Path, progress: Progress
     sample = recorded.sample
     path = target(recorded, options, folder)
     if is_made(recorded, options, folder):
+        if options.hide is not None:
+            logger.warning(
+                "%s was made by an earlier try, whose log is gone: look at all of it for frames in "
+                "which nothing is hidden",
+                sample.sample,
+            )
         progress.frame(recorded.probe["n_frames"])
         return path
     try:
@@ -93,6 +99,7 @@ def _made(recorded: Recorded, options: Options, folder: Path, progress: Progress
         error.add_note(f"in sample {sample.sample} ({sample.path})")
         raise
     else:
+        level = logging.INFO if options.hide is None else logging.WARNING
         for words in made.remarks():
-            logger.warning("%s: %s", sample.sample, words)
+            logger.log(level, "%s: %s", sample.sample, words)
     return path
