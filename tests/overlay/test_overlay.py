@@ -393,6 +393,28 @@ def test_the_same_bytes_each_time_and_never_over_what_is_there(
     assert sorted(p.name for p in made.parent.iterdir()) == ["clip.mp4"]
 
 
+@pytest.mark.parametrize("other", ["clip.mp4", "clip.mp4/a.png", "."])
+def test_no_recording_of_the_run_is_ever_replaced(
+    study: Path, recording: Path, capsys: pytest.CaptureFixture[str], other: str
+):
+    """A sample's name may be that of another one's file where --output is where they all lie."""
+    write_run(study, recording)
+    theirs = recording.parent / "all" / other
+    if other == "clip.mp4":
+        theirs.parent.mkdir()
+        theirs.write_bytes(recording.read_bytes())
+    else:
+        (recording.parent / "all" / "clip.mp4").mkdir(parents=True)
+    plan = study / ".facemake" / "plan" / "pack0.tsv"
+    said = plan.read_text()
+    assert str(recording) in said
+    plan.with_name("pack1.tsv").write_text(said.replace(str(recording), str(theirs)))
+    before = sorted(recording.parent.rglob("*.mp4"))
+    assert overlay("--force", "--output", str(recording.parent / "all")) == 2
+    assert "is a recording of the run: name another --output" in capsys.readouterr().err
+    assert sorted(recording.parent.rglob("*.mp4")) == before
+
+
 def test_an_exchanged_recording_is_refused_and_leaves_nothing(
     study: Path, recording: Path, capsys: pytest.CaptureFixture[str]
 ):

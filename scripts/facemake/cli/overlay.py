@@ -158,8 +158,8 @@ def _count(text: str) -> int:
 
 def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.overlay.many import overlays
-    from facemake.overlay.run import frames_in
-    from facemake.overlay.study import find, find_all
+    from facemake.overlay.run import frames_in, target
+    from facemake.overlay.study import find, find_all, recordings
 
     if options.all == bool(options.samples):
         raise FacemakeError("name samples, or say --all")
@@ -182,6 +182,9 @@ def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
     )
     output = options.output or options.directory / "overlay"
     found = find_all(options.directory) if options.all else find(options.directory, options.samples)
+    places = [target(recorded, wanted, output) for recorded in found]
+    if there := [path for path in places if path.exists()]:
+        _spare_recordings(there, recordings(options.directory))
     todo = list(_to_do(found, wanted, output, again=options.force, go_on=options.all))
     if len(todo) < len(found):
         print(f"{len(found) - len(todo)} of {len(found)} are there already", file=sys.stderr)
@@ -216,11 +219,10 @@ def _to_do(
     """The samples whose overlays are to be made; looked at before any of them is begun.
 
     Raises:
-        FacemakeError: one would take the place of a recording, of another one, or of what is there.
+        FacemakeError: one would take the place of another one, or of what is there.
     """
     from facemake.overlay.run import is_made, target
 
-    recordings = {recorded.sample.path.resolve() for recorded in found}
     whose: dict[Path, str] = {}
     for recorded in found:
         path = target(recorded, wanted, output)
@@ -230,8 +232,6 @@ def _to_do(
                 f"{path} would be the overlay of {other} and of {recorded.sample.sample}: make "
                 "each with an --output of its own"
             )
-        if path.resolve() in recordings:
-            raise FacemakeError(f"{path} is the recording itself: name another --output")
         if again or not path.exists():
             yield recorded
         elif not go_on:
@@ -242,6 +242,19 @@ def _to_do(
                 f"{path} is there already, and was made in another way, or of another run: --force "
                 "makes all anew; or name another --output"
             )
+
+
+def _spare_recordings(there: Sequence[Path], recordings: frozenset[Path]) -> None:
+    """Of no sample: --output may be the folder that all of them lie in.
+
+    Raises:
+        FacemakeError: to replace one of the files or folders would cost a recording.
+    """
+    above = {folder for recording in recordings for folder in recording.parents}
+    for path in there:
+        real = path.resolve()
+        if real in recordings or real in above or real.parent in recordings:
+            raise FacemakeError(f"{path} is a recording of the run: name another --output")
 
 
 class _Line(Line):

@@ -102,6 +102,13 @@ def find_all(directory: Path) -> list[Recorded]:
     return [recorded for recorded in every if recorded.has_frames]
 
 
+def recordings(directory: Path) -> frozenset[Path]:
+    """Where the recordings of the whole run are, links followed; folders of pictures as such."""
+    work, _ = _run_in(directory)
+    plans = (work / "plan").glob("*.tsv")
+    return frozenset(sample.path.resolve() for plan in plans for sample in read_shard(plan))
+
+
 def _run_in(directory: Path) -> tuple[Path, Path]:
     """The folders of the plan and of the results."""
     work = directory / WORK
