@@ -144,6 +144,27 @@ def test_a_log_of_something_else_dates_nothing(crate: Path, run: FinishedRun):
     assert action["description"] == "from the cache, or its log is not there"
 
 
+def test_overlays_of_the_report_are_of_the_run_and_others_are_not(run: FinishedRun, tmp_path: Path):
+    (shard,) = run.shards
+    results = tmp_path / "results"
+    shutil.copytree(run.results, results)
+    (results / "overlay" / shard).mkdir(parents=True)
+    (results / "overlay" / shard / "clip.mp4").write_bytes(b"of clip")
+    alone = replace(run, results=results, stages=(*STAGES, "overlay"))
+    assert f"#action-overlay-{shard}" not in graph(export_crate(alone, tmp_path / "a", About()))
+    config = {**CONFIG, "overlay": {**CONFIG["overlay"], "in_report": True, "draw": ["aus"]}}
+    crate = export_crate(replace(alone, config=config), tmp_path / "b", About())
+    found = graph(crate)
+    action = found[f"#action-overlay-{shard}"]
+    assert found[action["result"]["@id"]]["name"] == f"overlay/{shard}/clip.mp4"
+    given = [found[name]["name"] for name in references(action["object"])]
+    assert [name for name in given if "/" in name] == [
+        *(f"{table}/{shard}.parquet" for table in ("probe", "detections", "aus"))
+    ]
+    assert {"@id": f"#recordings-{shard}"} in action["object"]
+    assert not (crate / "results" / "overlay").exists()
+
+
 def test_what_shows_faces_is_named_and_left_out(crate: Path, run: FinishedRun, portraits: Study):
     found = graph(crate)
     assert sorted(p.name for p in (crate / "results").iterdir()) == [

@@ -15,6 +15,7 @@ from facemake.crate.graph import Entity, Graph, address, copy_file, iso_time, me
 from facemake.exports import RECORDINGS
 from facemake.media import Kind
 from facemake.models import registry
+from facemake.overlay.options import Options
 from facemake.provenance import json_text
 from facemake.tables import TableReader
 from facemake.version import __version__
@@ -216,10 +217,15 @@ def _given(stage: str, name: str, run: FinishedRun, parts: Parts) -> Iterator[En
     """What a job reads: recordings, and files of its shard or of all."""
     if stage in _SEES:
         yield parts.recordings.get(name, parts.all_recordings)
-    for ways in (*_GIVEN.get(stage, ()), *_of_3di(stage, run)):
+    given = _GIVEN.get(stage, ())
+    if stage == "overlay":
+        tables = Options.of(run.config["overlay"]).tables
+        given = (_PROBE, *(f"{table}/{{shard}}.parquet" for table in tables))
+    for ways in (*given, *_of_3di(stage, run)):
         for way in ways.split("|"):
             if way.endswith("/"):
-                paths = [path for path in parts.files if path.startswith(way)]
+                inside = way.format(shard=name)
+                paths = [path for path in parts.files if path.startswith(inside)]
             elif "{shard}" in way and not name:
                 paths = [way.format(shard=shard) for shard in run.shards]
             else:
@@ -246,6 +252,7 @@ def _of_3di(stage: str, run: FinishedRun) -> tuple[str, ...]:
         "landmarks": _steps("video", "landmarks"),
         "fit": (*_steps("video", *fitted), model),
         "expressions": (*_steps("localized"), model),
+        "overlay": (model,) if Options.of(run.config["overlay"]).needs_mesh else (),
         "dataset": _steps(*ran),
     }
     return given.get(stage, ())
@@ -258,7 +265,7 @@ def _steps(*names: str) -> tuple[str, ...]:
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-_SEES = ("probe", "detect", "identify", "landmarks", "embed", "threedi_video")
+_SEES = ("probe", "detect", "identify", "landmarks", "embed", "overlay", "threedi_video")
 """Stages that decode recordings."""
 _FITTED = ("detections/{shard}.parquet", "landmarks/{shard}.parquet", "fit/{shard}.parquet")
 _PROBE = "probe/{shard}.parquet"
@@ -277,7 +284,7 @@ _GIVEN: Mapping[str, tuple[str, ...]] = {
     "merge_dataset": ("dataset/{shard}.h5",),
     "report_pages": (
         *(_PROBE, *_FITTED, "faces/{shard}.h5", "smooth/{shard}.parquet", "aus/{shard}.parquet"),
-        *("dataset/{shard}.h5", "counts/{shard}.parquet"),
+        *("dataset/{shard}.h5", "counts/{shard}.parquet", "overlay/{shard}/"),
     ),
     "report": ("dataset/manifest.parquet", _PROBE, "report/samples/", "dataset/people.parquet"),
 }

@@ -63,6 +63,12 @@ PRODUCTS = (
     Product("manifest", "counts samples", ("dataset/manifest.parquet",), needed=False),
     Product("merge_dataset", "merges examples", ("dataset/training_data.h5",), needed=False),
     Product(
+        "overlay",
+        "draws what was measured on the recordings",
+        ("overlay/{shard}/",),
+        needed=False,
+    ),
+    Product(
         "report_pages",
         "draws a page a sample",
         ("report/samples/{shard}/",),
@@ -177,6 +183,8 @@ def finished_stages(run: FinishedRun, say: Callable[[str], None]) -> list[Done]:
     for product in PRODUCTS:
         if (product.asked or product.stage) not in run.stages:
             continue
+        if product.stage == "overlay" and not run.config["overlay"]["in_report"]:
+            continue  # made by themselves, as exports are
         one = Done(product.stage, product.does)
         before: dict[str, Any] = {}
         names = {job: list(_names(product, run.results, job)) for job in _jobs_of(product, run)}
