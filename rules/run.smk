@@ -180,7 +180,11 @@ class Events(logging.Handler):
 NOISE = (
     *("Select jobs to execute", "Execute "),
     *("Moving output file ", "Symlinking output file ", "Copying output file "),
-    *("Assuming unrestricted shared filesystem", "Using shell: ", "Conda environments: "),
+    *(
+        "Assuming unrestricted shared filesystem",
+        "Using shell: ",
+        "Conda environments: ",
+    ),
 )
 """How what Snakemake says of each job, and of itself, begins even when it is to be quiet."""
 
