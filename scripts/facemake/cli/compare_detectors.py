@@ -14,6 +14,7 @@ from facemake.choosing.consensus import AGREEING, Standing, standings
 from facemake.choosing.pictures import Looked, frames_of, recordings
 from facemake.choosing.run import Comparison, compare
 from facemake.choosing.sheet import contact_sheet
+from facemake.cli.arguments import add_device, add_models_dir
 from facemake.cli.tables import as_csv
 from facemake.errors import FacemakeError
 from facemake.extraction.settings import SMALLEST_TILE, check_whole
@@ -55,9 +56,7 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="how many frames of each video or folder of pictures (default: 24)",
     )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)"
-    )
+    add_device(parser)
     parser.add_argument(
         "--tile",
         type=int,
@@ -72,9 +71,7 @@ def add_to(commands: Any) -> None:
         metavar="DIR",
         help="where to write the tables and the contact sheet (default: compare-detectors)",
     )
-    parser.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="a folder of models to search first"
-    )
+    add_models_dir(parser)
     parser.set_defaults(function=_compare)
 
 

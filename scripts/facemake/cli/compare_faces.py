@@ -14,6 +14,7 @@ from typing import Any
 from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
 from facemake.choosing.pictures import Looked, frames_of, recordings
+from facemake.cli.arguments import add_device, add_models_dir
 from facemake.errors import FacemakeError, ModelError
 from facemake.models import use_models_dir
 from facemake.recognition.config import Config
@@ -62,9 +63,7 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="use the pack that create_backend() would take, by LUMEN_FACE_* variables, instead",
     )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)"
-    )
+    add_device(parser)
     parser.add_argument(
         "--flip", action="store_true", help="average each face with its mirror image"
     )
@@ -78,9 +77,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print JSON, for scripts, with the boxes"
     )
-    parser.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="a folder of models to search first"
-    )
+    add_models_dir(parser)
     parser.set_defaults(function=_compare)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from facemake.backends.detect import DETECTORS
 from facemake.backends.landmarks import LANDMARKERS
+from facemake.cli.arguments import add_device, add_models_dir
 from facemake.extraction.settings import DEFAULT, FORMATS, QUALITY, TEMPLATES
 from facemake.models import use_models_dir
 
@@ -93,9 +94,7 @@ def add_to(commands: Any) -> None:
         default="mediapipe478",
         help="the landmark network for openface112 (default: mediapipe478)",
     )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)"
-    )
+    add_device(parser)
     parser.add_argument(
         "--tile",
         type=int,
@@ -107,9 +106,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--prune", action="store_true", help="remove crops of inputs that are no longer named"
     )
-    parser.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="a folder of models to search first"
-    )
+    add_models_dir(parser)
     parser.set_defaults(function=_extract)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facemake.cli.arguments import add_models_dir
 from facemake.cli.tables import aligned, as_csv
 from facemake.errors import FacemakeError
 from facemake.hashes import private_folder
@@ -98,9 +99,7 @@ def _add_search(actions: Any) -> None:
     parser.add_argument(
         "--detector", metavar="NAME", help="the face detector (default: the run's own)"
     )
-    parser.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="a folder of models to search first"
-    )
+    add_models_dir(parser)
     _add_results(parser)
     _add_index_folder(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")

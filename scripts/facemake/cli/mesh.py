@@ -23,6 +23,7 @@ from facemake.backends.fit.mesh import (
     load_surface,
 )
 from facemake.backends.fit.meshfile import FORMATS, write_mesh
+from facemake.cli.arguments import add_models_dir_of_run
 from facemake.errors import FacemakeError, TableError
 from facemake.models import use_models_dir
 from facemake.rows import lists, numbers
@@ -82,9 +83,7 @@ def add_to(commands: Any) -> None:
         metavar="DIR",
         help="where to write (default: mesh)",
     )
-    parser.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="the run's models_dir, if it has one"
-    )
+    add_models_dir_of_run(parser)
     parser.set_defaults(function=_mesh)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from facemake import facemodels
+from facemake.cli.arguments import add_models_dir
 from facemake.errors import FacemakeError, ModelError
 from facemake.models import model, model_path, registry, use_models_dir
 
@@ -49,9 +50,7 @@ def add_to(commands: Any) -> None:
     path.add_argument("name", metavar="NAME", help=_NAMES)
     path.set_defaults(function=_path)
     for action in (listed, verify, fetched, path):
-        action.add_argument(
-            "--models-dir", type=Path, metavar="DIR", help="a folder of models to search first"
-        )
+        add_models_dir(action)
     build = actions.add_parser(
         "build",
         help="build a face model's file from what its maker publishes",

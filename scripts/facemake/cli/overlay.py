@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facemake.cli.arguments import add_models_dir_of_run
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
 from facemake.overlay.options import HIDINGS, LAYERS, POSES, USUAL, Options
@@ -116,9 +117,7 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="number of encoder threads (default: 1); one number gives the same bytes each time",
     )
-    parser.add_argument(
-        "--models-dir", type=Path, metavar="DIR", help="the run's models_dir, if it has one"
-    )
+    add_models_dir_of_run(parser)
     parser.set_defaults(function=_overlay)
 
 

@@ -1,0 +1,25 @@
+"""Arguments that several commands take alike."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Where networks compute."""
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)"
+    )
+
+
+def add_models_dir(
+    parser: argparse.ArgumentParser, words: str = "a folder of models to search first"
+) -> None:
+    """A folder for `facemake.models.use_models_dir`."""
+    parser.add_argument("--models-dir", type=Path, metavar="DIR", help=words)
+
+
+def add_models_dir_of_run(parser: argparse.ArgumentParser) -> None:
+    """The same of a command that looks at a finished run."""
+    add_models_dir(parser, "the run's models_dir, if it has one")
