@@ -307,8 +307,11 @@ def test_each_conda_environment_has_what_its_stages_import():
         for config in (settings.filled({"engine": e}) for e in ("native", "3di", "3dilite"))
         for stage, row in stages(config).items()
     ]
-    onnx = settings.filled({"embed": {"backend": "onnx"}})
-    rows.append((onnx, "embed", stages(onnx)["embed"]))
+    for device in ("cpu", "cuda"):
+        chosen = {stage: {"backend": name} for stage, name in
+                  (("detect", "scrfd"), ("landmarks", "pfld68"), ("embed", "onnx"))}  # fmt: skip
+        config = settings.filled({"device": device, **chosen})
+        rows += [(config, stage, stages(config)[stage]) for stage in chosen]
     for config, stage, row in rows:
         chosen = row.backend(config)
         pending = [f"facemake.stages.{row.module or stage}", "facemake.runtime.job"]
@@ -333,6 +336,10 @@ def test_each_conda_environment_has_what_its_stages_import():
                         imported.add(node.module.split(".")[0])
         # a training says in words that it writes no CoreML where coremltools is not there
         apart = {"facemake", "__future__", "coremltools"}
+        if config["device"] == "cpu":
+            apart.add("onnx")  # makes networks take several pictures, which they do on a GPU alone
+        else:
+            modules["onnxruntime"] = "onnxruntime-gpu"
         third_party = imported - set(sys.stdlib_module_names) - apart
         pins = conda_pins(ROOT / "envs" / f"{recipes.stack(stage, config)}.yaml")
         have = {canonical(name) for name in pins}

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from facemake.backends.onnx_batches import session_of_any_batch
 from facemake.backends.onnx_file import weights_elsewhere
 from facemake.errors import DeviceError, FacemakeError, ModelError, PassingError
 from facemake.models import model_path
 from facemake.runtime.memory import threads_said
 
 logger = logging.getLogger(__name__)
+
+
+class _Items(Protocol):
+    """Of which some that follow each other can be taken: a sequence or an array."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, some: slice, /) -> Self: ...
+
+
+Items = TypeVar("Items", bound=_Items)
 
 _ERRORS_ONLY = 3
 """onnxruntime's severity: its warnings are a page about a network that works."""
@@ -30,6 +41,11 @@ batches`; activations of several pictures leave the cache). Only a network as wi
 IResNet-50 gains by them, 1.05 at most."""
 
 _CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
+_SAME_AGAIN = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+"""Of a GPU: convolutions of float32, whose numbers are not rounded to 10 bits (TF32, its default),
+by an algorithm that cuDNN knows for a size, and not by the one that was fastest in a trial (its
+default), which is another one at another time and rounds elsewhere."""
 
 _TYPES: dict[str, str] = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 """onnxruntime's word -> NumPy's."""
@@ -52,7 +68,8 @@ class OnnxModel:
 
     Attributes:
         batch_size: how many inputs pay off at once.
-        fixed_batch: how many inputs the network takes; None: any number.
+        fixed_batch: how many inputs the network takes; None: any number. On a GPU one that was
+            made for one picture takes any number where that can be (`backends.onnx_batches`).
         input_shape: (C, H, W), None where the network leaves a size open.
         output_names: of its outputs, in order.
         output_shapes: with the axis of inputs; numbers, or words where a size is open.
@@ -74,8 +91,10 @@ class OnnxModel:
         options.intra_op_num_threads = threads or threads_said() or 1
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
+        options.use_deterministic_compute = device != "cpu"
         self._path = path
-        self._session = _session(path, options, device, providers)
+        able = _providers(path, device, providers)
+        self._session = _session(path, options, device, able)
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:
             raise ModelError(
@@ -86,12 +105,20 @@ class OnnxModel:
         self._input = inputs[0].name
         self._dtype = _TYPES[inputs[0].type]
         batch, *shape = (size if isinstance(size, int) else None for size in inputs[0].shape)
-        self.fixed_batch = batch
         self.input_shape = tuple(shape)
         self.output_names = [output.name for output in self._session.get_outputs()]
         self.output_shapes = [tuple(output.shape) for output in self._session.get_outputs()]
-        on_gpu = batch or min(BATCH_ON_GPU, largest or BATCH_ON_GPU)
-        self.batch_size = 1 if self.provider == _CPU else on_gpu
+        on_gpu = min(BATCH_ON_GPU, largest or BATCH_ON_GPU)
+        if batch == 1 < on_gpu and self.provider == _CUDA:
+            freed = session_of_any_batch(
+                path,
+                self._session,
+                lambda model: onnxruntime.InferenceSession(model, options, providers=able),
+            )
+            if freed is not None:
+                self._session, batch = freed, None
+        self.fixed_batch = batch
+        self.batch_size = batch or (1 if self.provider == _CPU else on_gpu)
         logger.info("%s on %s", path.name, self.provider)
         if providers and self.provider != (first := _name(providers[0])):
             logger.warning("%s computes on %s, not on %s", path.name, self.provider, first)
@@ -117,10 +144,9 @@ class OnnxModel:
                 says any number.
             PassingError: memory does not suffice.
         """
-        n, size = len(pictures), self.fixed_batch or self.batch_size
+        n, size = len(pictures), self.batch_size
         parts: list[Sequence[NDArray[np.float32]]] = []
-        for start in range(0, n, size):
-            some = pictures[start : start + size]
+        for some in self.portions(pictures):
             if len(some) < size:
                 missing = np.zeros((size - len(some), *some.shape[1:]), np.float32)
                 some = np.concatenate([some, missing])
@@ -136,6 +162,15 @@ class OnnxModel:
         total = len(parts) * size
         joined = [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
         return [output[: len(output) * n // total] for output in joined]
+
+    def portions(self, items: Items) -> Iterator[Items]:
+        """Items of any number, as many at once as pay off, in their order.
+
+        A backend makes its inputs of a portion, and reads its outputs, before it makes those of the
+        next one: they are still in the processor's cache, and memory hangs on no number of items.
+        """
+        for start in range(0, len(items), self.batch_size):
+            yield items[start : start + self.batch_size]
 
     def _failed(self, size: int, error: Exception) -> FacemakeError:
         reason = str(error)
@@ -166,6 +201,7 @@ def open_network(
     wanted: str,
     fits: Callable[[OnnxModel], bool],
     threads: int | None = None,
+    largest: int | None = None,
 ) -> OnnxModel:
     """A backend's network.
 
@@ -176,13 +212,14 @@ def open_network(
         wanted: the inputs and outputs of that kind, in words.
         fits: whether it has these.
         threads: see `OnnxModel`.
+        largest: see `OnnxModel`.
 
     Raises:
         DeviceError: the device is not to be had.
         ModelError: the file is missing or another network.
     """
     path = model if isinstance(model, Path) else model_path(model)
-    network = OnnxModel(path, device, threads=threads)
+    network = OnnxModel(path, device, largest, threads)
     if not fits(network):
         raise ModelError(
             f"{path} is no {kind}: it takes {network.input_shape} and gives "
@@ -215,15 +252,12 @@ def _name(provider: str | tuple[str, Mapping[str, Any]]) -> str:
     return provider if isinstance(provider, str) else provider[0]
 
 
-def _session(
-    path: Path,
-    options: Any,
-    device: str,
-    wanted: Sequence[str | tuple[str, Mapping[str, Any]]] | None,
-) -> Any:
+def _providers(
+    path: Path, device: str, wanted: Sequence[str | tuple[str, Mapping[str, Any]]] | None
+) -> list[Any]:
     providers: list[Any] = [_CPU] if wanted is None else _there(wanted, path)
     if device != "cpu":
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        if _CUDA not in onnxruntime.get_available_providers():
             raise DeviceError(
                 f"device is {device}, and onnxruntime here computes on "
                 f"{', '.join(onnxruntime.get_available_providers())} alone: install "
@@ -231,7 +265,11 @@ def _session(
                 "device: cpu"
             )
         number = device.partition(":")[2] or "0"
-        providers = [("CUDAExecutionProvider", {"device_id": number}), *providers]
+        providers = [(_CUDA, {"device_id": number, **_SAME_AGAIN}), *providers]
+    return providers
+
+
+def _session(path: Path, options: Any, device: str, providers: Sequence[Any]) -> Any:
     if other := weights_elsewhere(path):
         raise ModelError(
             f"{path} has its weights in another file, {other}, which no hash covers: make one file "
@@ -243,7 +281,7 @@ def _session(
         raise ModelError(
             f"{path} cannot be loaded as an ONNX network; if it is cut off, get it again: {error}"
         ) from None
-    if device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":
+    if device != "cpu" and session.get_providers()[0] != _CUDA:
         raise DeviceError(
             f"device is {device}, and onnxruntime could not use a GPU (see the lines above): is "
             "there one, with a driver for this CUDA (nvidia-smi)? Or set device: cpu"

@@ -137,8 +137,11 @@ class _Onnx:
 
     def __call__(self, rgb: NDArray[np.uint8]) -> Arrays:
         """See `Runner`."""
-        found = self._model(planes(rgb))
-        return dict(zip(self._names, found, strict=True))
+        found = [self._model(planes(some)) for some in self._model.portions(rgb)]
+        return {
+            name: np.concatenate(values)
+            for name, values in zip(self._names, zip(*found, strict=True), strict=True)
+        }
 
     def close(self) -> None:
         """See `Runner`."""

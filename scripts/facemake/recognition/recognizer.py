@@ -116,19 +116,14 @@ class Recognizer(Closing):
         Args:
             pictures: (H, W, 3) uint8 RGB each, any number of them.
         """
-        found: list[list[FoundFace]] = []
-        for start in range(0, len(pictures), self.detector.batch_size):
-            for seen in self.detector(pictures[start : start + self.detector.batch_size]):
-                found.append(
-                    [
-                        FoundFace(box, float(score), points, self.face_of(box, points))
-                        for box, score, points in zip(
-                            seen.bbox, seen.score, seen.keypoints5, strict=True
-                        )
-                        if score >= self._min_score
-                    ]
-                )
-        return found
+        return [
+            [
+                FoundFace(box, float(score), points, self.face_of(box, points))
+                for box, score, points in zip(seen.bbox, seen.score, seen.keypoints5, strict=True)
+                if score >= self._min_score
+            ]
+            for seen in self.detector(pictures)
+        ]
 
     def face_of(
         self, bbox: NDArray[np.float32], keypoints5: NDArray[np.float32] | None = None

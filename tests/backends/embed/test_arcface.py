@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ from facemake.backends.embed.vectors import embed_chips
 from facemake.errors import ModelError, PassingError
 from facemake.models import registry
 from makenetworks import DIM, write_recogniser
+from standingpu import Gpu, stand_in
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -183,24 +183,6 @@ def test_a_network_that_normalises_is_given_the_values_as_they_are(tmp_path: Pat
     np.testing.assert_allclose(older(chips), plain(chips), atol=1e-5)
 
 
-class Gpu(onnxruntime.InferenceSession):
-    """A stand-in for a session on a GPU: what it is asked for, and how much at once."""
-
-    asked: ClassVar[list[object]] = []
-    fed: ClassVar[list[int]] = []
-
-    def __init__(self, path: str, options: object, providers: list[object]) -> None:
-        self.asked.append(providers)
-        super().__init__(path, options, providers=["CPUExecutionProvider"])
-
-    def get_providers(self) -> list[str]:
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-    def run(self, names: object, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        self.fed.append(len(next(iter(feed.values()))))
-        return super().run(names, feed)
-
-
 @pytest.mark.parametrize(("largest", "sizes"), [(None, [16, 16]), (4, [4] * 5), (1, [1] * 17)])
 def test_a_gpu_has_its_number_and_batches_of_one_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int | None, sizes: list[int]
@@ -209,14 +191,12 @@ def test_a_gpu_has_its_number_and_batches_of_one_size(
     chips = list(np.random.default_rng(4).integers(0, 256, (17, 112, 112, 3), dtype=np.uint8))
     alone = ArcFace(path)
     wanted = np.concatenate([alone([chip]) for chip in chips])
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Gpu)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    Gpu.asked, Gpu.fed = [], []
+    stand_in(monkeypatch)
     network = ArcFace(path, "cuda:1", largest)
     found = np.array(list(embed_chips(network, chips)))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert Gpu.fed == sizes and network.provider == "CUDAExecutionProvider"
-    assert Gpu.asked == [[("CUDAExecutionProvider", {"device_id": "1"}), "CPUExecutionProvider"]]
+    assert [providers[0][1]["device_id"] for providers in Gpu.asked] == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -237,8 +217,7 @@ def test_a_gpu_that_fails_is_words(
     def failing(*_: object) -> None:
         raise RuntimeError(reason)
 
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Gpu)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    stand_in(monkeypatch)
     network = ArcFace(write_recogniser(tmp_path / "r.onnx"), "cuda")
     monkeypatch.setattr(Gpu, "run", failing)
     with pytest.raises(kind, match=said):

@@ -68,7 +68,12 @@ class AuNetwork:
 
     def __call__(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """(n, 61) values of AU_COLUMNS of crops, (112, 112, 3) uint8 RGB each; n at least 1."""
-        found = self._network(network_input(list(crops), mean=0, std=255))[self._at]
+        found = np.concatenate(
+            [
+                self._network(network_input(some, mean=0, std=255))[self._at]
+                for some in self._network.portions(crops)
+            ]
+        )
         if not np.isfinite(found).all():
             raise ModelError(
                 f"{self._name} gives intensities that are no numbers: its training went wrong, or "

@@ -26,7 +26,10 @@ class Detector(Protocol):
     batch_size: int
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
-        """Detect in each of at most `batch_size` pictures, which may differ in size."""
+        """Detect in each of any number of pictures, which may differ in size.
+
+        No more than `batch_size` are looked at together.
+        """
         ...
 
     def close(self) -> None:

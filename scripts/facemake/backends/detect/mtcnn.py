@@ -49,6 +49,9 @@ class Mtcnn:
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Detect in (H, W, 3) uint8 RGB pictures; those of one size are looked at together."""
+        if len(pictures) > (size := self.batch_size):
+            starts = range(0, len(pictures), size)
+            return [found for at in starts for found in self(pictures[at : at + size])]
         found: list[Detections] = [Detections.none()] * len(pictures)
         by_size: dict[tuple[int, ...], list[int]] = {}
         for i, rgb in enumerate(pictures):

@@ -45,6 +45,9 @@ class Scrfd:
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Detect in (H, W, 3) uint8 RGB pictures."""
+        return [found for some in self._network.portions(pictures) for found in self._look(some)]
+
+    def _look(self, pictures: Sequence[Picture]) -> list[Detections]:
         boxed = [self._decoder.boxed(rgb) for rgb in pictures]
         outputs = self._network(
             network_input([pixels for pixels, _ in boxed], mean=_MEAN, std=_STD)

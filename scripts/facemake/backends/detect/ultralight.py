@@ -51,6 +51,9 @@ class UltraLight:
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Detect in (H, W, 3) uint8 RGB pictures."""
+        return [found for some in self._network.portions(pictures) for found in self._look(some)]
+
+    def _look(self, pictures: Sequence[Picture]) -> list[Detections]:
         small = [cv2.resize(rgb, self._size) for rgb in pictures]
         inputs = network_input(small, mean=_MEAN, std=_STD)
         scores, boxes = self._network(inputs)

@@ -64,6 +64,9 @@ class Yolov8Face:
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Detect in (H, W, 3) uint8 RGB pictures."""
+        return [found for some in self._network.portions(pictures) for found in self._look(some)]
+
+    def _look(self, pictures: Sequence[Picture]) -> list[Detections]:
         boxed = [
             letterbox(rgb, self._height, self._width, centred=True, fill=_FILL) for rgb in pictures
         ]

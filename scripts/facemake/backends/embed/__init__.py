@@ -61,7 +61,7 @@ class Embedder(Protocol):
         ...
 
     def __call__(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
-        """Embed at most `batch_size` chips.
+        """Embed chips, at least one, no more than `batch_size` of them together.
 
         Returns:
             (n, D) float32, each of L2 norm 1.

@@ -161,8 +161,11 @@ class ArcFace:
             ModelError: the network gives no vector of them.
         """
         mean, std = self._scale
-        outputs = self._network(network_input(chips, mean=mean, std=std))
-        return unit_or_refused(outputs[-1].reshape(len(chips), -1), self._path)
+        vectors = [
+            self._network(network_input(some, mean=mean, std=std))[-1].reshape(len(some), -1)
+            for some in self._network.portions(chips)
+        ]
+        return unit_or_refused(np.concatenate(vectors), self._path)
 
     def close(self) -> None:
         """Free the network."""

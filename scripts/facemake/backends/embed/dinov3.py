@@ -130,10 +130,13 @@ class OnnxNetwork:
 
     def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Network`."""
+        found = np.concatenate([self._tokens(some) for some in self._model.portions(pictures)])
+        return checked(found, str(self._path))
+
+    def _tokens(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         given = normalized(pictures.transpose(0, 3, 1, 2).astype(np.float32), *_constants())
         found = self._model(np.ascontiguousarray(given))[self._output]
-        vectors = found if found.ndim == 2 else found[:, 0]
-        return checked(vectors, str(self._path))
+        return found if found.ndim == 2 else found[:, 0]
 
     def close(self) -> None:
         """Free it."""

@@ -69,7 +69,10 @@ class Landmarker(Protocol):
     batch_size: int
 
     def __call__(self, faces: Sequence[Face]) -> list[Landmarks | None]:
-        """Landmarks of at most `batch_size` faces; None where the network gives nothing."""
+        """Landmarks of any number of faces; None where the network gives nothing.
+
+        No more than `batch_size` are looked at together.
+        """
         ...
 
     def close(self) -> None:

@@ -51,6 +51,9 @@ class Pfld:
 
     def __call__(self, faces: Sequence[Face]) -> list[Landmarks | None]:
         """Landmarks of faces."""
+        return [found for some in self._network.portions(faces) for found in self._look(some)]
+
+    def _look(self, faces: Sequence[Face]) -> list[Landmarks]:
         affines = [_crop_affine(face.bbox) for face in faces]
         crops = [align(f.frame.rgb, a) for f, a in zip(faces, affines, strict=True)]
         (found,) = self._network(network_input(crops, mean=0, std=255))

@@ -73,6 +73,9 @@ class Unified:
 
     def __call__(self, faces: Sequence[Face]) -> list[Landmarks | None]:
         """Landmarks of faces."""
+        return [found for some in self._network.portions(faces) for found in self._found(some)]
+
+    def _found(self, faces: Sequence[Face]) -> list[Landmarks | None]:
         affines = [affine_of_square(face.bbox, _tilt(face.keypoints5)) for face in faces]
         lost: set[int] = set()
         for _ in range(_LOOKS):
