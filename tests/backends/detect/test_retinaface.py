@@ -13,6 +13,7 @@ import pytest
 
 from facemake.backends.detect import DETECTORS
 from facemake.errors import ModelError
+from standingpu import stand_in
 
 pytest.importorskip("retinaface", reason="the detector retinaface is not installed (make onnx)")
 onnx = pytest.importorskip("onnx")
@@ -99,3 +100,12 @@ def test_it_asks_the_network_for_nothing(double: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(socket.socket, "connect", refused)
     detector = DETECTORS["retinaface"].create(double, 0.9, "cpu")
     assert len(detector([np.zeros((*SIZE, 3), np.uint8)])[0].score) == 1
+
+
+def test_on_a_gpu_the_package_gets_its_picture_and_no_black_ones_beside_it(
+    double: str, monkeypatch: pytest.MonkeyPatch
+):
+    gpu = stand_in(monkeypatch)
+    detector = DETECTORS["retinaface"].create(double, 0.9, "cuda")
+    detector([np.zeros((*SIZE, 3), np.uint8)])
+    assert gpu.fed == [1]
