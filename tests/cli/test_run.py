@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from facemake import plan
 from facemake.cli import main
 from facemake.cli.run import SNAKEFILE, START, TARGETS, live_owner
 from facemake.provenance import LIBRARY
+from facemake.runtime.heartbeat import Beat
+from facemake.runtime.locks import sign_of_life
 
 
 def write_owner(folder: Path, host: str, pid: int, started: float) -> None:
@@ -91,6 +95,25 @@ def test_two_that_start_do_not_clear_each_others_lock(
 def test_a_run_on_another_host_counts_as_alive(tmp_path: Path):
     write_owner(tmp_path, "elsewhere", 1, 1.0)
     assert live_owner(tmp_path) == "process 1 on elsewhere"
+
+
+def test_a_run_on_another_host_is_dead_after_a_long_silence(tmp_path: Path):
+    write_owner(tmp_path, "elsewhere", 7, 1.0)
+    work = tmp_path / ".facemake"
+
+    def beat(pid: int, seconds_ago: float) -> None:
+        (work / "progress").mkdir(exist_ok=True)
+        said = Beat("run", "", "elsewhere", "", pid, 1.0, time.time() - seconds_ago)
+        (work / "progress" / "run.json").write_text(json.dumps(asdict(said)))
+
+    beat(7, 30)
+    assert live_owner(tmp_path) == "process 7 on elsewhere"
+    beat(8, 3600)  # of a run before it: it has said nothing yet itself
+    assert live_owner(tmp_path) == "process 7 on elsewhere"
+    beat(7, 3600)
+    with sign_of_life(work / "locks" / "run."):  # as a run that was stopped, and may go on
+        assert live_owner(tmp_path) == "process 7 on elsewhere"
+    assert live_owner(tmp_path) is None
 
 
 def test_a_job_that_outlived_its_run_is_no_owner(tmp_path: Path):

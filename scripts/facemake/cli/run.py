@@ -20,9 +20,10 @@ import psutil
 
 from facemake.errors import FacemakeError
 from facemake.provenance import LIBRARY
-from facemake.runtime import gpu, modules
+from facemake.runtime import gpu, heartbeat, modules
 from facemake.samples import WORK
 from facemake.settings import filled, read
+from facemake.watch.state import RUN
 
 _NAME_AN_EXECUTOR = ("--profile", "--workflow-profile", "--executor", "-e", "--slurm")
 """Options of snakemake with which jobs may run elsewhere."""
@@ -100,7 +101,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
             if owner is not None:
                 raise FacemakeError(
                     f"{owner} runs the workflow in this folder; wait for it, or end it. If it is "
-                    "dead, snakemake --unlock"
+                    "dead, snakemake --unlock (one on another host counts as dead after 2 minutes)"
                 )
             unlock = [*start, *place, "--unlock", "--quiet", "all"]
             if code := subprocess.run(unlock).returncode:  # noqa: S603
@@ -222,15 +223,19 @@ def live_owner(folder: Path) -> str | None:
     """Who runs the workflow in `folder`, in words; None where its lock is a dead run's.
 
     A run writes host, process id and start time when it has the lock (`plan.write_owner`); the
-    start time keeps a number that the system has given away again from being taken for it. Of a run
-    on another host nobody can tell here, so it counts as alive. A run that has the lock and has not
-    written yet is found among this host's processes.
+    start time keeps a number that the system has given away again from being taken for it. A run on
+    another host (a cluster's other login node) is dead if it was silent for two minutes and holds
+    no lock of its own any more (`facemake.watch.ticker`); one that has said nothing yet counts as
+    alive. A run that has the lock and has not written yet is found among this host's processes.
     """
     try:
         host, pid, started = (folder / WORK / "owner").read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         host, pid, started = socket.gethostname(), "0", "0"
     if host != socket.gethostname():
+        beat = heartbeat.read(RUN, work=folder / WORK)
+        if beat and (beat.host, str(beat.pid)) == (host, pid):
+            return f"process {pid} on {host}" if beat.is_alive(work=folder / WORK) else None
         return f"process {pid} on {host}"
     try:
         process = psutil.Process(int(pid))

@@ -123,6 +123,17 @@ def shared_hold(path: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def sign_of_life(path: Path) -> Iterator[None]:
+    """Hold a lock file while the block lasts, if nobody has it: others see that this one lives."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(path.open("a+", encoding="utf-8"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
 def wait_for_holders(path: Path) -> None:
     """Wait until nobody holds a lock file any more (`shared_hold`): processes that are ending."""
     with path.open("a+", encoding="utf-8") as file, contextlib.suppress(OSError):

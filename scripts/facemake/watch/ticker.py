@@ -16,8 +16,10 @@ from collections.abc import Set
 from pathlib import Path
 
 from facemake.runtime import failures, heartbeat
+from facemake.runtime.locks import sign_of_life
 from facemake.runtime.screen import Screen
-from facemake.watch.state import KILLED, State, Watcher
+from facemake.samples import WORK
+from facemake.watch.state import KILLED, RUN, State, Watcher
 from facemake.watch.words import failure_in_words, line
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,8 @@ class Ticker:
     def start(self) -> None:
         """Begin, when the run has written what it sets out to do."""
         self._beating.enter_context(heartbeat.beating("logs/run.log"))
+        # a run that is stopped for a while (SIGSTOP, a file server) is silent, and not dead
+        self._beating.enter_context(sign_of_life(WORK / "locks" / f"{RUN}."))
         self._thread = threading.Thread(target=self._tick, name="progress", daemon=True)
         self._thread.start()
 
