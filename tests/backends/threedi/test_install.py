@@ -18,7 +18,7 @@ from facemake.backends.threedi.install import (
     find_install,
     use_settings,
 )
-from facemake.backends.threedi.runtimes import identity
+from facemake.backends.threedi.runtimes import RunError, identity
 from facemake.backends.threedi.runtimes.identity import folder_identity
 from facemake.errors import InstallError
 from facemake.provenance import file_sha256
@@ -401,6 +401,30 @@ def test_each_file_is_hashed_once(
     second = folder_identity(root, FULL)
     monkeypatch.setattr(identity, "_AT_ONCE", 1 << 30)
     assert folder_identity(root, FULL) == second
+
+
+def test_an_image_file_is_hashed_once(
+    tmp_path: Path, memo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each job of a server asks for it, in a process of its own."""
+    from facemake import hashes
+
+    hashed: list[Path] = []
+
+    def counted(path: Path) -> str:
+        hashed.append(path)
+        return file_sha256(path)
+
+    monkeypatch.setattr(hashes, "file_sha256", counted)
+    image, link = tmp_path / "3di.sif", tmp_path / "latest.sif"
+    image.write_bytes(b"an image")
+    link.symlink_to(image.name)
+    assert identity.file_identity(image) == identity.file_identity(link) == file_sha256(image)
+    assert hashed == [image]
+    image.write_bytes(b"another one")
+    assert identity.file_identity(link) == file_sha256(image) and len(hashed) == 2
+    with pytest.raises(RunError, match=r"gone\.sif cannot be read: No such file"):
+        identity.file_identity(tmp_path / "gone.sif")
 
 
 def test_a_file_that_has_just_changed_is_read(

@@ -60,6 +60,19 @@ def folder_identity(root: Path, engine: Engine) -> str:
     return digest([list(pair) for pair in zip(names, hashes, strict=True)])
 
 
+def file_identity(path: Path) -> str:
+    """SHA-256 of an image file, read once as long as it stays the same: it has gigabytes.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        path = path.resolve(strict=True)
+        return _hashes([path], [path.stat()])[0]
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from None
+
+
 def _content(root: Path, engine: Engine) -> set[Path]:
     programs = {root / p.executable for p in PROGRAMS[engine]}
     files = set(programs)

@@ -26,9 +26,9 @@ from facemake.backends.threedi.runtimes import (
     has_nvidia,
     visible_devices,
 )
-from facemake.backends.threedi.runtimes.identity import folder_identity
+from facemake.backends.threedi.runtimes.identity import file_identity, folder_identity
 from facemake.backends.threedi.runtimes.process import run_child
-from facemake.provenance import LIBRARY, file_sha256
+from facemake.provenance import LIBRARY
 
 # Each option has a variable: what a user has set for other images (mounts, overlays, variables)
 # would have programs see other files than those that an image's identity is of.
@@ -107,7 +107,7 @@ class SingularityRuntime:
         folder = self._install.folder
         if folder is not None:
             return folder_identity(folder, self._install.engine)
-        return file_sha256(Path(self._install.location))
+        return file_identity(Path(self._install.location))
 
 
 def _mount(source: Path, target: str, read_only: bool) -> str:
