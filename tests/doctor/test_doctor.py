@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from facemake import settings
+from facemake import recipes, settings
 from facemake.cli import main
-from facemake.doctor import environment, machine, running, study
+from facemake.doctor import environment, machine, running, slurm, study
 from facemake.doctor.findings import Finding, Level, ok
 from facemake.doctor.running import Check, all_of
 from facemake.errors import FacemakeError
@@ -162,35 +162,132 @@ def test_decoders_and_encoder_are_there():
 
 
 def test_images_that_are_not_there_are_faults(programs, tmp_path: Path):
-    programs("apptainer", "echo apptainer version 1.4")
-    (tmp_path / "here.sif").touch()
-    images = {"core": str(tmp_path / "here.sif"), "dlib": "gone.sif", "onnx": "docker://x/y@sha"}
+    """The others are started; what one has is said by a stand-in for Apptainer."""
+    wanted = recipes.libraries("core")
+    old = {**wanted, "av": "1.0", "pyfhog": None}
+    image = tmp_path / "here.sif"
+    image.touch()
+    images = {"core": str(image), "dlib": "gone.sif", "onnx": "docker://x/y@sha"}
     config = {**DEFAULTS, "containers": {**DEFAULTS["containers"], **images}}
-    found = levels(list(machine.containers(config)))
-    assert found["image of core"] is Level.OK and found["image of onnx"] is Level.OK
-    assert found["image of dlib"] is Level.FAULT and found["Apptainer"] is Level.OK
+
+    def looked_at(said: str) -> dict[str, Finding]:
+        programs("apptainer", f"[ $1 = exec ] || exec echo apptainer version 1.4\n{said}")
+        return {one.what: one for one in machine.containers(config)}
+
+    found = looked_at(f"echo INFO: squashfuse; echo '{json.dumps(wanted)}'")
+    assert found["image of core"].level is Level.OK and found["Apptainer"].level is Level.OK
+    assert found["image of onnx"].level is Level.OK and found["image of dlib"].level is Level.FAULT
+    core = looked_at(f"echo '{json.dumps(old)}'")["image of core"]
+    assert core.level is Level.FAULT and "av is 1.0, not" in core.said
+    assert "pyfhog is missing, not" in core.said and "STACKS=core" in core.cure
+    core = looked_at("echo no user namespaces; exit 255")["image of core"]
+    assert core.level is Level.WARNING and "cannot be started (255): no user nam" in core.said
 
 
-def test_partitions_of_the_profile_are_looked_for(
-    programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(machine, "find_spec", lambda name: True)
+CONFIG_OF_SLURM = "AccountingStorageType    = accounting_storage/{}\nMinJobAge = {} sec"
+
+
+@pytest.fixture
+def cluster(programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Writes stand-ins for the programs of a cluster with the partitions of the profile."""
+    monkeypatch.setattr(slurm, "find_spec", lambda name: True)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    for name in ("sbatch", "squeue", "scancel"):
-        programs(name, "")
-    programs("sinfo", "echo cpu; echo long")
-    programs("scontrol", "echo AccountingStorageType    = accounting_storage/none")
-    found = {one.what: one for one in machine.slurm()}
+
+    def write(
+        partitions: str = "cpu|2-00:00:00\ngpu|2-00:00:00",
+        refused: str = "",
+        store: str = "none",
+        age: int = 300,
+    ) -> dict[str, Finding]:
+        """What the doctor says where sbatch refuses jobs with a word that the shell matches."""
+        for name in ("squeue", "scancel"):
+            programs(name, "")
+        programs("sinfo", f"echo '{partitions}'")
+        programs("scontrol", f"echo '{CONFIG_OF_SLURM.format(store, age)}'")
+        cases = f"{refused}) echo allocation failure: no such node; exit 1;;" if refused else ""
+        programs("sbatch", f'[ "$1" = --test-only ] || exit 9\ncase "$*" in {cases} *) ;; esac')
+        return {one.what: one for one in slurm.slurm()}
+
+    return write
+
+
+def test_partitions_of_the_profile_are_looked_for(cluster, programs):
+    found = cluster("cpu|2-00:00:00\nlong|infinite")
     assert found["SLURM"].said == "partitions cpu, long"
-    assert found["profile slurm"].level is Level.WARNING
+    assert found["profile slurm"].level is Level.WARNING and "partitions" not in found
+    assert main(["profile", "install", "slurm"]) == 0
+    found = cluster("cpu|2-00:00:00\nlong|infinite")
     assert found["partitions"].level is Level.FAULT and "gpu of the pro" in found["partitions"].said
     assert found["accounting"].said == "accounting_storage/none"
-    assert main(["profile", "install", "slurm"]) == 0
-    programs("sinfo", "echo cpu; echo gpu")
-    assert {one.level for one in machine.slurm()} == {Level.OK}
+    assert {one.level for one in cluster().values()} == {Level.OK}
     programs("sinfo", "echo no controller; exit 1")
-    assert [one.level for one in machine.slurm()] == [Level.FAULT]
+    assert [one.level for one in slurm.slurm()] == [Level.FAULT]
+
+
+def test_what_the_profile_says_is_tried_on_the_cluster(cluster, tmp_path: Path):
+    path = tmp_path / "home" / ".config" / "snakemake" / "slurm" / "config.yaml"
+    path.parent.mkdir(parents=True)
+
+    def profile(text: str) -> None:
+        path.write_text(text)
+
+    profile("partitions: {cpu: {max_mem_mb: 9000, max_runtime: 3d}, gpu: {max_gpu: 2}}")
+    found = cluster(refused="*--mem=9000*")
+    assert found["partition cpu"].level is Level.WARNING
+    assert "max_runtime 4320 in the profile, and takes jobs of 2880" in found["partition cpu"].said
+    found = cluster("cpu|infinite\ngpu|infinite", refused="*--mem=9000*")
+    assert "max_mem_mb 9000 in the profile, and takes no" in found["partition cpu"].said
+    found = cluster("cpu|infinite\ngpu|infinite", refused="*--gpus=1*")
+    assert found["partition gpu"].level is Level.FAULT
+    assert "allocation failure: no such node" in found["partition gpu"].said
+    profile("default-resources: {slurm_account: mine, qos: \"'long'\"}\npartitions:\n  cpu:\n")
+    found = cluster("cpu|infinite", refused="*--account=mine*--qos=long*")
+    assert "(--account=mine --qos=long --mem=1000" in found["partition cpu"].said
+    profile("default-resources: [slurm_account=mine]\nslurm-qos: short\n")
+    found = cluster("cpu|infinite", refused="*--account=mine*--qos=short*")
+    assert found["the default partition"].level is Level.FAULT
+    profile("partitions: [")
+    assert cluster()["profile slurm"].said == f"{path} is no YAML with keys"
+
+
+@pytest.mark.parametrize(
+    ("asks", "store", "age", "level", "cure"),
+    [
+        ("squeue", "none", 300, None, ""),
+        ("squeue", "none", 120, Level.WARNING, "ask its keepers"),
+        ("squeue", "slurmdbd", 120, Level.WARNING, "slurm-status-command: sacct in"),
+        ("sacct", "none", 300, Level.FAULT, "slurm-status-command: squeue in"),
+    ],
+)
+def test_whether_a_finished_job_is_seen(
+    cluster, tmp_path: Path, asks: str, store: str, age: int, level: Level | None, cure: str
+):
+    path = tmp_path / "home" / ".config" / "snakemake" / "slurm" / "config.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"slurm-status-command: {asks}\n")
+    found = cluster(store=store, age=age).get("finished jobs")
+    assert (found and found.level) == level and cure in (found.cure if found else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        *((2880, 2880.0), ("2d", 2880.0), ("1d12h30m", 2190.0), ("90s", 1.5), (None, None)),
+        *(("7-00:00:00", 10080.0), ("1-12", 2160.0), ("1-12:30", 2190.0), ("2:00:00", 120.0)),
+        *(("30:30", 30.5), ("60", 60.0), ("infinite", None), ("UNLIMITED", None)),
+    ],
+)
+def test_times_of_slurm_and_of_the_profile(text: object, minutes: float | None):
+    assert slurm.minutes(text) == minutes
+
+
+def test_a_login_node_without_a_gpu_is_no_fault(programs, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(machine, "find_spec", lambda name: None)
+    programs("nvidia-smi", "exit 9")
+    programs("sbatch", "")
+    (found,) = machine.gpu({**DEFAULTS, "device": "cuda"})
+    assert found.level is Level.WARNING and "look again in a job" in found.cure
 
 
 def test_a_cache_that_others_can_look_into_is_a_fault(tmp_path: Path):

@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
 
 
 def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
-    from facemake.doctor import environment, machine, study
+    from facemake.doctor import environment, machine, slurm, study
     from facemake.doctor.running import Check, all_of
 
     try:
@@ -54,7 +54,7 @@ def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
         Check("GPU", partial(machine.gpu, config)),
         Check("decoders", machine.decoders),
         Check("containers", partial(machine.containers, config)),
-        Check("SLURM", machine.slurm),
+        Check("SLURM", slurm.slurm),
         Check("3DI", partial(study.threedi, config), _SECONDS_OF_3DI),
         Check("folder", study.folder),
         Check("config", lambda: said),

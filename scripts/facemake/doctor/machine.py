@@ -1,4 +1,4 @@
-"""What runs beside Python: GPU, decoders, containers, SLURM."""
+"""What runs beside Python: GPU, decoders, containers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ _DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "png")
 _ONNX = (
     "import json, onnxruntime as o; print(json.dumps([o.__version__, o.get_available_providers()]))"
 )
+_VERSIONS = """
+import importlib.metadata, json, sys
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        found[name] = None
+print(json.dumps(found))
+"""
 _TORCH = (
     "import json, torch as t; print(json.dumps([t.__version__, t.cuda.is_available(), "
     "[t.cuda.get_device_name(i) for i in range(t.cuda.device_count())]]))"
@@ -31,6 +41,8 @@ def gpu(config: Mapping[str, Any]) -> Iterator[Finding]:
     code, said = output_of("nvidia-smi", "-L")
     if code == 0 and said:
         yield ok("GPU", "; ".join(re.sub(r" \(UUID:.*", "", line) for line in said.splitlines()))
+    elif wanted and shutil.which("sbatch"):
+        yield warning("GPU", "none on this node of the cluster", "look again in a job with a GPU")
     elif wanted:
         cure = "run on a machine with an NVIDIA GPU and its driver, or set `device: cpu`"
         yield fault("GPU", f"device is cuda, and nvidia-smi says: {said or code}", cure)
@@ -124,47 +136,32 @@ def containers(config: Mapping[str, Any]) -> Iterator[Finding]:
         if urlsplit(image).scheme and not image.startswith("file:"):
             yield ok(f"image of {stack}", f"{image}: `facemake fetch --sdm apptainer` pulls it")
         elif Path(image.removeprefix("file://")).exists():
-            yield ok(f"image of {stack}", image)
+            yield _image(program, stack, image.removeprefix("file://"))
         else:
             yield fault(f"image of {stack}", f"{image} is not there", "`make containers` builds it")
 
 
-def slurm() -> Iterator[Finding]:
-    """Whether what the installed profile says is so on this cluster."""
-    import yaml
+def _image(program: str | None, stack: str, image: str) -> Finding:
+    """Whether an image can be started, and has the libraries that its results would name."""
+    from facemake.recipes import libraries
+    from facemake.runtime.libraries import public_version
 
-    from facemake.cli.profile import PROFILES, user_folder
-
-    if not shutil.which("sbatch"):
-        yield ok("SLURM", "not here; needed for --profile slurm alone")
-        return
-    lacking = [name for name in ("squeue", "scancel", "sinfo") if not shutil.which(name)]
-    if lacking:
-        yield fault("SLURM", f"lacks {', '.join(lacking)}", "load its module, or ask its keepers")
-        return
-    if not find_spec("snakemake_executor_plugin_slurm"):
-        yield fault("SLURM plugin", "is not installed", "make slurm")
-    code, said = output_of("sinfo", "-h", "-o", "%R")
-    if code:
-        yield fault("SLURM", f"sinfo says: {said}", "is this a login node of the cluster?")
-        return
-    there = sorted(set(said.split()))
-    yield ok("SLURM", f"partitions {', '.join(there)}")
-    path = user_folder() / "slurm" / "config.yaml"
-    if not path.is_file():
-        path = PROFILES / "slurm" / "config.yaml"
-        cure = "facemake profile install slurm, then edit the copy"
-        yield warning("profile slurm", "is not installed", cure)
-    profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    named = [
-        part.get("partition", name) for name, part in (profile.get("partitions") or {}).items()
+    what = f"image of {stack}"
+    if program is None:
+        return ok(what, image)
+    wanted = libraries(stack)
+    code, said = output_of(program, "exec", image, "python", "-c", _VERSIONS, *wanted)
+    lines = [line for line in said.splitlines() if line.startswith("{")]
+    if code or not lines:
+        cure = f"`{Path(program).name} exec {image} true` by hand; on a cluster try it on a node"
+        return warning(what, f"{image} cannot be started ({code}): {said[-300:]}", cure)
+    found = json.loads(lines[-1])
+    wrong = [
+        f"{name} is {public_version(there or 'missing')}, not {version}"
+        for name, version in wanted.items()
+        if (there := found[name]) is None or public_version(there) != version
     ]
-    unknown = [name for name in named if name not in there]
-    if unknown:
-        cure = f"write the cluster's own into {path}: {', '.join(there)}"
-        yield fault("partitions", f"{', '.join(unknown)} of the profile are not there", cure)
-    elif named:
-        yield ok("partitions", f"{', '.join(named)} of {path}")
-    _, shown = output_of("scontrol", "show", "config")
-    store = re.search(r"AccountingStorageType\s*=\s*(\S+)", shown)
-    yield ok("accounting", store[1] if store else "not known; none is needed")
+    if wrong:
+        cure = f"`make containers STACKS={stack}` builds it again"
+        return fault(what, f"{image} is of another version: {', '.join(wrong)}", cure)
+    return ok(what, f"{image}, with the libraries of this version")
