@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,8 +49,12 @@ class Server(BaseHTTPRequestHandler):
             "/larger": DATA + b"x",
             "/short": DATA[:-7],
             "/zeros": bytes(len(DATA)),
+            "/page": b"<!DOCTYPE html>\n<HTML>Log in, please",
         }.get(self.path, DATA)
         start = 0
+        if wanted == f"bytes={len(DATA) - 1}-" and self.path == "/shorter":
+            self.send_error(416)
+            return
         if wanted and self.path != "/whole":
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
             self.send_response(206)
@@ -58,6 +63,12 @@ class Server(BaseHTTPRequestHandler):
             self.send_response(200)
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
+        if self.path == "/slow":
+            for at in range(start, start + 50_000, 10_000):
+                self.wfile.write(data[at : at + 10_000])
+                time.sleep(0.01)
+            self.close_connection = True
+            return
         if self.path == "/broken" and not start:
             self.wfile.write(data[: 1 << 20])
             self.close_connection = True
@@ -76,7 +87,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("FACEMAKE_MODELS", "")
     Server.asked.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
@@ -124,12 +135,35 @@ def test_a_broken_off_download_goes_on(
     assert [path.name for path in fetched_folder().iterdir()] == [fetched_file(row).name]
 
 
+def test_a_slow_download_keeps_what_came(address: str, monkeypatch: pytest.MonkeyPatch):
+    """Less than is asked for at once."""
+    row = register(monkeypatch, f"{address}/slow")
+    for _ in range(2):
+        with pytest.raises(ModelError, match="run the same again, which goes on"):
+            fetch("m")
+    part = fetched_file(row).with_name(f".{fetched_file(row).name}.part")
+    assert part.read_bytes() == DATA[:100_000]
+
+
+@pytest.mark.parametrize(("path", "size"), [("/good", 1000), ("/shorter", len(DATA) - 1)])
+def test_the_beginning_of_something_else_is_not_gone_on_with(
+    address: str, path: str, size: int, monkeypatch: pytest.MonkeyPatch
+):
+    """As half of a web page; and as more than the server has, which answers that with 416."""
+    row = register(monkeypatch, address + path)
+    fetching.private_folder(fetched_folder())
+    fetched_file(row).with_name(f".{fetched_file(row).name}.part").write_bytes(b"<" * size)
+    assert fetch("m").read_bytes() == DATA
+    assert Server.asked == [(path, f"bytes={size}-"), (path, None)]
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/other", r"is not the model m: its SHA-256 is .* nothing of it was kept"),
-        ("/short", r"is not the model m: its SHA-256 is"),
-        ("/larger", r"is larger than the 3145728 bytes that are registered"),
+        ("/other", r"is not the model m: what came has 3145728 .* nothing of it was kept; fetch"),
+        ("/short", r"is not the model m: what came has 3145721 bytes and the SHA-256"),
+        ("/larger", r"is larger than the 3145728 bytes that are registered; fetch that file by"),
+        ("/page", r"is not the model m: it is a web page, as of a login .* by other means and put"),
         ("/none", r"cannot be fetched from .*Not Found"),
     ],
 )
@@ -201,7 +235,8 @@ def test_a_long_download_says_how_far_it_is(address: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(fetching, "SECONDS_BETWEEN_LINES", 0.0)
     said: list[str] = []
     fetch("m", said.append)
-    assert said[1:] == ["m: 0.0 of 3.1 MB", "m: 1.0 of 3.1 MB", "m: 2.1 of 3.1 MB"]
+    assert said[1] == "m: 0.0 of 3.1 MB" and said[1:] == sorted(said[1:])
+    assert all(re.fullmatch(r"m: [0-3]\.\d of 3\.1 MB", line) for line in said[1:])
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(address: str, monkeypatch: pytest.MonkeyPatch):

@@ -10,6 +10,7 @@ import fcntl
 import http.client
 import os
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from facemake.version import __version__
 SECONDS_OF_SILENCE = 60
 SECONDS_BETWEEN_LINES = 10.0
 _CHUNK = 1 << 20
+_HEAD = 1 << 12
 
 
 def fetch(name: str, say: Callable[[str], None] = lambda words: None) -> Path:
@@ -55,14 +57,10 @@ def fetch(name: str, say: Callable[[str], None] = lambda words: None) -> Path:
         with part.open("ab") as handle:
             _lock(handle.fileno(), part, name)
             say(f"{name}: {row.bytes} bytes from {row.url} ({row.licence})")
-            _download(row, part, say)
-            found = file_sha256(part)
+            while (found := _downloaded(row, part, say)) is None:
+                pass
             if found != row.sha256:
-                part.unlink()
-                raise ModelError(
-                    f"{row.url} is not the model {name}: its SHA-256 is {found}, registered is "
-                    f"{row.sha256}; nothing of it was kept"
-                )
+                raise ModelError(_another(row, part, found))
             os.fsync(handle.fileno())
             part.replace(target)
     except OSError as error:  # URLError and time limits are of it
@@ -98,8 +96,14 @@ def _failed(row: Model, error: Exception) -> str:
     reason = getattr(error, "reason", None) or error
     return (
         f"the model {row.name} cannot be fetched from {row.url} ({reason}): run the same again, "
-        "which goes on where it stopped, or fetch that file by other means and put it into "
-        f"models_dir or a folder of FACEMAKE_MODELS (SHA-256 {row.sha256})"
+        f"which goes on where it stopped, or {_by_other_means(row)}"
+    )
+
+
+def _by_other_means(row: Model) -> str:
+    return (
+        "fetch that file by other means and put it into models_dir or a folder of FACEMAKE_MODELS "
+        f"(SHA-256 {row.sha256})"
     )
 
 
@@ -114,8 +118,26 @@ def _lock(descriptor: int, part: Path, name: str) -> None:
     raise BusyError(f"another process fetches the model {name}; wait for it") from None
 
 
-def _download(row: Model, part: Path, say: Callable[[str], None]) -> None:
+def _another(row: Model, part: Path, found: str) -> str:
+    """That it is not the model, which is forgotten with this."""
+    size = part.stat().st_size
+    with part.open("rb") as handle:
+        page = b"<html" in handle.read(_HEAD).lower()
+    part.unlink()
+    what = ": it is a web page, as of a login or a proxy" if page else ""
+    return (
+        f"{row.url} is not the model {row.name}{what}: what came has {size} bytes and the SHA-256 "
+        f"{found}, registered are {row.bytes} and {row.sha256}; nothing of it was kept; "
+        f"{_by_other_means(row)}"
+    )
+
+
+def _downloaded(row: Model, part: Path, say: Callable[[str], None]) -> str | None:
     """Append what `part` lacks; now and then say how far it is.
+
+    Returns:
+        The SHA-256 of all that came; None where what was there before was none of it, and it is to
+        begin anew.
 
     Raises:
         ModelError: more is sent than the model has.
@@ -126,32 +148,58 @@ def _download(row: Model, part: Path, say: Callable[[str], None]) -> None:
         raise ModelError(f"the address of the model {row.name} is no web address: {row.url}")
     have = part.stat().st_size
     if have >= row.bytes:  # whole, or of another try at something else
-        if file_sha256(part) == row.sha256:
-            return
+        if (found := file_sha256(part)) == row.sha256:
+            return found
         have = 0
     headers = {"User-Agent": f"facemake/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
     request = urllib.request.Request(row.url, headers=headers)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=SECONDS_OF_SILENCE) as answer:  # noqa: S310
-        goes_on = answer.status == http.client.PARTIAL_CONTENT and answer.headers.get(
-            "Content-Range", ""
-        ).startswith(f"bytes {have}-")
-        with part.open("r+b") as handle:
-            handle.seek(have if goes_on else 0)
-            handle.truncate()
-            said = time.monotonic()
-            while chunk := answer.read(_CHUNK):
-                if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
-                    said = time.monotonic()
-                    say(f"{row.name}: {handle.tell() / 1e6:.1f} of {row.bytes / 1e6:.1f} MB")
-                if handle.tell() + len(chunk) > row.bytes:
-                    part.unlink()
-                    raise ModelError(
-                        f"{row.url} is not the model {row.name}: it is larger than the "
-                        f"{row.bytes} bytes that are registered"
-                    )
-                handle.write(chunk)
-            size = handle.tell()
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS_OF_SILENCE) as answer:  # noqa: S310
+            goes_on = have > 0 and _is_rest(answer, have)
+            _append(row, part, have if goes_on else 0, answer, say)
+    except urllib.error.HTTPError as error:
+        if not have or error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        goes_on, found = True, ""  # what the server has is shorter than what is here
+    else:
+        found = file_sha256(part)
+    if goes_on and found != row.sha256:
+        os.truncate(part, 0)
+        return None
+    return found
+
+
+def _is_rest(answer: http.client.HTTPResponse, have: int) -> bool:
+    said = answer.headers.get("Content-Range", "")
+    return answer.status == http.client.PARTIAL_CONTENT and said.startswith(f"bytes {have}-")
+
+
+def _append(
+    row: Model,
+    part: Path,
+    have: int,
+    answer: http.client.HTTPResponse,
+    say: Callable[[str], None],
+) -> None:
+    assert row.bytes is not None
+    with part.open("r+b") as handle:
+        handle.seek(have)
+        handle.truncate()
+        said = time.monotonic()
+        # what has come is written, however slowly it comes
+        while chunk := answer.read1(_CHUNK):
+            if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                say(f"{row.name}: {handle.tell() / 1e6:.1f} of {row.bytes / 1e6:.1f} MB")
+            if handle.tell() + len(chunk) > row.bytes:
+                part.unlink()
+                raise ModelError(
+                    f"{row.url} is not the model {row.name}: it is larger than the {row.bytes} "
+                    f"bytes that are registered; {_by_other_means(row)}"
+                )
+            handle.write(chunk)
+        size = handle.tell()
     if size < row.bytes and answer.length:
         raise http.client.IncompleteRead(b"", answer.length)
