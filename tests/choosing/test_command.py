@@ -65,6 +65,23 @@ def test_folders_are_looked_through_at_any_depth_and_what_is_broken_is_said(
     assert said and said[0].startswith("cut.mp4: unreadable")
 
 
+def test_what_it_wrote_is_no_picture_the_next_time(
+    bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    (tmp_path / "face.png").symlink_to(bundled / "portraits" / "eileen_collins.png")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["compare-detectors", ".", "--detectors", "mediapipe"]) == 0
+        (figures,) = rows(tmp_path / "compare-detectors" / "detectors.tsv")
+        assert figures["pictures"] == "1"
+    assert main(["compare-detectors", ".", "--output", "../" + tmp_path.name]) == 2
+    assert "the contact sheet would be a picture among them" in capsys.readouterr().err
+    (tmp_path / "taken").write_bytes(b"")
+    assert main(["compare-detectors", "face.png", "--output", "taken"]) == 2
+    assert "taken: File exists" in capsys.readouterr().err
+
+
 def test_a_detector_that_cannot_be_had_is_named_with_its_cure(
     bundled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

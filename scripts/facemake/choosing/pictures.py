@@ -30,10 +30,14 @@ class Looked:
     rgb: NDArray[np.uint8]
 
 
-def recordings(paths: Sequence[Path]) -> list[Path]:
+def recordings(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
     """The videos, pictures and folders of pictures that paths name.
 
     A folder stands for the videos in it, at any depth, and for each folder with pictures.
+
+    Args:
+        paths: of them.
+        output: a folder inside that is passed over: what an earlier comparison wrote.
 
     Raises:
         FacemakeError: a path is not there, or there is nothing to look at.
@@ -42,7 +46,13 @@ def recordings(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise FacemakeError(f"{path} is not there")
-        found += _inside(path, set()) if path.is_dir() else [path]
+        passed_over = {output.resolve()} if output is not None else set()
+        if path.resolve() in passed_over:
+            raise FacemakeError(
+                f"{path} is the folder of recordings and of what is written (--output): the "
+                "contact sheet would be a picture among them; give another one"
+            )
+        found += _inside(path, passed_over) if path.is_dir() else [path]
     if not found:
         raise FacemakeError(
             f"there is no picture and no video in {', '.join(map(str, paths))} (hidden files do "

@@ -85,7 +85,8 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
     if options.tile is not None:
         check_whole("--tile", options.tile, SMALLEST_TILE)
     use_models_dir(options.models_dir)
-    paths = recordings(options.paths)
+    paths = recordings(options.paths, options.output)
+    options.output.mkdir(parents=True, exist_ok=True)  # what refuses that does so before hours
     for name in THREAD_VARIABLES:  # torch has as many threads as there are cores
         os.environ[name] = "1"
     with quiet_libraries() as terminal, Line(stream=terminal) as line:
@@ -99,7 +100,6 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
     if not result.pictures:
         raise FacemakeError("none of the recordings could be read: the lines above say why")
     judged = standings([picture.faces for picture in result.pictures], result.detectors)
-    options.output.mkdir(parents=True, exist_ok=True)
     write_text(options.output / "detectors.tsv", as_csv(_figures(result, judged), "\t"))
     write_text(options.output / "faces.tsv", as_csv(_faces(result), "\t"))
     with replacing(options.output / "sheet.png") as beside:
