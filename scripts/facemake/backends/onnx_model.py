@@ -67,6 +67,7 @@ class OnnxModel:
             there is passed over with a word.
 
     Attributes:
+        path: its file.
         batch_size: how many inputs pay off at once.
         fixed_batch: how many inputs the network takes; None: any number. On a GPU one that was
             made for one picture takes any number where that can be (`backends.onnx_batches`).
@@ -92,7 +93,7 @@ class OnnxModel:
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         options.use_deterministic_compute = device != "cpu"
-        self._path = path
+        self.path = path
         able = _providers(path, device, providers)
         self._session = _session(path, options, device, able)
         inputs = self._session.get_inputs()
@@ -177,11 +178,11 @@ class OnnxModel:
         if any(words in reason.lower() for words in _NO_MEMORY):
             return PassingError(
                 f"the memory of {self.provider} does not suffice for {size} pictures of "
-                f"{self._path.name} at once: let less run on it (jobs_per_gpu in the config; fewer "
+                f"{self.path.name} at once: let less run on it (jobs_per_gpu in the config; fewer "
                 f"at once by LUMEN_FACE_MAX_BATCH_SIZE), or set device: cpu ({reason})"
             )
         return ModelError(
-            f"{self._path} cannot be computed for {size} pictures at once: {reason}"
+            f"{self.path} cannot be computed for {size} pictures at once: {reason}"
             + ("" if size == 1 else "; was it made for one? (LUMEN_FACE_MAX_BATCH_SIZE=1)")
         )
 

@@ -1,4 +1,4 @@
-"""The detectors of OpenCV and dlib against the libraries' own calls."""
+"""The detectors of MediaPipe, OpenCV and dlib against the libraries' own calls."""
 
 from __future__ import annotations
 
@@ -15,6 +15,35 @@ from facemake.errors import ModelError
 from facemake.models import model_path
 
 Picture = Callable[[str], np.ndarray]
+
+
+@pytest.mark.parametrize(
+    ("name", "selection", "least", "faces"),
+    [("mediapipe", 1, 0.6, 5), ("mediapipe-short", 0, 0.5, 1)],
+)
+def test_the_detectors_of_mediapipe(
+    picture: Picture, name: str, selection: int, least: float, faces: int
+):
+    """Its own class has these thresholds fixed inside; its boxes are means of all above them."""
+    row = DETECTORS[name]
+    detector = row.create(row.models[0], least, "cpu")  # first: it sees to what MediaPipe imports
+    import mediapipe as mp
+
+    rgb = picture("multi_face.jpg" if faces == 5 else "single_face.jpg")
+    height, width = rgb.shape[:2]
+    (found,) = detector([rgb])
+    with mp.solutions.face_detection.FaceDetection(model_selection=selection) as library:
+        theirs = sorted(library.process(rgb).detections, key=lambda one: -one.score[0])
+    assert len(theirs) == len(found.score) == faces
+    for i, one in enumerate(theirs):
+        box, points = one.location_data.relative_bounding_box, one.location_data.relative_keypoints
+        wanted = [box.xmin * width, box.ymin * height, box.width * width, box.height * height]
+        assert found.score[i] == pytest.approx(one.score[0], abs=1e-6)
+        assert np.abs(found.bbox[i] - wanted).max() < 1
+        five = np.array([(p.x * width, p.y * height) for p in points[:3]])
+        assert np.abs(found.keypoints5[i, :3] - five).max() < 1
+        assert found.keypoints5[i, 0, 0] < found.keypoints5[i, 1, 0]  # the image's left first
+        assert np.isnan(found.keypoints5[i, 3:]).all()
 
 
 def test_the_cascade_of_opencv(picture: Picture):

@@ -101,3 +101,36 @@ def test_outputs_without_an_axis_for_pictures_and_a_free_size(
         assert np.allclose([*(box[:2] + 0.5), *(box[:2] + box[2:] + 0.5)], corners)
         five = (np.arange(10).reshape(5, 2) * 1.6 + (80, 160)) / scale
         assert np.allclose(found.keypoints5[0] + 0.5, five, atol=1e-4)
+
+
+def outputs_of(height: int, width: int) -> dict[str, np.ndarray]:
+    """Nine outputs at this size, of zeros."""
+    return {
+        f"{kind}{stride}": np.zeros((2 * -(-height // stride) * -(-width // stride), numbers))
+        for kind, numbers in (("score", 1), ("box", 4), ("points", 10))
+        for stride in (8, 16, 32)
+    }
+
+
+def test_a_size_that_strides_do_not_divide(own_models: Path, make_network: Callable[..., None]):
+    """A convolution of stride 2 gives a cell for what is left: 13 x 25 cells of 8 px, not 12."""
+    outputs = outputs_of(100, 200)
+    row = 2 * (2 * 25 + 3)  # at stride 8: row 2, column 3
+    outputs["score8"][row], outputs["box8"][row] = 0.9, 1
+    make_network(own_models / "mine.onnx", (1, 3, 100, 200), outputs)
+    detector = DETECTORS["scrfd"].create("mine.onnx", 0.5, "cpu")
+    (found,) = detector([np.zeros((100, 200, 3), np.uint8)])
+    assert np.allclose(found.bbox, [[24 - 8 - 0.5, 16 - 8 - 0.5, 16, 16]])
+
+
+def test_a_network_of_other_rows_or_of_scalars_is_refused(
+    own_models: Path, make_network: Callable[..., None]
+):
+    make_network(own_models / "rows.onnx", (1, 3, 640, 640), outputs_of(320, 320))
+    detector = DETECTORS["scrfd"].create("rows.onnx", 0.5, "cpu")
+    with pytest.raises(ModelError, match=r"rows\.onnx is no SCRFD .* have \[3200, 800, 200"):
+        detector([np.zeros((64, 64, 3), np.uint8)])
+    make_network(own_models / "scalar.onnx", (1, 3, 640, 640), {"one": np.float32(1)})
+    for name in ("scrfd", "ultralight", "yolov8-face"):
+        with pytest.raises(ModelError, match=r"scalar\.onnx is no "):
+            DETECTORS[name].create("scalar.onnx", 0.5, "cpu")

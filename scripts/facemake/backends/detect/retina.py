@@ -40,7 +40,11 @@ class Retina:
             device,
             "RetinaFace of the package retina-face",
             f"are pictures (n, H, W, 3) and {_OUTPUTS} outputs",
-            lambda it: len(it.output_shapes) == _OUTPUTS and it.input_shape[2] in (3, None),
+            lambda it: (
+                len(it.output_shapes) == _OUTPUTS
+                and it.input_shape[0] != 3  # plane by plane
+                and it.input_shape[2] in (3, None)
+            ),
             largest=self.batch_size,  # the package gives it a picture, of whatever size
         )
         self._min_score = min_score

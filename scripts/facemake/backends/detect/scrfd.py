@@ -12,6 +12,7 @@ from facemake.backends.detect import Picture
 from facemake.backends.detect.boxes import Letterbox, above, best, letterbox, network_input
 from facemake.backends.onnx_model import OnnxModel, open_network
 from facemake.detections import Detections
+from facemake.errors import ModelError
 
 # insightface's: model_zoo/scrfd.py
 _STRIDES = (8, 16, 32)
@@ -55,6 +56,13 @@ class Scrfd:
         n = len(pictures)
         # a network of a free batch gives the rows of all pictures as one list
         by_picture = [o.reshape(n, -1, o.shape[-1]) for o in outputs]
+        found = [rows.shape[1] for rows in by_picture]
+        if found != self._decoder.rows * len(OUTPUTS):
+            raise ModelError(
+                f"{self._network.path} is no SCRFD with {_ANCHORS} anchors a cell at strides of "
+                f"{', '.join(map(str, _STRIDES))} px: its outputs have {found} rows, wanted are "
+                f"{self._decoder.rows} of scores, of boxes and of key points; name another file"
+            )
         return [
             self._decoder([rows[i] for rows in by_picture], where)
             for i, (_, where) in enumerate(boxed)
@@ -81,8 +89,8 @@ def open_scrfd(model: str | Path, device: str, threads: int | None = None) -> On
 
 
 def _fits(network: OnnxModel) -> bool:
-    widths = [shape[-1] for shape in network.output_shapes]
-    wanted = [width for width in OUTPUTS for _ in _STRIDES]
+    widths = [shape[-1:] for shape in network.output_shapes]
+    wanted = [(width,) for width in OUTPUTS for _ in _STRIDES]
     return network.input_shape[0] in (3, None) and widths == wanted
 
 
@@ -130,7 +138,8 @@ class Decoder:
 
 def _origins(height: int, width: int, stride: int) -> NDArray[np.float64]:
     """(rows, 2) x, y in input pixels that the rows of a stride count from, anchors side by side."""
-    y, x = np.mgrid[: height // stride, : width // stride]
+    # a size that a stride does not divide has a cell for what is left
+    y, x = np.mgrid[: -(-height // stride), : -(-width // stride)]
     return np.repeat(np.stack([x, y], axis=-1).reshape(-1, 2) * float(stride), _ANCHORS, axis=0)
 
 

@@ -41,7 +41,8 @@ class UltraLight:
             lambda it: (
                 it.input_shape[0] in (3, None)
                 and None not in it.input_shape[1:]
-                and [s[-1] for s in it.output_shapes] == [2, 4]
+                and [(len(s), *s[-1:]) for s in it.output_shapes] == [(3, 2), (3, 4)]
+                and it.output_shapes[0][1] == it.output_shapes[1][1]
             ),
         )
         self.batch_size = self._network.batch_size
