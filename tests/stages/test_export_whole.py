@@ -165,14 +165,30 @@ def test_overlays_of_the_report_are_of_the_run_and_others_are_not(run: FinishedR
     assert not (crate / "results" / "overlay").exists()
 
 
+def test_files_of_the_same_bytes_are_each_what_its_own_job_made(run: FinishedRun, tmp_path: Path):
+    """Of two recordings without a face, say: one entity for both would be the result of both."""
+    (shard,) = run.shards
+    results = tmp_path / "results"
+    shutil.copytree(run.results, results)
+    for path in list(results.glob(f"*/{shard}.*")):
+        shutil.copyfile(path, path.with_name(f"again{path.suffix}"))
+    twice = replace(run, results=results, shards=(shard, "again"))
+    for contents in ((), ("fit", "identity")):
+        found = graph(export_crate(twice, tmp_path / "crate", About(), contents))
+        for name in twice.shards:
+            made = [found[one] for one in references(found[f"#action-fit-{name}"]["result"])]
+            assert [one["name"] for one in made] == [f"fit/{name}.parquet", f"identity/{name}.parquet"]
+
+
 def test_what_shows_faces_is_named_and_left_out(crate: Path, run: FinishedRun, portraits: Study):
     found = graph(crate)
     assert sorted(p.name for p in (crate / "results").iterdir()) == [
         *("aus", "expressions", "probe", "smooth")
     ]
     faces = run.results / "faces" / f"{run.shards[0]}.h5"
-    outside = found[ni(file_sha256(faces))]
+    outside = found[f"#results/faces/{run.shards[0]}.h5"]
     assert outside["name"] == f"faces/{run.shards[0]}.h5" and outside["@type"] == "CreativeWork"
+    assert outside["identifier"] == ni(file_sha256(faces))
     recordings = [found[name] for name in references(found["#recordings"]["hasPart"])]
     assert {one["name"] for one in recordings} == {"clip", "collins", "hopper", "blank", "nonsense"}
     samples = {s.sample: s.sha256 for s in read_shard(portraits.plan_file(run.shards[0]))}

@@ -118,8 +118,13 @@ def add_folders(
                 copy_file(source, folder / "results" / path)
                 parts.files[path] = graph.add(address(f"results/{path}"), "File", **about)
             else:
+                # not by its content: files of several jobs may have the same
                 parts.files[path] = graph.add(
-                    ni(sha256), "CreativeWork", description="not in the crate", **about
+                    f"#results/{address(path)}",
+                    "CreativeWork",
+                    description="not in the crate",
+                    identifier=ni(sha256),
+                    **about,
                 )
             members.setdefault(name, []).append(parts.files[path])
             does.setdefault(name, []).append(one.does)
