@@ -8,6 +8,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from facemake.errors import ModelError
+
 
 @dataclass(frozen=True, slots=True)
 class Detections:
@@ -18,6 +20,9 @@ class Detections:
         score: (n,) float32, 0-1, the detector's own.
         keypoints5: (n, 5, 2) float32 pixels: image-left eye, image-right eye, nose, image-left and
             image-right mouth corner; NaN where the detector has no such point.
+
+    Raises:
+        ModelError: a number is none: a track would go on with it.
     """
 
     bbox: NDArray[np.float32]
@@ -30,6 +35,13 @@ class Detections:
             raise ValueError(
                 f"expected bbox ({n}, 4) and keypoints5 ({n}, 5, 2), got {self.bbox.shape} and "
                 f"{self.keypoints5.shape}"
+            )
+        numbers = np.isfinite(self.bbox).all() and np.isfinite(self.score).all()
+        if not numbers or np.isinf(self.keypoints5).any():
+            raise ModelError(
+                "the detector gives boxes, scores or points that are no numbers: its file is "
+                "damaged, or half precision does not suffice for it; get it again, or take one in "
+                "float32"
             )
 
     @classmethod

@@ -177,7 +177,10 @@ def test_files_of_the_same_bytes_are_each_what_its_own_job_made(run: FinishedRun
         found = graph(export_crate(twice, tmp_path / "crate", About(), contents))
         for name in twice.shards:
             made = [found[one] for one in references(found[f"#action-fit-{name}"]["result"])]
-            assert [one["name"] for one in made] == [f"fit/{name}.parquet", f"identity/{name}.parquet"]
+            assert [one["name"] for one in made] == [
+                f"fit/{name}.parquet",
+                f"identity/{name}.parquet",
+            ]
 
 
 def test_what_shows_faces_is_named_and_left_out(crate: Path, run: FinishedRun, portraits: Study):

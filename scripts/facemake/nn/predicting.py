@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from facemake.backends.outputs import finite
 from facemake.errors import DeviceError, FacemakeError, ModelError
 from facemake.nn.runners import (
     Arrays,
@@ -189,12 +190,7 @@ class Predictor(Closing):
         out = {}
         for name, shape in self.network.outputs.items():
             values = np.asarray(found[name], np.float32).reshape(len(bgr), *shape)
-            if not np.isfinite(values).all():
-                raise ModelError(
-                    f"{self.path} gives {name} that are no numbers: its training went wrong, or "
-                    "the file is damaged"
-                )
-            out[name] = values
+            out[name] = finite(values, self.path, name)
         return out
 
     def close(self) -> None:

@@ -236,3 +236,14 @@ def test_scores_that_are_no_numbers_are_an_error_and_not_a_picture_without_a_fac
     detector = DETECTORS[name].create("mine.onnx", 0.5, "cpu")
     with pytest.raises(ModelError, match=r"scores that are no numbers: .* take one in float32"):
         detector([np.zeros((64, 64, 3), np.uint8)])
+
+
+def test_boxes_that_are_no_numbers_are_an_error_and_not_a_track(
+    own_models: Path, make_network: Callable[..., None]
+):
+    rows = np.zeros((1, 20, 8400))
+    rows[0, :5, 7] = 320, np.inf, 100, 100, 0.9
+    make_network(own_models / "mine.onnx", (1, 3, 640, 640), {"output0": rows})
+    detector = DETECTORS["yolov8-face"].create("mine.onnx", 0.5, "cpu")
+    with pytest.raises(ModelError, match="boxes, scores or points that are no numbers"):
+        detector([np.zeros((64, 64, 3), np.uint8)])

@@ -83,6 +83,14 @@ def test_boxes_and_points_are_the_packages_in_the_images_order(double: str):
     assert len(nothing.score) == 0
 
 
+def test_outputs_that_are_no_numbers_are_an_error(double: str, monkeypatch: pytest.MonkeyPatch):
+    detector = DETECTORS["retinaface"].create(double, 0.9, "cpu")
+    real = detector._network
+    monkeypatch.setattr(detector, "_network", lambda picture: [x * np.nan for x in real(picture)])
+    with pytest.raises(ModelError, match=r"double\.onnx gives scores, boxes or points that are no"):
+        detector([np.zeros((*SIZE, 3), np.uint8)])
+
+
 def test_without_its_file_it_says_where_that_is_got(
     own_models: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -211,6 +211,16 @@ def test_pictures_and_places_that_are_none_are_refused(
         embedder.chip(rgb, Face(np.array(square, np.float32)))
 
 
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_a_vector_that_is_none_is_said(
+    embedder: Any, monkeypatch: pytest.MonkeyPatch, value: float
+):
+    raw = np.full((1, 512), value, np.float32)
+    monkeypatch.setattr(embedder, "_network", lambda chips: raw)
+    with pytest.raises(ModelError, match=r"\.pt gives a vector that is zero or not finite"):
+        embedder([np.zeros((160, 160, 3), np.uint8)])
+
+
 def test_a_picture_of_one_pixel_has_a_chip(embedder: Any):
     face = Face(np.array([-1, -1, 3, 3], np.float32))
     assert (embedder.chip(np.full((1, 1, 3), 9, np.uint8), face) == 9).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -97,3 +98,19 @@ def test_a_network_of_another_kind_in_its_place_is_refused(
     monkeypatch.setattr(onnx_model, "model_path", lambda name: other)
     with pytest.raises(ModelError, match=r"scrfd_500m_kps\.onnx is no PFLD of 68 points"):
         LANDMARKERS["pfld68"].source((), "cpu")
+
+
+def test_points_that_are_no_numbers_are_an_error_and_not_landmarks(
+    tmp_path: Path, make_network: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("onnxruntime")
+    from facemake.backends import onnx_model
+
+    points = np.full((1, 136), 0.5)
+    points[0, 7] = np.nan
+    make_network(tmp_path / "pfld.onnx", (1, 3, 112, 112), {"points": points})
+    monkeypatch.setattr(onnx_model, "model_path", lambda name: tmp_path / "pfld.onnx")
+    network = LANDMARKERS["pfld68"].load().create("cpu")
+    face = Face.of(np.zeros((64, 64, 3), np.uint8), np.array([8, 8, 40, 40], np.float32))
+    with pytest.raises(ModelError, match="pfld gives landmarks that are no numbers"):
+        network([face])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from facemake.backends.aus import AU_COLUMNS, INTENSITY_AUS, INTENSITY_COLUMNS, OCCURS_FROM
 from facemake.backends.detect.boxes import network_input
 from facemake.backends.onnx_model import open_network
-from facemake.errors import ModelError
+from facemake.backends.outputs import finite
 from facemake.template import CROP_SIZE
 
 _OUTPUT = "au_intensities"
@@ -74,11 +74,7 @@ class AuNetwork:
                 for some in self._network.portions(crops)
             ]
         )
-        if not np.isfinite(found).all():
-            raise ModelError(
-                f"{self._name} gives intensities that are no numbers: its training went wrong, or "
-                "the file is damaged"
-            )
+        finite(found, self._name, "intensities")
         intensity = np.clip(found.astype(np.float64), 0.0, _HIGHEST)
         out = np.full((len(crops), len(AU_COLUMNS)), np.nan)
         for k, number in enumerate(INTENSITY_AUS):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from facemake.backends.detect import Picture
 from facemake.backends.onnx_model import open_network
+from facemake.backends.outputs import finite
 from facemake.detections import Detections
 from facemake.errors import ModelError
 
@@ -47,6 +48,7 @@ class Retina:
             ),
             largest=self.batch_size,  # the package gives it a picture, of whatever size
         )
+        self._name = model
         self._min_score = min_score
         os.environ["DEEPFACE_BACKEND_ENGINE"] = "onnx"  # read once, when the package is imported
         from retinaface import RetinaFace
@@ -60,7 +62,9 @@ class Retina:
         self._detect_faces = RetinaFace.detect_faces
 
     def _outputs(self, picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        return self._network(np.ascontiguousarray(picture, np.float32))
+        outputs = self._network(np.ascontiguousarray(picture, np.float32))
+        # a score that is none, the package would take for that of no face
+        return [finite(output, self._name, "scores, boxes or points") for output in outputs]
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Detect in (H, W, 3) uint8 RGB pictures."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends.detect import Picture
+from facemake.backends.detect.boxes import above
 from facemake.detections import Detections
 from facemake.errors import ModelError
 from facemake.models import model_path
@@ -67,7 +68,9 @@ class Ssd:
         rows = self._rows(rgb)
         # what it is not sure of at all it gives with corners outside of the picture
         low, high = rows[:, 3:5], rows[:, 5:7]
-        rows = rows[(rows[:, 2] >= self._min_score) & (low < 1).all(axis=1) & (high > low).all(1)]
+        rows = rows[
+            above(rows[:, 2], self._min_score) & (low < 1).all(axis=1) & (high > low).all(1)
+        ]
         rows = rows[np.argsort(-rows[:, 2], kind="stable")]
         corners = rows[:, 3:7].astype(np.float64) * (width, height, width, height)
         boxes = np.concatenate([corners[:, :2] - 0.5, corners[:, 2:] - corners[:, :2]], axis=1)

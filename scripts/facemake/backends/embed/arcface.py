@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from facemake.backends.detect.boxes import network_input
 from facemake.backends.embed import Face, Pixels
-from facemake.backends.embed.vectors import unit
+from facemake.backends.embed.vectors import unit_or_refused
 from facemake.backends.onnx_file import GRAPH, NAME, NODE, fields, message
 from facemake.backends.onnx_model import OnnxModel
 from facemake.crops import SQUARE, Size, cut_affine, cut_arcface, in_size
@@ -187,24 +187,6 @@ def _normalises(path: Path) -> bool:
     return any(name.startswith(("Sub", "_minus")) for name in names) and any(
         name.startswith(("Mul", "_mul")) for name in names
     )
-
-
-def unit_or_refused(raw: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
-    """Vectors of norm 1.
-
-    Args:
-        raw: (n, D), the network's.
-        path: of its file.
-
-    Raises:
-        ModelError: one of them is zero or not finite.
-    """
-    if not np.isfinite(raw).all() or not raw.any(axis=1).all():
-        raise ModelError(
-            f"{path} gives a vector that is zero or not finite, so it is damaged, or overflows in "
-            "its precision: take the file of another precision"
-        )
-    return unit(raw)
 
 
 def create(model: str, device: str) -> ArcFace:

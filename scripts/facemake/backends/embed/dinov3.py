@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from facemake.backends.embed import Face, Pixels
 from facemake.backends.embed.chips import check_box, check_picture, outside
-from facemake.backends.embed.vectors import unit
+from facemake.backends.embed.vectors import unit_or_refused
 from facemake.clones import find_clone
 from facemake.crops import cut_box
 from facemake.errors import ModelError
@@ -80,7 +80,7 @@ class Dinov3:
 
     def __call__(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
         """Embed chips; see `Embedder`."""
-        return unit(self._network(np.stack(chips)))
+        return unit_or_refused(self._network(np.stack(chips)), FUNCTION)
 
     def close(self) -> None:
         """Free the network."""

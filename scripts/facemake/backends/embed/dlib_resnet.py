@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from facemake.backends.embed import Face, Pixels
 from facemake.backends.embed.chips import check_box, outside
-from facemake.backends.embed.vectors import unit
+from facemake.backends.embed.vectors import unit_or_refused
 from facemake.models import model_path
 from facemake.template import face_square
 
@@ -44,7 +44,8 @@ class DlibEmbedder:
         # dlib-bin is built without type stubs
         network: Any = dlib.face_recognition_model_v1  # type: ignore[attr-defined, unused-ignore]
         predictor: Any = dlib.shape_predictor  # type: ignore[attr-defined, unused-ignore]
-        self._network = network(str(model_path(model)))
+        self._path = model_path(model)
+        self._network = network(str(self._path))
         self._predictor = predictor(str(model_path("dlib_5_point_predictor")))
 
     def chip(self, rgb: Pixels, face: Face) -> Pixels:
@@ -82,7 +83,7 @@ class DlibEmbedder:
     def __call__(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
         """Embed chips; see `Embedder`."""
         raw = np.array([self._network.compute_face_descriptor(chip) for chip in chips], np.float64)
-        return unit(raw.reshape(len(chips), -1))
+        return unit_or_refused(raw.reshape(len(chips), -1), self._path)
 
     def close(self) -> None:
         """Free the network."""

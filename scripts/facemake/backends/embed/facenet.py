@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from facemake.backends.embed import Face, Pixels
 from facemake.backends.embed.chips import check_box, check_picture, outside
-from facemake.backends.embed.vectors import unit
+from facemake.backends.embed.vectors import unit_or_refused
 from facemake.crops import squashed
 from facemake.detections import landmark_box
 from facemake.errors import ModelError
@@ -52,7 +52,7 @@ class Facenet:
     """
 
     def __init__(self, model: str, device: str) -> None:
-        path = model_path(model)
+        self._path = path = model_path(model)
         from facemake.backends import torch_model, torchvision_parts
 
         torchvision_parts.provide()
@@ -85,7 +85,7 @@ class Facenet:
 
     def __call__(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
         """Embed chips; see `Embedder`."""
-        return unit(self._network(np.stack(chips)))
+        return unit_or_refused(self._network(np.stack(chips)), self._path)
 
     def close(self) -> None:
         """Free the network."""

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends.embed import Face, Pixels
-from facemake.backends.embed.arcface import arcface_chip, unit_or_refused
+from facemake.backends.embed.arcface import arcface_chip
+from facemake.backends.embed.vectors import unit_or_refused
 from facemake.backends.rknn_model import Board, RknnModel
 from facemake.crops import SQUARE, Size
 from facemake.models import model_path

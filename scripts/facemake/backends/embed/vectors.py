@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facemake.backends.embed import Embedder, Pixels
+from facemake.errors import ModelError
 
 
 def embed_chips(
@@ -45,6 +47,24 @@ def unit(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """
     wide = vectors.astype(np.float64)
     return np.asarray(wide / np.sqrt((wide * wide).sum(axis=1, keepdims=True)), np.float32)
+
+
+def unit_or_refused(raw: NDArray[np.floating[Any]], whose: str | Path) -> NDArray[np.float32]:
+    """Vectors of L2 norm 1 of what a network gives.
+
+    Args:
+        raw: (n, D).
+        whose: the network's file or name.
+
+    Raises:
+        ModelError: one of them is zero or not finite.
+    """
+    if not np.isfinite(raw).all() or not raw.any(axis=1).all():
+        raise ModelError(
+            f"{whose} gives a vector that is zero or not finite, so it is damaged, or overflows in "
+            "its precision: take the file of another precision"
+        )
+    return unit(raw)
 
 
 def weighted_mean(

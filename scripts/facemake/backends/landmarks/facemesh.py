@@ -143,6 +143,8 @@ class FaceMesh:
         if "landmarks" not in out or "presence" not in out:
             return None
         xyz = landmarks_of(out["landmarks"])
+        if not np.isfinite(xyz).all():  # its file is the registered one: it is the region's doing
+            return None
         # normalised by width, height and again width; counted from the corner of the first pixel
         points = xyz[:, :2] * (width, height) - 0.5 + corner
         return Landmarks(

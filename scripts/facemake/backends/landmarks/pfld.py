@@ -19,6 +19,7 @@ from facemake.alignment import align
 from facemake.backends.detect.boxes import network_input
 from facemake.backends.landmarks import Face, Landmarks
 from facemake.backends.onnx_model import open_network
+from facemake.backends.outputs import finite
 from facemake.detections import landmark_box
 from facemake.geometry import apply_affine, invert_affine
 from facemake.template import CROP_SIZE
@@ -57,6 +58,7 @@ class Pfld:
         affines = [_crop_affine(face.bbox) for face in faces]
         crops = [align(f.frame.rgb, a) for f, a in zip(faces, affines, strict=True)]
         (found,) = self._network(network_input(crops, mean=0, std=255))
+        finite(found, "pfld", "landmarks")
         # of the crop's width, counted from the corner of its first pixel
         points = found.reshape(len(faces), 68, 2).astype(np.float64) * CROP_SIZE - 0.5
         return [

@@ -31,7 +31,7 @@ from facemake.alignment import align
 from facemake.backends.detect.boxes import network_input
 from facemake.backends.landmarks import Face, Landmarks
 from facemake.backends.onnx_model import open_network
-from facemake.errors import ModelError
+from facemake.backends.outputs import finite
 from facemake.geometry import apply_affine, invert_affine
 from facemake.schemes import IBUG51
 from facemake.template import CROP_SIZE, affine_of_square, crop_affine
@@ -94,11 +94,7 @@ class Unified:
         """(68, 2) px of the frame for each face."""
         crops = [align(f.frame.rgb, a) for f, a in zip(faces, affines, strict=True)]
         found = self._network(network_input(crops, mean=0, std=255))[self._at]
-        if not np.isfinite(found).all():
-            raise ModelError(
-                f"{self._name} gives landmarks that are no numbers: its training went wrong, or "
-                "the file is damaged"
-            )
+        finite(found, self._name, "landmarks")
         return [
             apply_affine(invert_affine(affine), mine.astype(np.float64)).astype(np.float32)
             for affine, mine in zip(affines, found, strict=True)
