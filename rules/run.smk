@@ -106,13 +106,13 @@ def start_run():
         paths = (row.path for rows in PLAN.packs.values() for row in rows)
         PLAN.mounts.extend(mounts.folders(PLACED.config, paths))
         mounts.use(PLAN.mounts)
-    planning.write(PLAN)
+    somebody_left = planning.write(PLAN)
     planning.note_use(PLACED, done=False)
     write_start(PLACED.config["outdir"], jobs_of_run())
     jobs = sum(1 for _ in workflow.dag.needrun_jobs())
     cores = workflow.resource_settings.cores if workflow.local_exec else None
     print(planning.describe(PLAN, jobs, cores), file=sys.stderr)
-    for path in planning.set_orphans_aside(PLACED):
+    for path in planning.set_orphans_aside(PLACED, somebody_left):
         print(f"no longer in the plan: {path}", file=sys.stderr)
     TICKER.start()
     atexit.register(end_run)

@@ -219,6 +219,57 @@ def test_nothing_that_was_drawn_or_begun_of_a_removed_sample_stays(folder: Path)
     assert all((results / ".orphans" / name).read_text() == name for name in gone)
 
 
+def test_nothing_names_a_sample_that_left(folder: Path):
+    """Logs, and what a killed job had begun, noted or said of how far it was."""
+    made(config())
+    lineage = "0123456789abcdef"
+    of_everyone = {
+        "results": ("logs/report.log", "logs/fit/{}.log", "landmarks/.segments/{}.0.parquet"),
+        ".facemake": (
+            "failed/report.json",
+            "failed/fit.{}.json",
+            "progress/detect_segment.{}.0.json",
+            "parts/fit/{}.%s/{}.fit.parquet" % lineage,
+            "parts/detect_segment/{}.0.%s/{}.x.parquet" % lineage,
+        ),
+    }
+    files = {
+        Path(root, name.format(sample, sample))
+        for root, names in of_everyone.items()
+        for name in names
+        for sample in ("clip00", "clip01", "clip02.x")
+    }
+    for path in (*files, Path("results/run.log")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("said")
+    for name in ("clip00", "clip02"):
+        (folder / "clips" / f"{name}.mp4").unlink()
+    (folder / "clips" / "clip02.x.mp4").write_bytes(b"it has a dot")
+    left = plan.make(config())
+    left.segments["clip02.x"] = {"shard": "clip02.x", "cuts": [60.0]}
+    assert plan.write(left)
+    plan.set_orphans_aside(left, somebody_left=True)
+    there = {path for path in files if path.exists()}
+    segment = {path for path in files if "clip01.0." in str(path)}  # clip01 has none any more
+    assert there == {path for path in files if "clip00" not in str(path)} - segment
+    assert not Path("results/run.log").exists()
+    aside = {p.relative_to("results/.orphans").as_posix() for p in Path("results/.orphans").rglob("*")}
+    assert {"logs/fit/clip00.log", "landmarks/.segments/clip00.0.parquet", "run.log"} <= aside
+
+
+def test_what_runs_said_stays_while_nobody_leaves(folder: Path):
+    assert not plan.write(plan.make(config(shards=2)))
+    (folder / "clips" / "new.mp4").write_bytes(b"somebody comes")
+    planned = plan.make(config(shards=3))
+    assert not plan.write(planned)
+    Path("results").mkdir()
+    Path("results/run.log").write_text("said")
+    plan.set_orphans_aside(planned, somebody_left=False)
+    assert Path("results/run.log").read_text() == "said"
+    (folder / "clips" / "clip05.mp4").unlink()
+    assert plan.write(plan.make(config(shards=3)))
+
+
 def test_what_is_set_aside_may_lie_on_another_disk(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """A stage's folder that is a link to one: a file cannot be renamed from there."""
     planned = made(config())

@@ -11,10 +11,11 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import socket
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from pathlib import Path
@@ -28,11 +29,13 @@ from facemake.exports import set_aside as set_exports_aside
 from facemake.runtime import runs
 from facemake.runtime.atomic import write_text
 from facemake.samples import (
+    LINEAGE_DIGITS,
     RESERVED,
     WORK,
     PlanRow,
     people_digest,
     plan_file,
+    read_shard,
     samples_digest,
     shard_text,
 )
@@ -66,6 +69,9 @@ STAGE_FOLDERS = (
     "report/samples",
 )
 """Folders of the results with a file (or folder) a shard."""
+
+SEGMENT_FOLDERS = tuple(f"{folder}/.segments" for folder in ("detections", "landmarks", "faces"))
+"""Those with a file a segment of a long recording, while its shard is made."""
 
 PEOPLE_TABLE = ("dataset", "people.parquet")
 """Of all shards, beside theirs; a sample may have its name, since no shard has such a file."""
@@ -322,18 +328,53 @@ def _excluded(
     return found
 
 
-def write(plan: Plan, work: Path = WORK) -> None:
+def write(plan: Plan, work: Path = WORK) -> bool:
     """Write what the jobs of a run read: a file a shard, and what the rules need.
 
+    What is left there of shards that are no longer in the plan goes: parts of killed jobs, notes of
+    how one failed.
+
     To be called by a run that holds Snakemake's lock of the folder, before its first job.
+
+    Returns:
+        Whether the plan before had a sample that this one has not.
     """
+    before: set[str] = set()
     for shard, members in plan.packs.items():
-        write_text(plan_file(shard, work), shard_text(members))
+        path, text = plan_file(shard, work), shard_text(members)
+        before |= _samples_but_of(path, text)
+        write_text(path, text)
     for stale in (work / "plan").glob("*.tsv"):
         if stale.stem not in plan.packs:
+            before |= _samples_but_of(stale, "")
             stale.unlink()
     document = {f.name: getattr(plan, f.name) for f in fields(plan) if f.name != "packs"}
     write_text(work / "plan.json", json.dumps(document, indent=1, sort_keys=True))
+    is_planned = _is_planned(plan)
+    for path in (work / "parts").glob("*/*"):
+        if not is_planned(path.name[: -LINEAGE_DIGITS - 1]):
+            shutil.rmtree(path, ignore_errors=True)
+    for path in (*(work / "failed").glob("*.json"), *(work / "progress").glob("*.json")):
+        shard = path.stem.partition(".")[2]
+        if shard and not is_planned(shard):
+            path.unlink(missing_ok=True)
+    return bool(before.difference(row.sample for rows in plan.packs.values() for row in rows))
+
+
+def _samples_but_of(path: Path, text: str) -> set[str]:
+    """The samples of a plan file, none where it has this text, or cannot be read."""
+    try:
+        if path.read_bytes() == text.encode("utf-8", "surrogateescape"):
+            return set()
+        return {row.sample for row in read_shard(path)}
+    except (OSError, ValueError, KeyError, FacemakeError):
+        return set()
+
+
+def _is_planned(plan: Plan) -> Callable[[str], bool]:
+    """Whether something by this name is made: a shard, or a segment of a long recording."""
+    known = {*plan.shards, *RESERVED}
+    return lambda name: name in known or name.rpartition(".")[0] in plan.segments
 
 
 def _cuts(
@@ -416,17 +457,27 @@ def describe(plan: Plan, jobs: int = 0, cores: int | None = None) -> str:
     return f"{text}\n{ahead}" if ahead else text
 
 
-def set_orphans_aside(plan: Plan) -> list[Path]:
+def set_orphans_aside(plan: Plan, somebody_left: bool = False) -> list[Path]:
     """Move what a stage made of shards that are no longer in the plan to `results/.orphans/`.
 
     A stage's folder is read as one table, so what is left of a removed sample must not stay in it,
-    nor what a killed job had begun of it.
+    nor what a killed job had begun of it. Logs of its jobs go too, by the way.
+
+    Args:
+        plan: of the run.
+        somebody_left: see `write`: what earlier runs said names samples, so it goes then.
 
     Returns:
-        Where each such file or folder is now.
+        Where each such file or folder is now, but for logs.
     """
     out = Path(plan.config["outdir"])
     known = {*plan.shards, *RESERVED}
+    is_planned = _is_planned(plan)
+    for path in sorted((out / "logs").glob("*/[!.]*.log")):
+        if not is_planned(path.stem):
+            move_aside(path, out)
+    if somebody_left and (out / runs.LOG).is_file():
+        move_aside(out / runs.LOG, out)
     samples = {row.sample: row.subject for rows in plan.packs.values() for row in rows}
     moved = []
     for path in sorted((out / RAW_FILES).glob("[!.]*")):
@@ -444,6 +495,12 @@ def set_orphans_aside(plan: Plan) -> list[Path]:
             if not kept:
                 moved.append(move_aside(path, out))
     # a pack that somebody left is not drawn again until one asks for it
+    for folder in SEGMENT_FOLDERS:
+        moved += [
+            move_aside(path, out)
+            for path in sorted((out / folder).glob("*"))
+            if not is_planned(_made_of(path))
+        ]
     for path in sorted((out / "overlay").glob("*/*")):
         if path.name != ".snakemake_timestamp" and _made_of(path) not in samples:
             moved.append(move_aside(path, out))
@@ -471,9 +528,8 @@ def drop_dangling_links(out: Path) -> None:
     Raises:
         ConfigError: the folder may not be looked into or changed.
     """
-    segments = [f"{folder}/.segments" for folder in ("detections", "landmarks", "faces")]
     try:
-        for folder in (*STAGE_FOLDERS, *segments, f"{RAW_FILES}/.steps", *_of_3di(out)):
+        for folder in (*STAGE_FOLDERS, *SEGMENT_FOLDERS, f"{RAW_FILES}/.steps", *_of_3di(out)):
             for path in (out / folder).glob("[!.]*"):
                 if path.is_symlink() and not path.exists():
                     path.unlink()

@@ -59,6 +59,9 @@ class PlanRow(NamedTuple):
 WORK = Path(".facemake")
 """Where a run keeps its plan, locks and parts, in its working directory."""
 
+LINEAGE_DIGITS = 16
+"""Of a lineage, behind a dot and the shard's name: the folder of its parts is named so."""
+
 RESERVED = frozenset({"training_data", "manifest"})
 """No sample's name: files of these names lie beside those of the shards."""
 

@@ -24,7 +24,7 @@ from facemake.runtime import garbage
 from facemake.runtime.atomic import replacing
 from facemake.runtime.locks import ShardLock, hand_over
 from facemake.runtime.progress import Progress
-from facemake.samples import WORK, Sample, read_shard, samples_digest
+from facemake.samples import LINEAGE_DIGITS, WORK, Sample, read_shard, samples_digest
 from facemake.segments import Segment
 from facemake.status import DECODABLE
 from facemake.tables import TableReader, TableWriter
@@ -142,7 +142,7 @@ class ShardRun:
                     "changed while the run was going on; start it again"
                 )
         self._stage_parts = work / "parts" / recipe.stage
-        self._parts = self._stage_parts / f"{self.shard}.{self.lineage[:16]}"
+        self._parts = self._stage_parts / f"{self.shard}.{self.lineage[:LINEAGE_DIGITS]}"
         self._what = f"{recipe.stage} of shard {self.shard}"
         self._work = work
         self._lock = ShardLock(work / "locks" / f"{recipe.stage}.{self.shard}", self._what, work)
@@ -154,7 +154,7 @@ class ShardRun:
             entered.enter_context(self._lock)
             if self._stage_parts.is_dir():
                 for stale in self._stage_parts.glob(f"{_glob_escape(self.shard)}.*"):
-                    if stale != self._parts and len(stale.name) == len(self.shard) + 17:
+                    if stale != self._parts and len(stale.name) == len(self._parts.name):
                         shutil.rmtree(stale)
             self._parts.mkdir(parents=True, exist_ok=True)
             garbage.imported()

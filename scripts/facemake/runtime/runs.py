@@ -16,6 +16,10 @@ from facemake.samples import WORK
 
 VARIABLE = "FACEMAKE_RUN"
 
+LOG = "run.log"
+"""In the results: what the main processes of runs said, one after the other. Not in its folder
+`logs`, where each file is a job's."""
+
 
 def begin() -> None:
     """Name the run of this process; the jobs that it starts inherit the name."""

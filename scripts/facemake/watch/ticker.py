@@ -15,7 +15,7 @@ import time
 from collections.abc import Set
 from pathlib import Path
 
-from facemake.runtime import failures, heartbeat
+from facemake.runtime import failures, heartbeat, runs
 from facemake.runtime.locks import sign_of_life
 from facemake.runtime.screen import Screen
 from facemake.samples import WORK
@@ -50,8 +50,7 @@ class Ticker:
     interrupted = False
 
     def __init__(self, outdir: str, *, quiet: bool = False, silent: bool = False) -> None:
-        # not in its folder `logs`, where each file is a job's
-        self._log = Path(outdir) / "run.log"
+        self._log = Path(outdir) / runs.LOG
         self._silent = silent or os.environ.get(SWITCH, "").lower() == "off"
         self._quiet = quiet
         self._screen = Screen(sys.stderr, in_place=quiet and sys.stderr.isatty())
