@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from facemake.choosing.pictures import frames_of, recordings
+from facemake.choosing.pictures import frames_of, named, recordings
 from facemake.cli import main
 from facemake.provenance import LIBRARY
 
@@ -80,6 +80,26 @@ def test_what_it_wrote_is_no_picture_the_next_time(
     (tmp_path / "taken").write_bytes(b"")
     assert main(["compare-detectors", "face.png", "--output", "taken"]) == 2
     assert "taken: File exists" in capsys.readouterr().err
+
+
+def test_pictures_of_the_same_name_are_told_apart(bundled: Path, tmp_path: Path):
+    """One name for two of them would put their faces together in the table."""
+    clip = bundled / "moving_portrait.mp4"
+    portrait = next(bundled.joinpath("portraits").glob("*.jpg"))
+    for name in ("anna/day 1", "anna/day 2", "bob/day 1"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.jpg").symlink_to(portrait)
+    (tmp_path / "bob" / "day 1" / "2.jpg").symlink_to(portrait)
+    (tmp_path / "bob" / "clip.mp4").symlink_to(clip)
+    paths = [*recordings([tmp_path]), tmp_path / "bob" / "day 1" / "1.jpg"]  # said twice: one file
+    names = named(paths)
+    looked = [one.name for path in paths for one in frames_of(path, 2, print, names)]
+    assert sorted(set(looked)) == [
+        *("2.jpg", "anna/day 1/1.jpg", "bob/day 1/1.jpg"),
+        *(name for name in looked if name.startswith("clip.mp4 #")),
+        "day 2/1.jpg",
+    ]
+    assert len([name for name in looked if name.startswith("clip.mp4 #")]) == 2
 
 
 def test_a_detector_that_cannot_be_had_is_named_with_its_cure(

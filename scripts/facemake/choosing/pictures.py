@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,8 @@ class Looked:
     """A picture that all detectors look at.
 
     Attributes:
-        name: of its file, with the frame's index where it is one of several.
+        name: of its file, with as many of the folders above it as tell it from all others, and
+            the frame's index where it is one of several.
         rgb: (H, W, 3) uint8 RGB.
     """
 
@@ -84,15 +87,41 @@ def _is_video(path: Path) -> bool:
         return False
 
 
-def frames_of(path: Path, count: int, say: Callable[[str], None]) -> Iterator[Looked]:
+def named(paths: Iterable[Path]) -> dict[Path, str]:
+    """A name of each file: the last parts of its path, as few as tell it from all others.
+
+    Args:
+        paths: recordings; a folder stands for the pictures in it.
+    """
+    files = [file for path in paths for file in (content_files(path) if path.is_dir() else [path])]
+    names: dict[Path, str] = {}
+    left, parts = dict.fromkeys(files), 1
+    while left:
+        tails = {file: "/".join(file.parts[-parts:]) for file in left}
+        often = Counter(tails.values())
+        done = [file for file in left if often[tails[file]] == 1 or parts >= len(file.parts)]
+        names |= {file: tails[file] for file in done}
+        left = {file: None for file in left if file not in names}
+        parts += 1
+    return names
+
+
+def frames_of(
+    path: Path,
+    count: int,
+    say: Callable[[str], None],
+    names: Mapping[Path, str] = MappingProxyType({}),
+) -> Iterator[Looked]:
     """At most `count` pictures of a recording, evenly spread over it.
 
     Args:
-        path: a video or a picture.
+        path: a video, a picture or a folder of pictures.
         count: how many.
         say: is told of what cannot be read.
+        names: of files (`named`); those that have none here are called by their own.
     """
     sample = Sample(path.name, path, path.name)
+    whole = names.get(path, path.name)
     try:
         with open_media(sample) as media:
             n = sum(1 for _ in media.sizes())
@@ -100,11 +129,12 @@ def frames_of(path: Path, count: int, say: Callable[[str], None]) -> Iterator[Lo
         with open_media(sample) as media:
             for frame in media.pick(wanted, None):
                 if frame.status is not FrameStatus.OK:
-                    say(f"{path.name}: frame {frame.index} cannot be decoded: {frame.error}")
+                    say(f"{whole}: frame {frame.index} cannot be decoded: {frame.error}")
                     continue
-                name = path.name if n == 1 else f"{path.name} #{frame.index}"
+                name = whole if n == 1 else f"{whole} #{frame.index}"
                 if path.is_dir():
-                    name = content_files(path)[frame.index].name
+                    file = content_files(path)[frame.index]
+                    name = names.get(file, file.name)
                 yield Looked(name, frame.rgb)
     except MediaError as error:
-        say(f"{path.name}: {error.status}, {error.reason}")
+        say(f"{whole}: {error.status}, {error.reason}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from facemake.backends.detect import DETECTORS
 from facemake.choosing.consensus import AGREEING, Standing, standings
-from facemake.choosing.pictures import Looked, frames_of, recordings
+from facemake.choosing.pictures import Looked, frames_of, named, recordings
 from facemake.choosing.run import Comparison, compare
 from facemake.choosing.sheet import contact_sheet
 from facemake.cli.arguments import add_device, add_models_dir
@@ -110,8 +110,9 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _pictures(paths: Sequence[Path], count: int, line: Line) -> Iterator[Looked]:
+    names = named(paths)
     for path in paths:
-        yield from frames_of(path, count, line.say)
+        yield from frames_of(path, count, line.say, names)
 
 
 def _figures(result: Comparison, judged: dict[str, Standing]) -> list[dict[str, Any]]:

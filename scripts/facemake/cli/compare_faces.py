@@ -13,7 +13,7 @@ from typing import Any
 
 from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
-from facemake.choosing.pictures import Looked, frames_of, recordings
+from facemake.choosing.pictures import Looked, frames_of, named, recordings
 from facemake.cli.arguments import add_device, add_models_dir
 from facemake.errors import FacemakeError, ModelError
 from facemake.models import use_models_dir
@@ -129,9 +129,10 @@ def _recognizer(options: argparse.Namespace) -> Recognizer:
 
 
 def _pictures(paths: list[Path], count: int, say: Callable[[str], None]) -> Iterator[Looked]:
+    names = named(paths)
     for path in paths:
         # all pictures of a folder, and some frames of a video
-        yield from frames_of(path, sys.maxsize if path.is_dir() else count, say)
+        yield from frames_of(path, sys.maxsize if path.is_dir() else count, say, names)
 
 
 def _words(found: Likeness, same: float | None) -> str:
