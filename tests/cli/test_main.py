@@ -107,6 +107,22 @@ def test_what_no_list_takes_is_still_refused(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
+    ("words", "samples", "tables"),
+    [
+        (["--tables", "fit", "anna"], ["anna"], ["fit"]),
+        (["anna", "-t", "fit", "aus", "berta", "fit"], ["anna", "berta", "fit"], ["fit", "aus"]),
+        (["--tab", "aus", "anna", "-d", ".", "berta"], ["anna", "berta"], ["aus"]),
+        (["--tables", "fit", "--tables", "aus", "anna", "--", "fit"], ["anna", "fit"], ["aus"]),
+    ],
+)
+def test_what_is_no_table_is_a_sample(words: list[str], samples: list[str], tables: list[str]):
+    options, rest = cli.parser().parse_known_args(["export", "csv", *words])
+    assert (options.samples, options.tables, rest) == (samples, tables, [])
+    options, _ = cli.parser().parse_known_args(["export", "bids", "--tables", "aus", "fit", "out"])
+    assert (options.output, options.tables) == (Path("out"), ["aus", "fit"])
+
+
+@pytest.mark.parametrize(
     ("words", "meant"),
     [(["runn"], "run"), (["dataset", "merg"], "merge"), (["completion", "bsh"], "bash")],
 )

@@ -600,3 +600,17 @@ def test_what_made_an_exported_file(written: Path, tmp_path: Path, capsys):
     (tmp_path / "a.csv.json").write_text("[]")
     assert main(["provenance", str(tmp_path / "a.csv")]) == 2
     assert "was not exported by facemake" in capsys.readouterr().err
+
+
+def test_a_table_that_there_is_not_is_told_the_nearest(
+    portraits: Study, capsys: pytest.CaptureFixture[str]
+):
+    export = ["export", "csv", "-d", str(portraits.folder)]
+    with pytest.raises(SystemExit):
+        main([*export, "--tables", "auss"])
+    assert main([*export, "--tables", "fit", "auss"]) == 2
+    assert main([*export, "--all", "--tables", "fit", "auss"]) == 2
+    there, sample, both = capsys.readouterr().err.splitlines()[-3:]
+    assert there.endswith("there is no 'auss'; did you mean aus?")
+    assert sample.endswith("has no sample auss; did you mean aus?")
+    assert both.endswith("--all means all samples, and auss is named beside it")

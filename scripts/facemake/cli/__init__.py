@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import difflib
 import io
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ _INTERRUPTED = 130
 class _Parser(argparse.ArgumentParser):
     """Takes the names of a list also behind an option that stands amid them.
 
+    An option with a list of choices ends before the first word that is none of them.
+
     Sub-parsers are of the same class, so that each command does.
     """
 
@@ -38,13 +41,40 @@ class _Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """As argparse has it."""
-        found, rest = super().parse_known_args(args, namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        found, rest = super().parse_known_args(self._ending_lists(words), namespace)
         lists = [one for one in self._actions if not one.option_strings and one.nargs in ("*", "+")]
         if lists and rest and not any(word.startswith("-") for word in rest):
             known = getattr(found, lists[-1].dest)
             setattr(found, lists[-1].dest, [*known, *self._get_values(lists[-1], rest)])
             rest = []
         return found, rest
+
+    def _ending_lists(self, words: list[str]) -> list[str]:
+        """What stands behind the choices of an option, before that option."""
+        options = {
+            name: one
+            for one in self._actions
+            if one.nargs == "+" and one.choices
+            for name in one.option_strings
+        }
+        for at, word in enumerate(words if options else ()):
+            if word == "--":
+                break
+            named = [
+                one
+                for name, one in options.items()
+                if name == word or (word.startswith("--") and name.startswith(word))
+            ]
+            if not named:
+                continue
+            behind = itertools.takewhile(lambda word: not word.startswith("-"), words[at + 1 :])
+            given = list(behind)
+            taken = list(itertools.takewhile(lambda word: word in named[0].choices, given))
+            if taken and len(taken) < len(given):
+                rest = self._ending_lists(words[at + 1 + len(given) :])
+                return [*words[:at], *given[len(taken) :], word, *taken, *rest]
+        return words
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """A name that is none of those that there are is told the nearest of them."""

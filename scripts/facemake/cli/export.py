@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -329,9 +329,12 @@ def _export(
     """Find the samples' shards, and write each shard's."""
     results = _results(options)
     folder = options.output or results / "export" / form
-    if bool(options.samples) == options.all:
+    if options.all and options.samples:
+        raise FacemakeError(f"--all means all samples, and {options.samples[0]} is named beside it")
+    if not options.all and not options.samples:
         raise FacemakeError("name the samples, or say --all")
-    for shard, samples in shards_of(results, None if options.all else options.samples).items():
+    wanted = None if options.all else options.samples
+    for shard, samples in shards_of(results, wanted, getattr(options, "tables", ())).items():
         try:
             write(shard, samples, folder)
         except OSError as error:
@@ -360,8 +363,15 @@ def _tables(results: Path, shard: str, names: tuple[str, ...]) -> dict[str, Path
 _ALWAYS = ("probe", "detections", "landmarks", "fit", "identity", "expressions", "aus")
 
 
-def shards_of(results: Path, samples: list[str] | None) -> dict[str, list[str]]:
+def shards_of(
+    results: Path, samples: list[str] | None, tables_named: Sequence[str] = ()
+) -> dict[str, list[str]]:
     """Shard -> its samples, of those that are asked for, or of all.
+
+    Args:
+        results: of a run.
+        samples: by name; None: all.
+        tables_named: if any, what is no sample may be a table that is misspelt.
 
     Raises:
         FacemakeError: there is no such run, or no such sample in it.
@@ -389,7 +399,7 @@ def shards_of(results: Path, samples: list[str] | None) -> dict[str, list[str]]:
                         del left[name]
     if left:
         name = next(iter(left))
-        near = difflib.get_close_matches(name, known, 1)
+        near = difflib.get_close_matches(name, [*known, *(TABLES if tables_named else ())], 1)
         meant = f"; did you mean {near[0]}?" if near else ""
         raise FacemakeError(f"{results} has no sample {name}{meant}")
     return found
