@@ -145,6 +145,14 @@ def test_plan_files_of_shards_that_are_gone_are_removed(folder: Path):
     assert {p.stem for p in Path(".facemake/plan").glob("*.tsv")} == set(planned.shards)
 
 
+def test_splits_that_will_be_empty_are_said_before_anything_runs(folder: Path):
+    (folder / "s.tsv").write_text("sample\tpath\tsubject\na\tclips/clip00.mp4\tanna\n")
+    said = plan.describe(made({"samples": "s.tsv", "cache_dir": None}))
+    assert "nobody in its splits" in said and "(1 subject in" in said
+    said = plan.describe(made(config(dataset={"splits": {"train": 1.0}})))
+    assert "nobody" not in said
+
+
 def test_an_unchanged_plan_is_not_written_again(folder: Path):
     made(config(shards=2))
     before = {p: p.stat().st_mtime_ns for p in Path(".facemake").rglob("*.tsv")}

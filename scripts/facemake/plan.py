@@ -439,6 +439,7 @@ def describe(plan: Plan, jobs: int = 0, cores: int | None = None) -> str:
         jobs: that are to run; 0: not known.
         cores: that they run on; None: not known (on a cluster).
     """
+    from facemake.dataset.splits import lacking, split_of
     from facemake.engines.native import people_not_compared
     from facemake.estimate import estimate
 
@@ -452,7 +453,11 @@ def describe(plan: Plan, jobs: int = 0, cores: int | None = None) -> str:
         text += f"; {len(plan.segments)} long recordings in {count} segments"
     if why := people_not_compared(plan.config):
         text += f"\n{why}"
-    recordings = [Path(row.path) for rows in shards for row in rows if not row.excluded]
+    used = [row for rows in shards for row in rows if not row.excluded]
+    shares = plan.config["dataset"]["splits"]
+    if empty := lacking(((split_of(row, shares), row.subject) for row in used), shares):
+        text += f"\n{empty}"
+    recordings = [Path(row.path) for row in used]
     ahead = estimate(recordings, jobs, cores)
     return f"{text}\n{ahead}" if ahead else text
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from facemake.dataset.splits import lacking
 from facemake.errors import TableError
 from facemake.people.splits import found_in
 from facemake.status import ENGINE_FAILED, SampleStatus
+from facemake.tables import TableReader
 
 _MOST_NAMED = 50
 
@@ -51,7 +53,20 @@ def of_run(outdir: Path, shards: Sequence[str], done: bool) -> str:
         lines.append(f"  ... and {len(named) - _MOST_NAMED} more, in {manifest}")
     if done:
         lines += _people(outdir / "dataset" / "people.parquet")
+        lines += _splits(manifest)
     return "\n".join(lines)
+
+
+def _splits(manifest: Path) -> list[str]:
+    """Which splits of the training set are empty."""
+    try:
+        with TableReader(manifest) as reader:
+            rows = reader.whole(["split", "subject", "n_kept"]).to_pylist()
+            shares = reader.metadata["upstream"]["dataset"]["settings"]["splits"]
+    except (TableError, KeyError, OSError):
+        return []  # it was named above, if it is damaged
+    said = lacking(((r["split"], r["subject"]) for r in rows if r["n_kept"]), shares)
+    return [said] if said else []
 
 
 def _people(table: Path) -> list[str]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from facemake.dataset.splits import split_of, subject_of
+from facemake.dataset.splits import lacking, split_of, subject_of
 from facemake.samples import Sample
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -65,3 +65,16 @@ def test_other_tracks_are_other_people():
     one = sample("clip", "anna")
     assert subject_of(one, 0) == "anna"
     assert subject_of(one, 2) == "clip#2"
+
+
+def test_splits_that_stay_empty_are_said_with_the_cure():
+    few = [("train", "anna"), ("train", "anna"), ("train", "berta")]
+    assert lacking(few, SHARES).startswith(
+        "the training set has nobody in its splits test and val (2 subjects in train): who is where"
+    )
+    text = lacking([*few, ("val", "carla")], SHARES)
+    assert "in its split test (2 subjects in train and 1 subject in val): " in text
+    assert "`split` of the sample sheet" in text and "dataset.splits" in text
+    assert lacking([*few, ("val", "carla"), ("test", "dora")], SHARES) == ""
+    assert lacking(few, {"train": 1.0, "val": 0.0}) == ""
+    assert lacking([], SHARES) == ""  # there is no example at all: that is said elsewhere

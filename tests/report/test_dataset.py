@@ -111,6 +111,16 @@ def test_a_share_of_a_histogram_is_where_it_lies():
     assert quantile(0, 6, counts_of * 0, 0.5) is None
 
 
+def test_a_split_of_the_training_set_that_is_empty_is_said(tmp_path: Path):
+    made = Recipe("dataset", None, {"splits": {"train": 0.9, "test": 0.1}}, (), "c0de").to_dict()
+    rows = [counts("a", n_kept=3), counts("b", n_kept=2), counts("c", split="test")]
+    page = Page(index(tmp_path, rows, [], dataset=made))
+    assert "The training set has nobody in its split test (2 subjects in train)" in page.text
+    assert page.all("p", "alarm")
+    rows[2]["n_kept"] = 1
+    assert "nobody in its" not in index(tmp_path, rows, [], dataset=made)
+
+
 def test_the_balance_counts_subjects():
     rows = [
         *(Counts(f"a{i}", "ok", "", subject="a", kept=10) for i in range(3)),

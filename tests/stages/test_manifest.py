@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 
 from facemake import tables
+from facemake.dataset.splits import split_of
 from facemake.errors import FacemakeError, TableError
 from facemake.provenance import Recipe
 from facemake.samples import Sample, shard_text
 from facemake.stages.manifest import manifest, verdict
 from facemake.status import SampleStatus
+from facemake.summary import of_run
 from facemake.tables import REJECTIONS, TableWriter
 
 DATASET = Recipe("dataset", None, {"splits": {"train": 0.5, "val": 0.5}}, (), "code")
@@ -115,3 +117,20 @@ def test_many_failures_are_not_all_listed(tmp_path):
     path = build(tmp_path, write(tmp_path, "one", {f"s{n:03d}": "unreadable" for n in range(50)}))
     with pytest.raises(FacemakeError, match="and 30 more"):
         verdict(path, tmp_path / "manifest.json", 0.5)
+
+
+def test_a_run_says_which_splits_of_its_training_set_are_empty(tmp_path, caplog):
+    """By the examples: a subject without one fills no split."""
+    caplog.set_level("INFO", "facemake")
+    table = tmp_path / "results" / "dataset" / "manifest.parquet"
+    table.parent.mkdir(parents=True)
+    parts = write(tmp_path, "one", {"a": "ok", "b": "ok", "c": "no_face"}, a="p1", b="p1", c="p3")
+    manifest([parts[0]], [parts[1]], table, RECIPE)
+    shares = DATASET.settings["splits"]
+    assert {split_of(Sample("", Path(), name), shares) for name in ("p1", "p3")} == set(shares)
+    said = of_run(tmp_path / "results", ["one"], True)
+    (line,) = [one for one in said.splitlines() if "nobody" in one]
+    assert "(1 subject in " in line and "dataset.splits" in line and line in caplog.text
+    parts = write(tmp_path, "one", {"a": "ok", "c": "ok"}, a="p1", c="p3")
+    manifest([parts[0]], [parts[1]], table, RECIPE)
+    assert "nobody" not in of_run(tmp_path / "results", ["one"], True)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from facemake.samples import Sample
+from facemake.counting import counted, listed
+from facemake.samples import PlanRow, Sample
+
+_CURE = (
+    "who is where hangs on a hash of the subject's name, so few subjects can all fall into one "
+    "split: say it in the column `split` of the sample sheet, or change the shares (dataset.splits "
+    "in the config; {train: 1} holds nobody back)"
+)
 
 
-def split_of(sample: Sample, shares: Mapping[str, float]) -> str:
+def split_of(sample: Sample | PlanRow, shares: Mapping[str, float]) -> str:
     """The split of a sample: the sheet's where it says one, else by a hash of its subject.
 
     The hash is a number in [0, 1), and the splits in alphabetical order cut that line by their
@@ -35,6 +42,31 @@ def split_of(sample: Sample, shares: Mapping[str, float]) -> str:
         if point < edge:
             break
     return chosen
+
+
+def lacking(people: Iterable[tuple[str, str]], shares: Mapping[str, float]) -> str:
+    """Which splits stay empty, in words, and what to do; "" where none does, or all do.
+
+    Args:
+        people: split and subject, of samples that are in the training set, or will be.
+        shares: split -> share.
+    """
+    wanted = {name for name in shares if shares[name] > 0}
+    there: dict[str, set[str]] = {}
+    for split, subject in people:
+        there.setdefault(split, set()).add(subject)
+        if wanted <= there.keys():  # of 300,000 samples the first few tell
+            return ""
+    if not there:
+        return ""
+    empty = sorted(wanted - there.keys())
+    of = listed(
+        [f"{counted(len(names), 'subject')} in {split}" for split, names in sorted(there.items())]
+    )
+    return (
+        f"the training set has nobody in its {'split' if len(empty) == 1 else 'splits'} "
+        f"{listed(empty)} ({of}): {_CURE}"
+    )
 
 
 def subject_of(sample: Sample, track: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 from collections import Counter
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from facemake import tables
-from facemake.dataset.splits import split_of
+from facemake.dataset.splits import lacking, split_of
 from facemake.errors import FacemakeError, TableError
 from facemake.people.splits import found_in
 from facemake.provenance import Recipe, digest
@@ -24,6 +25,8 @@ from facemake.samples import read_shard
 from facemake.shards import metadata, read_metadata
 from facemake.status import SampleStatus
 from facemake.version import __version__
+
+logger = logging.getLogger(__name__)
 
 ROWS_PER_GROUP = 65_536
 """Of the manifest, which is small and read whole: its row groups hold many samples."""
@@ -55,6 +58,8 @@ def manifest(plans: Sequence[Path], counts: Sequence[Path], output: Path, recipe
     schema = tables.SCHEMAS["manifest"]
     pieces: list[pa.Table] = []
     people: list[list[str]] = []
+    with_examples: list[tuple[str, str]] = []
+    shares: dict[str, float] = {}
     for plan, path, document in zip(plans, counts, made, strict=True):
         samples = read_shard(plan)
         with pq.ParquetFile(path) as file:
@@ -67,9 +72,13 @@ def manifest(plans: Sequence[Path], counts: Sequence[Path], output: Path, recipe
         shares = document["recipe"]["settings"]["splits"]
         rows = [[s.sample, s.subject, split_of(s, shares)] for s in samples]
         people += rows
+        kept = table["n_kept"].to_pylist()
+        with_examples += [(row[2], row[1]) for row, n in zip(rows, kept, strict=True) if n]
         for place, name in ((1, "subject"), (2, "split")):
             table = table.append_column(name, pa.array([row[place] for row in rows], pa.string()))
         pieces.append(table.select(schema.names).cast(schema))
+    if said := lacking(with_examples, shares):
+        logger.info("%s", said)  # the run's last lines are the warning, also from the cache
     whole = pa.concat_tables(pieces) if pieces else schema.empty_table()
     lineage = recipe.lineage([document["lineage"] for document in made], digest(people))
     text = json.dumps(

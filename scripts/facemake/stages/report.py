@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from facemake.counting import listed
+from facemake.dataset.splits import lacking
 from facemake.facemodels import SOURCES
 from facemake.models import registry
 from facemake.people.splits import Found, found_in
@@ -116,6 +118,7 @@ def report(
             networks=networks,
             **_samples(rows, counts.values()),
             **_dataset(together, counts, folders),
+            empty_splits=_empty_splits(recipes, counts.values()),
             **_people(people, rows),
             **_made(recipes, usage.usage(logs, words.LOGS, known) if logs else []),
         ),
@@ -190,6 +193,12 @@ def _samples(rows: Sequence[Row], counts: Collection[Counts]) -> dict[str, Any]:
         "pages": PAGES,
         "data": _data(rows),
     }
+
+
+def _empty_splits(recipes: Sequence[Recipe], counts: Iterable[Counts]) -> str:
+    """Which splits of the training set are empty, in words; "" where none is."""
+    shares = next((one.settings.get("splits", {}) for one in recipes if one.stage == "dataset"), {})
+    return lacking(((one.split, one.subject) for one in counts if one.kept), shares)
 
 
 def _dataset(
@@ -320,7 +329,7 @@ def _lead(rows: Sequence[Row], statuses: Mapping[str, int], totals: Mapping[str,
         parts.append(f"{render.count(left)} {'was' if left == 1 else 'were'} left out by a person")
     share = render.percent(totals["with_face"], totals["frames"])
     return (
-        f"{_listed(parts)}. The main face was seen in {share} of "
+        f"{listed(parts)}. The main face was seen in {share} of "
         f"{render.count(totals['frames'])} frames; {render.count(totals['kept'])} examples went "
         "into the training set."
     )
@@ -328,10 +337,6 @@ def _lead(rows: Sequence[Row], statuses: Mapping[str, int], totals: Mapping[str,
 
 def _plural(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _stage(recipe: Recipe) -> dict[str, Any]:
