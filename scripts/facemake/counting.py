@@ -14,7 +14,12 @@ def counted(count: int, one: str, many: str = "", form: str = "") -> str:
         many: of which, none or several; "": `one` with an s.
         form: of the number, as `format` has it.
     """
-    return f"{count:{form}} {one if count == 1 else many or f'{one}s'}"
+    return f"{count:{form}} {plural(count, one, many)}"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """The word alone; see `counted`."""
+    return one if count == 1 else many or f"{one}s"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import av
 
+from facemake.counting import counted
+
 _RECORDINGS_LOOKED_AT = 20
 
 # Measured on 640 x 360 video with one face a frame: an uncompressed crop, an example in its shard
@@ -47,19 +49,18 @@ def estimate(recordings: Sequence[Path], jobs: int = 0, cores: int | None = None
     words = []
     if ahead:
         words.append(
-            f"about {ahead:,.0f} frame{'' if round(ahead) == 1 else 's'} if all is new: with a "
-            f"face in each "
+            f"about {counted(round(ahead), 'frame', form=',')} if all is new: with a face in each "
             f"{_bytes(ahead * BYTES_A_FRAME)} of results"
         )
     if jobs:
-        words.append(f"{jobs:,} job{'s' if jobs > 1 else ''}")
+        words.append(counted(jobs, "job", form=","))
     if not words:
         return ""
     cpu = ahead * CPU_SECONDS_A_FRAME
     if jobs:
         cpu += CPU_SECONDS_A_RUN + jobs * CPU_SECONDS_A_JOB
     text = f"{', '.join(words)}, {_time(cpu)} of CPU"
-    return text + (f" (at best {_time(cpu / cores)} on {cores} cores)" if jobs and cores else "")
+    return text + (f" (at best {_time(cpu / cores)} on {counted(cores, 'core')})" if jobs and cores else "")
 
 
 def _size(path: Path) -> int:

@@ -21,6 +21,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facemake.counting import counted
 from facemake.errors import ConfigError, FacemakeError, ModelError
 from facemake.exclusions import Exclusion
 from facemake.exclusions import read as read_exclusions
@@ -444,13 +445,13 @@ def describe(plan: Plan, jobs: int = 0, cores: int | None = None) -> str:
     from facemake.estimate import estimate
 
     shards = list(plan.packs.values())
-    text = f"{plan.samples} samples in {len(plan.shards)} shards"
+    text = f"{counted(plan.samples, 'sample')} in {counted(len(plan.shards), 'shard')}"
     if plan.config["shards"] and shards:
         sizes = [len(members) for members in shards]
         text += f", largest over mean {max(sizes) / (sum(sizes) / len(sizes)):.2f}"
     if plan.segments:
         count = sum(len(one["cuts"]) + 1 for one in plan.segments.values())
-        text += f"; {len(plan.segments)} long recordings in {count} segments"
+        text += f"; {counted(len(plan.segments), 'long recording')} in {count} segments"
     if why := people_not_compared(plan.config):
         text += f"\n{why}"
     used = [row for rows in shards for row in rows if not row.excluded]

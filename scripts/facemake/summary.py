@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from facemake.counting import counted
 from facemake.dataset.splits import lacking
 from facemake.errors import TableError
 from facemake.people.splits import found_in
@@ -44,7 +45,7 @@ def of_run(outdir: Path, shards: Sequence[str], done: bool) -> str:
     counts = Counter(status for _, status, _ in rows)
     lines = [
         ("" if done else "the run did not end well; probed so far: ")
-        + f"{len(rows)} samples: "
+        + f"{counted(len(rows), 'sample')}: "
         + (", ".join(f"{n} {status}" for status, n in counts.most_common()) or "nothing was done")
     ]
     named = [row for row in rows if row[1] != SampleStatus.OK or ENGINE_FAILED in row[2]]

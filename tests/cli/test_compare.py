@@ -227,7 +227,7 @@ def test_the_same_samples_in_other_shards_are_the_same(compared: Compared):
     code = main(["compare", *map(str, compared.folders)])
     said = compared._capsys.readouterr().out.splitlines()
     assert (code, said[0]) == (0, f"fit/*.parquet\t{words}")
-    assert said[1].startswith("1 files and folders of shards: 0 identical, 1 same")
+    assert said[1].startswith("1 file or folder of shards: 0 identical, 1 same")
 
 
 def test_what_differs_in_other_shards_names_the_sample(compared: Compared):

@@ -114,7 +114,7 @@ def test_info_for_people(made: Path, run: Run):
     code, said = run("info", made / "ours.h5", made / "theirs.h5", made / "empty.h5")
     assert code == 0
     assert "12 examples of 2 recordings and 2 known people" in said
-    assert "train: 6 examples, 1 recordings" in said and "AU45_r" in said
+    assert "train: 6 examples, 1 recording," in said and "AU45_r" in said
     assert "made by: not facemake" in said and "facemake 0" in said
     assert "0 examples of 0 recordings" in said
     assert "images                   not read" in run("info", "--quick", made / "ours.h5")[1]

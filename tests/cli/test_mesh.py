@@ -141,7 +141,7 @@ def test_the_file_says_what_it_is(results: Path, capsys: pytest.CaptureFixture[s
     assert mesh(results) == 0
     said = capsys.readouterr()
     path = Path("mesh/clip_track0_frame000000.ply")
-    assert said.out == f"{path}\n" and "1 files, 468 vertices and 852 triangles" in said.err
+    assert said.out == f"{path}\n" and "1 file, 468 vertices and 852 triangles" in said.err
     _, normals, _, comments = read_ply(path)
     assert normals[:, 2].mean() < -0.5, "a frontal face looks into the lens"
     for words in (

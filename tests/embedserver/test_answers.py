@@ -257,7 +257,7 @@ def test_a_box_that_reaches_out_is_taken(server: EmbedServed):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ([("boxes", "null"), ("boxes", "null")], "1 pictures and 2 times boxes"),
+        ([("boxes", "null"), ("boxes", "null")], "1 picture and 2 times boxes"),
         ([("points", "[]")], "points and no boxes"),
         ([("boxes", "[[0, 0, 9, 9]]"), ("points", "[]")], "points for each of 1 boxes"),
         ([("boxes", "[[0, 0, 9, 9]]"), ("points", "[[1, 2]]")], "five times"),

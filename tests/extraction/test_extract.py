@@ -210,7 +210,7 @@ def test_inputs_that_are_gone(small: Path, tmp_path: Path):
     out = tmp_path / "crops"
     run(small, out)
     (small / "two.png").unlink()
-    with pytest.raises(FacemakeError, match=r"crops of 1 inputs that are not among .*two\.png"):
+    with pytest.raises(FacemakeError, match=r"crops of 1 input not among .*two\.png"):
         run(small, out)
     assert "two.jpg" in bytes_of(out)
     run(small, out, prune=True)

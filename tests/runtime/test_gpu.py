@@ -127,7 +127,7 @@ def test_who_came_first_is_first_and_who_died_waiting_hinders_nobody(start: Star
     waiting = []
     for i in range(3):
         waiting.append(start())
-        assert f"{i} jobs wait before" in waits(waiting[i])
+        assert f"waiting before this one: {i}" in waits(waiting[i])
     waiting[0].kill()
     waiting[0].wait()
     end(holder)
@@ -153,7 +153,7 @@ def test_a_job_of_two_gpus_gets_both_or_none(start: Start):
     double_ = start(2)
     waits(double_)
     later = start()
-    assert "1 jobs wait before" in waits(later)  # one is free, and it is the other's turn
+    assert "waiting before this one: 1" in waits(later)  # one is free, and it is the other's turn
     end(single)
     assert leased(double_).split(",") == UUIDS[:2]
     end(double_)

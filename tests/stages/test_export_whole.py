@@ -230,7 +230,7 @@ def test_a_crate_is_the_same_bytes_and_replaces_its_own_alone(run: FinishedRun, 
     said: list[str] = []
     for path in (one, other, one):
         export_crate(run, path, About(), ("aus",), said.append)
-    assert said[:2] == ["hashing probe: 1 files", "hashing detect: 1 files"]
+    assert said[:2] == ["hashing probe: 1 file", "hashing detect: 1 file"]
     assert one.read_bytes() == other.read_bytes()
     with zipfile.ZipFile(one) as archive:
         names = archive.namelist()

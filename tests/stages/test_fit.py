@@ -251,7 +251,7 @@ def test_pictures_of_several_sizes_have_each_its_camera(tmp_path: Path) -> None:
     assert np.abs(table.loc[0, ["tx", "ty"]].astype(float) - shifts[0]).max() < 3
     assert abs(table.ry[1]) > 0.02, "the same points in another picture: another camera"
     (tmp_path / "in" / FOLDER / "1.png").unlink()
-    with pytest.raises(FacemakeError, match="1 frames and had 2"):
+    with pytest.raises(FacemakeError, match="1 frame and had 2"):
         run(tmp_path, inputs)
 
 

@@ -39,14 +39,14 @@ def test_lines_are_in_the_log_and_end_with_the_run(
     said = ""
     deadline = time.monotonic() + 120
     while (
-        "0 of 1 samples (0 %)" not in said
+        "0 of 1 sample (0 %)" not in said
         or not (folder / ".facemake" / "progress" / "run.json").exists()
     ):
         assert time.monotonic() < deadline
         time.sleep(0.02)
         said += capfd.readouterr().err
     ticker.stop()
-    assert "0 of 1 samples (0 %)" in log.read_text()
+    assert "0 of 1 sample (0 %)" in log.read_text()
     assert not list((folder / ".facemake" / "progress").iterdir())
 
 
@@ -144,4 +144,4 @@ def test_it_can_be_switched_off(folder: Path):
         done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         says[switch] = done.stderr
-    assert "0 of 1 samples" in says["on"] and says["off"] == ""
+    assert "0 of 1 sample" in says["on"] and says["off"] == ""

@@ -80,7 +80,7 @@ def test_another_workflow_imports_it_and_reads_its_tables(bundled: Path, tmp_pat
     assert (folder / "results" / "dataset" / "training_data.h5").is_file()
     # what its own hooks do where it runs by itself, and the outer workflow's own
     assert "the outer workflow begins" in done.stdout
-    assert "1 samples in 1 shards" in done.stdout and "1 samples: 1 ok" in done.stdout
+    assert "1 sample in 1 shard" in done.stdout and "1 sample: 1 ok" in done.stdout
     status = subprocess.run(
         [sys.executable, "-m", "facemake", "status"],
         cwd=folder,
@@ -89,7 +89,7 @@ def test_another_workflow_imports_it_and_reads_its_tables(bundled: Path, tmp_pat
         text=True,
         check=True,
     )
-    assert status.stdout.startswith("ended well") and "1 of 1 samples (100 %)" in status.stdout
+    assert status.stdout.startswith("ended well") and "1 of 1 sample (100 %)" in status.stdout
     again = snakemake(folder)
     assert "Nothing to be done" in again.stdout
 
@@ -115,7 +115,7 @@ def test_it_can_stand_below_a_prefix_under_its_own_names(bundled: Path, tmp_path
     assert done.returncode == 0, done.stdout
     table = pd.read_parquet(folder / "faces" / "results" / "probe")
     assert table["sample"].tolist() == ["portraits"]
-    assert "1 samples: 1 ok" in done.stdout  # found below the prefix
+    assert "1 sample: 1 ok" in done.stdout  # found below the prefix
     assert not (folder / "results").exists()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from facemake.cli.tables import aligned
+from facemake.counting import counted
 from facemake.errors import FacemakeError
 from facemake.plan import cache_folder
 from facemake.settings import filled
@@ -242,9 +243,10 @@ def _say_rest(found: Survey) -> None:
     if damaged:
         print(f"{_sum(damaged)} damaged: facemake cache check --remove")
     if found.unfinished:
-        print(f"{len(found.unfinished)} folders of runs that were killed while they stored a file")
+        folders = counted(len(found.unfinished), "folder")
+        print(f"{folders} of runs that were killed while they stored a file")
     if found.foreign:
-        print(f"{found.foreign} files of other workflows, which are left alone")
+        print(f"{counted(found.foreign, 'file')} of other workflows: left alone")
     for one in found.directories:
         if one.state is State.ELSEWHERE:
             print(
@@ -291,8 +293,8 @@ def _counted(entries: Sequence[Entry]) -> tuple[str, str]:
 
 def _sum(entries: Iterable[Entry]) -> str:
     entries = list(entries)
-    word = "entry" if len(entries) == 1 else "entries"
-    return f"{len(entries)} {word} of {size_text(sum(entry.bytes for entry in entries))}"
+    several = counted(len(entries), "entry", "entries")
+    return f"{several} of {size_text(sum(entry.bytes for entry in entries))}"
 
 
 def _day(when: float) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from facemake.cli import compare_shards
 from facemake.cli.differences import TOLERANCE, of_hdf5, of_tables
+from facemake.counting import counted
 from facemake.errors import FacemakeError
 
 IDENTICAL = "identical"
@@ -58,8 +59,9 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
     for name, verdict in sorted(said.items()):
         counts[next((word for word in counts if verdict.startswith(word)), "not the same")] += 1
         print(f"{name}\t{verdict}")
-    what = "files" if not pools else "files and folders of shards"
-    print(f"{len(said)} {what}: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
+    each, all_ = ("file", "files") if not pools else ("file or folder", "files and folders")
+    what = counted(len(said), *(f"{one} of shards" if pools else one for one in (each, all_)))
+    print(f"{what}: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
     return 1 if counts["not the same"] else 0
 
 

@@ -16,6 +16,7 @@ from facemake.choosing.run import Comparison, compare
 from facemake.choosing.sheet import contact_sheet
 from facemake.cli.arguments import add_device, add_models_dir
 from facemake.cli.tables import as_csv
+from facemake.counting import counted
 from facemake.errors import FacemakeError
 from facemake.extraction.settings import SMALLEST_TILE, check_whole
 from facemake.models import registry, use_models_dir
@@ -94,7 +95,7 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
             _pictures(paths, options.frames, line),
             options.detectors,
             options.device,
-            lambda count: line.tell(lambda: f"{count} pictures"),
+            lambda count: line.tell(lambda: counted(count, "picture")),
             options.tile,
         )
     if not result.pictures:
@@ -163,7 +164,7 @@ def _words(result: Comparison, judged: dict[str, Standing]) -> str:
     agreed = "1 other sees" if others == 1 else f"{others} others agree on"
     lines.append(
         f"recall: of the faces that {agreed}, in "
-        f"{len(result.pictures)} pictures; alone: detections that no other confirms; ms: median of "
+        f"{counted(len(result.pictures), 'picture')}; alone: detections that no other confirms; ms: median of "
         "a picture, decoding apart, of CPU time (on a GPU: as a clock has it)"
     )
     for name, why in result.missing.items():

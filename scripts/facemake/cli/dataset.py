@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facemake.cli.differences import TOLERANCE
+from facemake.counting import counted
 from facemake.errors import FacemakeError, TableError
 from facemake.runtime.screen import Line
 
@@ -128,7 +129,7 @@ class _Shown(Line):
 
     def __call__(self, name: str, done: int, of: int) -> None:
         """Take that `done` of so many examples are read."""
-        self.tell(lambda: f"{name}: {done} of {of} examples")
+        self.tell(lambda: f"{name}: {done} of {counted(of, 'example')}")
 
 
 def _json(document: Any) -> str:
@@ -166,13 +167,16 @@ def _info(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _info_lines(found: dict[str, Any]) -> list[str]:
     lines = [
-        f"{found['file']}: {found['examples']} examples of {found['videos']} recordings and "
-        f"{found['subjects']} known people, {found['bytes'] / 1e6:.1f} MB"
+        f"{found['file']}: {counted(found['examples'], 'example')} of "
+        f"{counted(found['videos'], 'recording')} and "
+        f"{counted(found['subjects'], 'known person', 'known people')}, "
+        f"{found['bytes'] / 1e6:.1f} MB"
     ]
     for name, one in found["splits"].items():
         lines.append(
-            f"  {name or '(no split)'}: {one['examples']} examples, {one['videos']} recordings, "
-            f"{one['subjects']} known people"
+            f"  {name or '(no split)'}: {counted(one['examples'], 'example')}, "
+            f"{counted(one['videos'], 'recording')}, "
+            f"{counted(one['subjects'], 'known person', 'known people')}"
         )
     lines += [f"  not as it should be: {fault}" for fault in found["faults"]]
     lines += ["", f"{'field':24} {'missing':>9} {'mean':>11} {'std':>11} {'min':>11} {'max':>11}"]
@@ -237,8 +241,9 @@ def _merge(options: argparse.Namespace, rest: list[str]) -> int:
         print(_json({"output": options.output, "files": options.files, **asdict(done)}))
         return 0
     for path, count in zip(options.files, done.counts, strict=True):
-        print(f"{path}\t{count} examples")
-    print(f"{options.output}: {sum(done.counts)} examples of {len(options.files)} files")
+        print(f"{path}\t{counted(count, 'example')}")
+    print(f"{options.output}: {counted(sum(done.counts), 'example')} of "
+        f"{counted(len(options.files), 'file')}")
     if done.repeated:
         kept = "left out" if done.dropped else "kept; --drop-repeated leaves them out"
         print(
@@ -276,13 +281,13 @@ def _validate(options: argparse.Namespace, rest: list[str]) -> int:
         print(_json({**document, "findings": findings, "sheet": sheet}))
         return 0 if valid else 1
     for one in checked.findings:
-        of = f"{one.count} examples: " if one.count else ""
+        of = f"{counted(one.count, 'example')}: " if one.count else ""
         first = f", first {'; '.join(one.first)}" if one.first else ""
         print(f"{one.level}\t{one.name}\t{of}{one.words}{first}")
     counts = {level: sum(1 for o in checked.findings if o.level == level) for level in _LEVELS}
-    said = ", ".join(f"{n} {level}{'' if n == 1 else 's'}" for level, n in counts.items())
+    said = ", ".join(counted(n, level) for level, n in counts.items())
     verdict = "valid" if valid else "not valid"
-    print(f"{options.file}: {verdict}; {len(checked)} examples, {said}")
+    print(f"{options.file}: {verdict}; {counted(len(checked), 'example')}, {said}")
     if sheet is not None:
         print(f"{sheet} shows the worst crops")
     return 0 if valid else 1

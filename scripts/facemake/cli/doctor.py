@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from facemake.counting import counted
 from facemake.doctor.findings import Finding, Level
 from facemake.errors import FacemakeError
 
@@ -73,8 +74,8 @@ def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
     else:
         warnings = sum(one.level is Level.WARNING for one in found)
         print(
-            f"{faults} fault{'' if faults == 1 else 's'}, {warnings} "
-            f"warning{'' if warnings == 1 else 's'}, {len(found) - faults - warnings} in order"
+            f"{counted(faults, 'fault')}, {counted(warnings, 'warning')}, "
+            f"{len(found) - faults - warnings} in order"
         )
     return 1 if faults else 0
 

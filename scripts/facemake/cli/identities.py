@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from facemake.cli.arguments import add_models_dir
 from facemake.cli.tables import aligned, as_csv
+from facemake.counting import counted
 from facemake.errors import FacemakeError
 from facemake.hashes import private_folder
 from facemake.models import use_models_dir
@@ -209,7 +210,7 @@ def _index(options: argparse.Namespace, rest: list[str]) -> int:
     if options.json:
         print(json.dumps(document, indent=1, ensure_ascii=False))
         return 0
-    print(f"{document['rows']} vectors of {len(looks.names)} samples in {folder}")
+    print(f"{counted(document['rows'], 'vector')} of {counted(len(looks.names), 'sample')} in {folder}")
     print(f"search is {document['search']}: {document['why']} ({document['method']})")
     return 0
 

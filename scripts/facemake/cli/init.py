@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from facemake.counting import counted
 from facemake.discovery import SUBJECT_RULES, Found, find
 from facemake.errors import FacemakeError
 from facemake.plan import suggested_shards
@@ -140,17 +141,14 @@ def _in_words(found: Found) -> str:
         (found.pictures, "picture"),
     )
     kinds = ", ".join(
-        f"{n} {what.replace('folder', 'folders') if ' ' in what else what + 's'}"
-        if n > 1
-        else f"{n} {what}"
+        counted(n, what, what.replace("folder", "folders") if " " in what else "")
         for n, what in counts
         if n
     )
-    text = f"{samples} sample{'s' if samples > 1 else ''} ({kinds})"
+    text = f"{counted(samples, 'sample')} ({kinds})"
     if not found.renamed:
         return text
-    names = f"{found.renamed} name{'s' if found.renamed > 1 else ''}"
-    return f"{text}; {names} changed so that each is a unique file name"
+    return f"{text}; {counted(found.renamed, 'name')} changed so that each is a unique file name"
 
 
 def _say_subjects(found: Found, rule: str) -> None:
@@ -164,9 +162,13 @@ def _say_subjects(found: Found, rule: str) -> None:
     known = {subject for subject in found.subjects if subject}
     lacking = found.subjects.count("")
     named = ", ".join(sorted(known)[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
-    print(f"  {len(known)} subjects: {named}" if known else "  no subject is found by it")
+    print(f"  {counted(len(known), 'subject')}: {named}" if known else "  no subject is found by it")
     if lacking:
-        print(f"  {lacking} samples without a subject by this rule each count as a separate person")
+        says = "counts" if lacking == 1 else "each count"
+        print(
+            f"  {counted(lacking, 'sample')} without a subject by this rule {says} as a separate "
+            "person"
+        )
 
 
 def _say_passed_over(found: Found) -> None:

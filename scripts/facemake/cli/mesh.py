@@ -24,6 +24,7 @@ from facemake.backends.fit.mesh import (
 )
 from facemake.backends.fit.meshfile import FORMATS, write_mesh
 from facemake.cli.arguments import add_models_dir_of_run
+from facemake.counting import counted
 from facemake.errors import FacemakeError, TableError
 from facemake.models import use_models_dir
 from facemake.rows import lists, numbers
@@ -160,7 +161,7 @@ def _mesh(options: argparse.Namespace, rest: list[str]) -> int:
             written += 1
     mesh = surface.mesh
     print(
-        f"{written} files, {len(mesh.mean)} vertices and {len(mesh.triangles)} triangles each: "
+        f"{counted(written, 'file')}, {len(mesh.mean)} vertices and {len(mesh.triangles)} triangles each: "
         f"{surface.says}; licence: {mesh.licence}",
         file=sys.stderr,
     )

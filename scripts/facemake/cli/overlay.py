@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facemake.cli.arguments import add_models_dir_of_run
+from facemake.counting import counted
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
 from facemake.overlay.options import HIDINGS, LAYERS, POSES, USUAL, Options
@@ -205,7 +206,7 @@ def _overlay(options: argparse.Namespace, rest: list[str]) -> int:
         raise FacemakeError(failed[0].error)
     if failed:
         raise FacemakeError(
-            f"{len(failed)} of {len(todo)} samples have no overlay: "
+            f"{len(failed)} of {counted(len(todo), 'sample')} have no overlay: "
             f"{', '.join(outcome.sample for outcome in failed[:_MOST_NAMED])}"
             + (f" and {len(failed) - _MOST_NAMED} more" if len(failed) > _MOST_NAMED else "")
         )
@@ -272,7 +273,7 @@ class _Line(Line):
 
     def _text(self, done: int) -> str:
         rate = done / (time.monotonic() - self._began)
-        text = f"{done} of {self._frames} frames, {rate:.0f}/s"
+        text = f"{done} of {counted(self._frames, 'frame')}, {rate:.0f}/s"
         if self._samples > 1:
             text = f"{self._done} of {self._samples} samples, {text}"
         return text + (f", {duration((self._frames - done) / rate)} left" if rate else "")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from facemake.counting import counted
 from facemake.errors import FacemakeError
 from facemake.exclusions import COLUMNS as EXCLUDE_COLUMNS
 from facemake.exclusions import Exclusions
@@ -81,7 +82,7 @@ def _qc(options: argparse.Namespace, rest: list[str]) -> int:
         looked = look(
             results,
             frozenset(options.samples),
-            lambda done: line.tell(lambda: f"{done} samples"),
+            lambda done: line.tell(lambda: counted(done, "sample")),
         )
     proposed = exclusions(looked.findings)
     news = [one for one in looked.findings if not _covered(one, left_out)]
@@ -108,9 +109,8 @@ def _qc(options: argparse.Namespace, rest: list[str]) -> int:
     if unprobed or looked.unfinished:
         yet = len(looked.unfinished)
         print(
-            f"the run is not finished: {yet} sample{'' if yet == 1 else 's'} without detections, "
-            "landmarks or fit"
-            + (f", {unprobed} of {len(shards)} shards not probed" if unprobed else "")
+            f"the run is not finished: {counted(yet, 'sample')} without detections, landmarks or fit"
+            + (f", {unprobed} of {counted(len(shards), 'shard')} not probed" if unprobed else "")
         )
     if is_written:
         print(f"{review} lists all; {exclude} {_of_exclude(looked, kept, _from(exclude, options))}")
@@ -192,13 +192,8 @@ def _document(one: Finding) -> dict[str, Any]:
 
 
 def _say(looked: Looked, already: int, most: int) -> None:
-    counted = zip(
-        ("sample", "frame", "finding"),
-        (looked.samples, looked.frames, len(looked.findings)),
-        strict=True,
-    )
-    samples, frames, findings = (f"{n} {name}{'' if n == 1 else 's'}" for name, n in counted)
-    print(f"{samples}, {frames}: {findings}")
+    samples, frames = counted(looked.samples, "sample"), counted(looked.frames, "frame")
+    print(f"{samples}, {frames}: {counted(len(looked.findings), 'finding')}")
     counts = Counter(one.kind for one in looked.findings)
     for kind, (level, words) in KINDS.items():
         if counts[kind]:
@@ -210,7 +205,7 @@ def _say(looked: Looked, already: int, most: int) -> None:
     if len(looked.findings) > most:
         print(f"... {len(looked.findings) - most} more")
     if already:
-        print(f"{already} more are about what dataset.exclude leaves out already")
+        print(f"{already} more {'is' if already == 1 else 'are'} about what dataset.exclude leaves out already")
     for words in looked.unsaid:
         print(f"not looked at: {words}")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from facemake.counting import counted
 from facemake.errors import FacemakeError
 from facemake.provenance import file_sha256
 from facemake.shards import read_metadata
@@ -188,7 +189,7 @@ def finished_stages(run: FinishedRun, say: Callable[[str], None]) -> list[Done]:
         one = Done(product.stage, product.does)
         before: dict[str, Any] = {}
         names = {job: list(_names(product, run.results, job)) for job in _jobs_of(product, run)}
-        say(f"hashing {product.stage}: {sum(map(len, names.values()))} files")
+        say(f"hashing {product.stage}: {counted(sum(map(len, names.values())), 'file')}")
         for job, paths in names.items():
             files = {}
             for path in paths:
@@ -258,7 +259,7 @@ def _hidden(stage: str, run: FinishedRun, say: Callable[[str], None]) -> Iterato
     """Jobs of a stage whose files lie beside the results."""
     archive = f"{STEPS}/{stage.removeprefix('threedi_')}/{{shard}}.zip"
     pattern = TRACKLETS if stage == "detect" else archive
-    say(f"hashing {stage}: at most {len(run.shards)} files")
+    say(f"hashing {stage}: at most {counted(len(run.shards), 'file')}")
     for shard in run.shards:
         path = pattern.format(shard=shard)
         if (run.results / path).is_file():

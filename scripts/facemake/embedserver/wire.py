@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect, Request
 
+from facemake.counting import counted
 from facemake.embedserver.service import Answer, Asked, Part, Region
 from facemake.embedserver.settings import Limits
 from facemake.server.forms import Form, Sink, read_form
@@ -259,7 +260,7 @@ class _Form(Form):
             if given and len(given) != count:
                 raise RefusedError(
                     422,
-                    f"the form has {count} pictures and {len(given)} times {name}: give one for "
+                    f"the form has {counted(count, 'picture')} and {len(given)} times {name}: give one for "
                     "each picture, in their order; null where nothing is known",
                 )
             words[name] = [one.decode("utf-8", "replace") for one in given] or [None] * count

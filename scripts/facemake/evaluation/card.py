@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from facemake.counting import counted
 from facemake.evaluation import scores
 from facemake.evaluation.predicting import Trained, examples, made_by
 from facemake.evaluation.run import json_text
@@ -237,8 +238,9 @@ def markdown(card: Mapping[str, Any]) -> str:
         *(f"- {line}" for line in card["limits"]),
         "",
         "## Data",
-        f"`{data['file']}`, SHA-256 `{data['sha256']}`: {data['examples']} examples of "
-        f"{data['subjects']} subjects in {data['videos']} videos, divided by {data['divided_by']}.",
+        f"`{data['file']}`, SHA-256 `{data['sha256']}`: "
+        f"{counted(data['examples'], 'example')} of {counted(data['subjects'], 'subject')} in "
+        f"{counted(data['videos'], 'video')}, divided by {data['divided_by']}.",
         "",
         *_table(
             ("split", "examples", "videos", "subjects"),

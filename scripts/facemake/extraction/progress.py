@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from facemake.counting import counted
 from facemake.extraction.inputs import Listed
 from facemake.extraction.result import Extraction
 from facemake.runtime.screen import Screen, duration
@@ -82,7 +83,7 @@ class Progress:
             self._line(self._text(now))
 
     def _text(self, now: float) -> str:
-        text = f"{self._done} of {self._total} inputs, {self._faces} faces"
+        text = f"{self._done} of {counted(self._total, 'input')}, {counted(self._faces, 'face')}"
         if self._failed:
             text += f", {self._failed} not read"
         new, seconds = self._done - self._before, now - self._began
@@ -108,7 +109,7 @@ class Progress:
 
 def said_at_the_end(result: Extraction, inputs: Listed) -> list[str]:
     """What a person wants to know, failures by name."""
-    lines = [f"{result.crops} crops of {result.inputs} inputs; the table: {result.table}"]
+    lines = [f"{counted(result.crops, 'crop')} of {counted(result.inputs, 'input')}; the table: {result.table}"]
     words = {
         CropStatus.NO_FACE: "pictures and frames without a face",
         CropStatus.NO_EYES: "faces whose eyes were not found, cut as a square around the box",
@@ -124,7 +125,7 @@ def said_at_the_end(result: Extraction, inputs: Listed) -> list[str]:
     for folder in inputs.crops:
         lines.append(f"  passed over, as crops of another extraction (name it if wanted): {folder}")
     if result.failed:
-        lines.append(f"  {len(result.failed)} inputs could not be read, or not whole:")
+        lines.append(f"  {counted(len(result.failed), 'input')} could not be read, or not whole:")
         lines += [f"    {name}: {why}" for name, why in list(result.failed.items())[:_NAMED]]
         if len(result.failed) > _NAMED:
             lines.append(f"    ... {len(result.failed) - _NAMED} more are in the table")

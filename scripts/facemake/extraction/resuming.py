@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from facemake.counting import counted
 from facemake.errors import FacemakeError
 from facemake.extraction.inputs import CSV, TABLE, Input
 from facemake.extraction.journal import Journal
@@ -44,7 +45,7 @@ def prepared(
     others = sorted(known - names.keys())
     if others and not prune:
         raise FacemakeError(
-            f"{folder} has crops of {len(others)} inputs that are not among these paths "
+            f"{folder} has crops of {counted(len(others), 'input')} not among these paths "
             f"({readable(others[0])}, say): name all of them, give another folder, or ask for what "
             "is not among them to be removed (prune)"
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from facemake.counting import counted
 from facemake.errors import FacemakeError, TableError
 from facemake.media import Frame, Kind, Media, MediaError, VideoMedia, open_media
 from facemake.media.images import ImageMedia
@@ -70,15 +71,15 @@ class Made:
     def remarks(self) -> Iterator[str]:
         """What who looks at it should know, a line each."""
         if self.undecoded:
-            yield f"{self.undecoded} of {self.frames} frames cannot be decoded: grey"
+            yield f"{self.undecoded} of {counted(self.frames, 'frame')} cannot be decoded: grey"
         if self.bare:
             yield (
-                f"in {len(self.bare)} of {self.frames} frames nothing is hidden, since no face was "
-                f"found there that is to be; look at them: {_runs(self.bare)}"
+                f"in {len(self.bare)} of {counted(self.frames, 'frame')} nothing is hidden, since no "
+                f"face was found there that is to be; look at them: {_runs(self.bare)}"
             )
         if self.without_mesh:
             yield (
-                f"{self.without_mesh} faces have no mesh: pictures that stand alone are fitted "
+                f"{counted(self.without_mesh, 'face')} without a mesh: pictures that stand alone are fitted "
                 "each with an identity that no table has"
             )
         if self.unseen:

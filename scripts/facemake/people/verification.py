@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facemake.counting import counted
 from facemake.errors import FacemakeError
 
 MOST_PAIRS = 10_000_000
@@ -107,10 +108,10 @@ def pairs_of(
     n_same = int((sizes * (sizes - 1) // 2).sum())
     n_other = faces * (faces - 1) // 2 - n_same
     if not n_other or not n_same:
-        people = f"{len(groups)} {'person' if len(groups) == 1 else 'people'}"
+        people = counted(len(groups), "person", "people")
         need = "no two of them are of two people" if not n_other else "no two are of one person"
         raise FacemakeError(
-            f"{faces} faces of {people} are labelled, and {need}: label at least two people, one "
+            f"{counted(faces, 'face')} of {people} {'is' if faces == 1 else 'are'} labelled, and {need}: label at least two people, one "
             "of them in two samples"
         )
     generator = np.random.Generator(np.random.PCG64(_SEED))

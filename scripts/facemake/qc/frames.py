@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facemake.counting import counted
 from facemake.errors import TableError
 from facemake.qc import limits
 from facemake.qc.findings import Finding
@@ -251,7 +252,7 @@ def odd_faces(sample: str, track: Track, min_confidence: float | None) -> Iterat
             "lowest landmark confidence",
             lowest,
             limit,
-            f"{' and '.join(words)} in {_frames(count)}",
+            f"{' and '.join(words)} in {counted(count, 'frame')}",
             times=1 + count / max(1, len(track.frame)),
         )
 
@@ -307,13 +308,9 @@ def _damaged(sample: str, track: Track) -> Iterator[Finding]:
             "frames that cannot be decoded",
             count,
             0,
-            f"{_frames(count)} cannot be decoded; those that follow may show damage",
+            f"{counted(count, 'frame')} cannot be decoded; those that follow may show damage",
             times=1 + count / len(broken),
         )
-
-
-def _frames(count: int) -> str:
-    return f"{count} {'frame' if count == 1 else 'frames'}"
 
 
 def _jumps(sample: str, track: Track) -> Iterator[Finding]:

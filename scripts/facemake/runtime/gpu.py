@@ -281,7 +281,7 @@ def _take(found: Sequence[Device], count: int) -> dict[Device, IO[bytes]]:
                 if not waited or now - said >= _SECONDS_BETWEEN_LINES:
                     said, waited = now, True
                     logger.info(
-                        "waiting for a GPU: %d here, all taken; %d jobs wait before this one",
+                        "waiting for a GPU: %d here, all taken; waiting before this one: %d",
                         len(found),
                         sum(not names.isdisjoint(d.name for d in found) for names in before),
                     )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from facemake import h5
 from facemake.archives import Archive
+from facemake.counting import counted
 from facemake.dataset import layout, quality
 from facemake.dataset.crop import global_params_in_crop, landmarks_in_crop
 from facemake.dataset.fhog import fhog
@@ -224,7 +225,7 @@ class Census:
         elif status in DECODABLE and not self.all_tracks:
             # a file that was cut short stays `truncated`: its face may be in what is missing
             status = SampleStatus.NO_FACE if status == SampleStatus.OK else status
-            seen = f"no face was found in {n_frames} {'frame' if n_frames == 1 else 'frames'}"
+            seen = f"no face was found in {counted(n_frames, 'frame')}"
             reason = f"{reason}; {seen}" if reason else seen
         elif status in DECODABLE and not self.main_faces:
             status = SampleStatus.NO_FACE if status == SampleStatus.OK else status

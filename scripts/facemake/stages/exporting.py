@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from facemake.archives import Archive
+from facemake.counting import counted
 from facemake.csvs import write_csv
 from facemake.errors import FacemakeError, TableError
 from facemake.exports import TABLES, WRITERS, is_ours
@@ -251,7 +252,7 @@ class Frames:
         """
         if self._seen != self._expected:
             raise TableError(
-                f"{reader.path} has {self._seen} frames of {self._sample}, which has "
+                f"{reader.path} has {counted(self._seen, 'frame')} of {self._sample}, which has "
                 f"{self._expected}: it was not written whole, or is of another run; delete it and "
                 "run again"
             )

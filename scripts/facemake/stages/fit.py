@@ -19,6 +19,7 @@ from facemake.backends.fit.gaze import estimate_gaze
 from facemake.backends.fit.identity import MAX_FRAMES, Identity
 from facemake.backends.fit.model import LinearFaceModel
 from facemake.calibration.lens import Calibration, MisfitError
+from facemake.counting import counted
 from facemake.errors import FacemakeError
 from facemake.geometry import Camera
 from facemake.media import open_media
@@ -244,7 +245,7 @@ def _sizes(sample: Sample, fitting: _Fitting) -> NDArray[np.int32]:
         sizes = np.array(list(media.sizes()), np.int32)
     if len(sizes) != fitting.probe["n_frames"]:
         raise FacemakeError(
-            f"{sample.path} has {len(sizes)} frames and had {fitting.probe['n_frames']} when the "
+            f"{sample.path} has {counted(len(sizes), 'frame')} and had {fitting.probe['n_frames']} when the "
             "run began: leave recordings as they are while they are worked on, and run again"
         )
     return sizes

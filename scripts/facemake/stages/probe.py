@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from facemake.counting import counted
 from facemake.media import Frame, Kind, Media, MediaError, VideoMedia, classify, open_media
 from facemake.provenance import Recipe
 from facemake.samples import Sample
@@ -143,12 +144,14 @@ def _probe_pictures(sample: Sample, media: Media, row: ProbeRow) -> ProbeRow:
         status = statuses.pop() if len(statuses) == 1 else SampleStatus.UNREADABLE
         if row.kind == Kind.IMAGES:
             reasons = (
-                f"none of the {looks.count} pictures in {sample.path.name} can be read: {reasons}"
+                f"none of the {counted(looks.count, 'picture')} in {sample.path.name} can be read: "
+                f"{reasons}"
             )
         return replace(row, n_frames=0, status=status, reason=reasons)
     if looks.n_broken:
         return replace(
-            row, reason=f"{looks.n_broken} of {looks.count} pictures cannot be read: {reasons}"
+            row,
+            reason=f"{looks.n_broken} of {counted(looks.count, 'picture')} cannot be read: {reasons}",
         )
     return row
 
@@ -214,8 +217,8 @@ def _probe_video(sample: Sample, media: VideoMedia, row: ProbeRow) -> ProbeRow:
     notes = []
     if missing:
         notes.append(
-            f"{path.name} is cut short: {missing}. The {looks.count} frames that are there are "
-            "used; copy it again from where it came to have all"
+            f"{path.name} is cut short: {missing}. What is there is used "
+            f"({counted(looks.count, 'frame')}); copy it again from where it came to have all"
         )
     if tally.failed:
         notes.append(
@@ -225,7 +228,8 @@ def _probe_video(sample: Sample, media: VideoMedia, row: ProbeRow) -> ProbeRow:
     if looks.n_broken:
         first = ", ".join(str(frame.index) for frame in looks.broken)
         notes.append(
-            f"{looks.n_broken} of {looks.count} frames are damaged (decode_error), first: {first}"
+            f"{looks.n_broken} of {counted(looks.count, 'frame')} damaged (decode_error), first: "
+            f"{first}"
         )
     if tick is None:
         notes.append("a bare stream without time stamps: its duration and rate are not known")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from facemake.counting import listed
+from facemake.counting import listed, plural
 from facemake.dataset.splits import lacking
 from facemake.facemodels import SOURCES
 from facemake.models import registry
@@ -320,7 +320,7 @@ def _lead(rows: Sequence[Row], statuses: Mapping[str, int], totals: Mapping[str,
     left = statuses.get(SampleStatus.EXCLUDED, 0)
     failed = len(rows) - good - none - left
     n_rows = render.count(len(rows))
-    parts = [f"{render.count(good)} of {n_rows} {_plural('sample', len(rows))} gave measurements"]
+    parts = [f"{render.count(good)} of {n_rows} {plural(len(rows), 'sample')} gave measurements"]
     if none:
         parts.append(f"{render.count(none)} {'has' if none == 1 else 'have'} no face in any frame")
     if failed:
@@ -330,13 +330,10 @@ def _lead(rows: Sequence[Row], statuses: Mapping[str, int], totals: Mapping[str,
     share = render.percent(totals["with_face"], totals["frames"])
     return (
         f"{listed(parts)}. The main face was seen in {share} of "
-        f"{render.count(totals['frames'])} frames; {render.count(totals['kept'])} examples went "
+        f"{render.count(totals['frames'])} {plural(totals['frames'], 'frame')}; "
+        f"{render.count(totals['kept'])} {plural(totals['kept'], 'example')} went "
         "into the training set."
     )
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"
 
 
 def _stage(recipe: Recipe) -> dict[str, Any]:

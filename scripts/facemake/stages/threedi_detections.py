@@ -16,6 +16,7 @@ from facemake.archives import Archive
 from facemake.backends.threedi import Engine, convert
 from facemake.backends.threedi.convert import View, view_of
 from facemake.backends.threedi.streams import Stream
+from facemake.counting import counted
 from facemake.errors import FacemakeError
 from facemake.media import open_media
 from facemake.provenance import Recipe
@@ -70,8 +71,8 @@ def _clock(sample: Sample, n_frames: int) -> tuple[Array, NDArray[np.bool_]]:
             broken.append(frame.status is not FrameStatus.OK)
     if len(times) != n_frames:
         raise FacemakeError(
-            f"{sample.path} has {len(times)} frames and had {n_frames} when the run began: leave "
-            "recordings as they are while they are worked on, and run again"
+            f"{sample.path} has {counted(len(times), 'frame')} and had {n_frames} when the run "
+            "began: leave recordings as they are while they are worked on, and run again"
         )
     return np.array(times, np.float64), np.array(broken, bool)
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from facemake.counting import counted
 from facemake.errors import FacemakeError
 from facemake.runtime.failures import INTERRUPTED, Failure
 from facemake.runtime.screen import duration
@@ -31,7 +32,7 @@ def line(state: State) -> str:
     """How far the run is, in one line."""
     counts = state.samples()
     finished = counts[SampleState.DONE] + counts[SampleState.NOTHING]
-    parts = [f"{finished:,} of {counts.total():,} samples ({100 * state.work.done:.0f} %)"]
+    parts = [f"{finished:,} of {counted(counts.total(), 'sample', form=',')} ({100 * state.work.done:.0f} %)"]
     elapsed = state.time - state.started
     if state.is_alive and elapsed >= _WORTH_SAYING:
         parts.append(f"{duration(elapsed)} so far")
@@ -122,7 +123,7 @@ def failures_of(folder: Path) -> tuple[str, bool]:
     states = {s for shard in state.shards.values() for s in shard.states.values()}
     if not failed:
         return "", states <= {JobState.DONE}
-    jobs = f"{len(failed)} job{'s' if len(failed) > 1 else ''}"
+    jobs = counted(len(failed), "job")
     if all(one.message == INTERRUPTED for one in state.failed()):
         return f"{jobs} interrupted: start the run again, and it goes on where it was", False
     return "\n".join([f"{jobs} failed:", *_most(failed, MOST_NAMED)]), False
