@@ -20,7 +20,7 @@ import pyarrow as pa
 from facemake import archives, h5, tables
 from facemake.errors import FacemakeError
 from facemake.provenance import Recipe
-from facemake.runtime import garbage
+from facemake.runtime import disks, garbage
 from facemake.runtime.atomic import replacing
 from facemake.runtime.locks import ShardLock, hand_over
 from facemake.runtime.progress import Progress
@@ -82,6 +82,7 @@ class Part:
                 with contextlib.suppress(OSError, ValueError):
                     thing.discard()
         self._open.clear()
+        self._run.remove_parts(self._sample)
 
 
 class ShardRun:
@@ -175,6 +176,7 @@ class ShardRun:
                     error, "__notes__", ()
                 ):  # one that is looked at ahead says so itself
                     error.add_note(f"in sample {sample.sample} ({sample.path})")
+                disks.blame(error, self._parts)
                 part.abandon()
         finally:
             self._lock.__exit__(kind, error, *trace)
@@ -182,6 +184,12 @@ class ShardRun:
     def part_path(self, sample: Sample, output: str) -> Path:
         """Where a sample's part of an output is written until it is whole."""
         return self._parts / f".{sample.sample}.{self._suffix(output)}"
+
+    def remove_parts(self, sample: Sample) -> None:
+        """Remove what is not whole of a sample: its disk may need the room."""
+        for output in self.outputs:
+            with contextlib.suppress(OSError):
+                self.part_path(sample, output).unlink(missing_ok=True)
 
     def _suffix(self, output: str) -> str:
         return f"{output}{self.outputs[output].suffix}"

@@ -102,7 +102,7 @@ def test_a_bug_is_a_traceback_in_the_log_with_the_sample(tmp_path: Path):
 def test_a_full_disk_is_named_with_its_cure(tmp_path: Path, error: str):
     done = script(tmp_path, f"e = {error}\ne.add_note('in sample s1')\nraise e")
     assert done.returncode == 1
-    assert done.stderr.startswith("the disk is full: make room and run again")
+    assert done.stderr.startswith("the disk is full: make room there and run again")
     assert "in sample s1" in done.stderr and "Traceback" not in done.stderr
 
 

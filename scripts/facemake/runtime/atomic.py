@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from facemake.runtime import disks
+
 
 @contextmanager
 def replacing(path: Path, *, flush: bool = True, private: bool = False) -> Iterator[Path]:
@@ -36,7 +38,8 @@ def replacing(path: Path, *, flush: bool = True, private: bool = False) -> Itera
             with beside.open("rb") as handle:
                 os.fsync(handle.fileno())
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
+        disks.blame(error, path)
         beside.unlink(missing_ok=True)
         raise
 
@@ -64,7 +67,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             _remove(earlier)
             path.replace(earlier)
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
+        disks.blame(error, path)
         _remove(beside)
         if os.path.lexists(earlier) and not os.path.lexists(path):
             earlier.replace(path)

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import json
 import os
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from facemake.errors import PassingError
 from facemake.runtime import runs
+from facemake.runtime.causes import causes, errno_of
 from facemake.samples import WORK
 
 # What a file server or a busy machine answers now and not a minute later.
@@ -92,22 +92,6 @@ def is_curable(error: BaseException) -> bool:
         or (isinstance(one, OSError) and errno_of(one) in _PASSING)
         for one in causes(error)
     )
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, then what it came of."""
-    one: BaseException | None = error
-    while one is not None:
-        yield one
-        one = one.__cause__ or one.__context__
-
-
-def errno_of(error: BaseException) -> int | None:
-    """The system's number of an error; HDF5 has it in its message only."""
-    number = getattr(error, "errno", None)
-    if number is None and (said := re.search(r"\berrno = (\d+)", str(error))):
-        return int(said[1])
-    return number
 
 
 def write(

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from facemake.errors import FacemakeError
-from facemake.runtime import failures, garbage, heartbeat, libraries, memory, runs
+from facemake.runtime import disks, failures, garbage, heartbeat, libraries, memory, runs
+from facemake.runtime.causes import disk_is_full
 from facemake.runtime.gpu import lease
 from facemake.runtime.modules import spare_pandas
 from facemake.runtime.parent import end_on_sigterm, end_with_parent
+from facemake.samples import WORK
 
 _INTERRUPTED = 130
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -88,7 +90,7 @@ def job(
         )
         failures.clear(log)
     except Exception as error:
-        message = in_words(error)
+        message = in_words(error, [Path(log)] if log else ())
         if message is None:
             logger.exception("this is a bug of facemake, or a fault of the machine")
             message = "".join(traceback.format_exception_only(error)).strip()
@@ -117,22 +119,21 @@ def _note_end_from_outside(log: str | Path | None) -> None:
     heartbeat.forget()
 
 
-def in_words(error: Exception) -> str | None:
-    """What is expected to go wrong, with the sample that it went wrong in; None of a bug."""
+def in_words(error: Exception, places: Iterable[Path] = ()) -> str | None:
+    """What is expected to go wrong, with the sample that it went wrong in; None of a bug.
+
+    Args:
+        error: what stopped it.
+        places: where was written, for a full disk that nobody has blamed yet.
+    """
     if isinstance(error, FacemakeError):
         text = str(error)
-    elif _disk_is_full(error):
-        text = f"the disk is full: make room and run again ({error})"
+    elif disk_is_full(error):
+        disk = disks.blamed(error) or disks.full([*places, WORK, Path(tempfile.gettempdir())])
+        which = f" {disk}" if disk else ""
+        text = f"the disk{which} is full: make room there and run again ({error})"
     elif isinstance(error, MemoryError):
         text = "out of memory: give the job more, or run fewer at once (--cores)"
     else:
         return None
     return "\n".join([text, *getattr(error, "__notes__", ())])
-
-
-def _disk_is_full(error: BaseException) -> bool:
-    """Whether the disk is what stopped it; Arrow says so in its message only."""
-    return any(
-        failures.errno_of(one) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(one)
-        for one in failures.causes(error)
-    )

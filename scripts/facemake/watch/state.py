@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from facemake.runtime import failures, heartbeat
+from facemake.runtime import disks, failures, heartbeat
 from facemake.runtime.failures import Failure
 from facemake.runtime.heartbeat import Beat
 from facemake.samples import WORK, plan_file
@@ -26,6 +26,17 @@ RUN = "run"
 
 KILLED = "ended without a word: killed (out of memory?), or its machine went down"
 
+
+def killed(folder: Path, outdir: str) -> str:
+    """Of a job that left no note: killed, or there was no room for one.
+
+    Args:
+        folder: the working directory of the run.
+        outdir: the results.
+    """
+    if disk := disks.full([folder / outdir, folder / WORK]):
+        return f"ended without a word; the disk {disk} is full: make room there and run again"
+    return KILLED
 
 CLOCKS_DIFFER = 2.0
 """Seconds that the clocks of the results' and the working directory's file systems may differ."""
@@ -141,7 +152,7 @@ class Watcher:
             if self._opens and is_made and (damage := self._damaged(job, files)):
                 note = Failure(job.stage, job.shard, "", damage, False, now, "", "")
                 is_made, beat = False, None
-            self._judge(job, shard, is_made, beat, note)
+            self._judge(job, shard, is_made, beat, note, run.outdir)
         state.stages = list(dict.fromkeys(job.stage for job in run.jobs))
         for shard in state.shards.values():
             if shard.name:
@@ -152,7 +163,13 @@ class Watcher:
         return state
 
     def _judge(
-        self, job: Job, shard: Shard, made: bool, beat: Beat | None, note: Failure | None
+        self,
+        job: Job,
+        shard: Shard,
+        made: bool,
+        beat: Beat | None,
+        note: Failure | None,
+        outdir: str,
     ) -> None:
         key = (job.stage, job.shard)
         if beat is not None and beat.is_alive(work=self._work):
@@ -168,7 +185,8 @@ class Watcher:
             note = later if later and later.time >= beat.time else note
             beat = heartbeat.read(*key, work=self._work)
         if beat is not None and (note is None or note.time < beat.time):
-            note = Failure(*key, beat.sample, KILLED, True, beat.time, beat.host, beat.log)
+            said = killed(self._folder, outdir)
+            note = Failure(*key, beat.sample, said, True, beat.time, beat.host, beat.log)
         if note is not None:
             shard.states[key] = JobState.FAILED
             shard.failures.append(note)

@@ -19,7 +19,7 @@ from facemake.runtime import failures, heartbeat, runs
 from facemake.runtime.locks import sign_of_life
 from facemake.runtime.screen import Screen
 from facemake.samples import WORK
-from facemake.watch.state import KILLED, RUN, State, Watcher
+from facemake.watch.state import RUN, State, Watcher, killed
 from facemake.watch.words import failure_in_words, line
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,8 @@ class Ticker:
         if failure is None and self.interrupted:
             return  # it was still starting
         if failure is None:
-            failure = failures.Failure(*job, "", KILLED, True, time.time(), "", log)
+            said = killed(Path(), str(self._log.parent))
+            failure = failures.Failure(*job, "", said, True, time.time(), "", log)
         if failure.message == failures.INTERRUPTED:
             return  # whoever did that knows it
         text = f"failed: {failure_in_words(failure, '').lstrip()}"
