@@ -15,6 +15,7 @@ from facemake.clones import use_clone
 from facemake.errors import FacemakeError
 from facemake.models import use_models_dir
 from facemake.provenance import file_sha256
+from facemake.report.pages import sample_of
 from facemake.runtime import gpu, runs
 
 
@@ -166,7 +167,7 @@ def embedded_pages(path):
         patterns=["{sample}.html"],
         caption="captions/pages.rst",
         category="Samples",
-        labels={"sample": "{sample}"},
+        labels={"sample": lambda wildcards: sample_of(Path(f"{wildcards.sample}.html"))},
     )
 
 

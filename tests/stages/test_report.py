@@ -9,7 +9,7 @@ import re
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pytest
@@ -23,9 +23,10 @@ from facemake.models import registry
 from facemake.provenance import Recipe
 from facemake.recipes import recipe
 from facemake.report import charts, contact, render
+from facemake.report.pages import page_file, sample_of
 from facemake.report.series import BINS, FINE_BINS, Series, States, timeline
 from facemake.samples import Sample, shard_text
-from facemake.stages.report_pages import Sources, report_pages
+from facemake.stages.report_pages import Sources, page_folders, report_pages
 from facemake.tables import SCHEMAS, TableReader, TableWriter
 from makereport import (
     REPORT,
@@ -637,3 +638,24 @@ def contact_frames() -> int:
     from facemake.stages.landmarks import CONTACT_FRAMES
 
     return CONTACT_FRAMES
+
+
+def test_a_page_can_be_opened_whatever_its_sample_is_called(tmp_path: Path):
+    """Also in Snakemake's own report, which has it as data with its file name before a comma."""
+    from snakemake.report.common import data_uri_from_file
+
+    names = ["a, b", "c+d=e@f", "ü"]
+    shard = Shard(tmp_path / "shard", "pack")
+    for name in names:
+        shard.video(name, seconds(4))
+    folder = tmp_path / "report" / "samples" / "pack"
+    report_pages(shard.plan, shard.write(), folder, REPORT)
+    assert page_folders([folder]) == dict.fromkeys(names, "pack")
+    overview = Page(index(tmp_path, [counts(name) for name in names], [folder]))
+    links = {a["href"] or "" for a in overview.all("a")}
+    for name in names:
+        path = folder / page_file(name)
+        assert name in Page(path.read_text(encoding="utf-8")).text and sample_of(path) == name
+        assert f"samples/pack/{quote(path.name, safe='')}" in links
+        head, _, data = data_uri_from_file(path).partition(",")
+        assert head.endswith(";base64") and base64.b64decode(data) == path.read_bytes()

@@ -25,6 +25,7 @@ from facemake.qc.samples import (
     summary,
     unlike,
 )
+from facemake.report.pages import page_file
 from facemake.status import DECODABLE
 from facemake.tables import TableReader
 
@@ -119,7 +120,7 @@ def _shard(
                 looked.unfinished.append(sample)
             if row["status"] not in DECODABLE or "detections" in readers:
                 looked.findings += _sample(row, readers, same, summaries)
-            page = Path("report", "samples", probe.stem, f"{sample}.html")
+            page = Path("report", "samples", probe.stem, page_file(sample))
             if (results / page).is_file():
                 looked.pages[sample] = page
             yield row

@@ -16,6 +16,7 @@ from facemake.people.splits import Found, found_in
 from facemake.provenance import Recipe
 from facemake.report import alike, overall, pipeline, render, summaries, usage, words
 from facemake.report.counts import Counts, read_counts
+from facemake.report.pages import page_file
 from facemake.report.people import Person, read_people
 from facemake.runtime.atomic import write_text
 from facemake.shards import read_metadata
@@ -66,7 +67,7 @@ class Row:
     @property
     def href(self) -> str | None:
         """Link to its page; None where there is none."""
-        return render.link(PAGES, self.folder, f"{self.sample}.html") if self.folder else None
+        return render.link(PAGES, self.folder, page_file(self.sample)) if self.folder else None
 
 
 def report(
@@ -247,7 +248,7 @@ def _copies(
 
 def _page_of(sample: str, folders: Mapping[str, str]) -> str | None:
     folder = folders.get(sample)
-    return render.link(PAGES, folder, f"{sample}.html") if folder else None
+    return render.link(PAGES, folder, page_file(sample)) if folder else None
 
 
 def _people(table: Path | None, rows: Sequence[Row]) -> dict[str, Any]:

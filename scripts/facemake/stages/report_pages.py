@@ -24,6 +24,7 @@ from facemake.provenance import Recipe
 from facemake.report import charts, contact, render, strips, summaries, words
 from facemake.report.charts import Histogram
 from facemake.report.counts import Counts, read_counts
+from facemake.report.pages import page_file, sample_of
 from facemake.report.timecourse import SPREADS, TimeCourse, time_course
 from facemake.runtime.atomic import replacing_folder
 from facemake.runtime.progress import Progress
@@ -125,7 +126,7 @@ def report_pages(plan: Path, sources: Sources, output: Path, recipe: Recipe) -> 
                 _overlay(sample.sample, sources.overlay) if sources.overlay else None,
                 recipe,
             )
-            (beside / f"{sample.sample}.html").write_text(text, encoding="utf-8")
+            (beside / page_file(sample.sample)).write_text(text, encoding="utf-8")
             jpegs = (jpeg for _, (jpeg, _) in sorted((small or {}).items()))
             scores = (quality or {}).get(sample.sample)
             about.append(summaries.summary(sample, row, course, scores, jpegs))
@@ -137,7 +138,7 @@ def report_pages(plan: Path, sources: Sources, output: Path, recipe: Recipe) -> 
 
 def page_folders(folders: Iterable[Path]) -> dict[str, str]:
     """Sample -> name of the folder that holds its page."""
-    return {path.stem: folder.name for folder in folders for path in folder.glob("*.html")}
+    return {sample_of(path): folder.name for folder in folders for path in folder.glob("*.html")}
 
 
 def _course(
