@@ -49,7 +49,7 @@ try:
 except FacemakeError as error:
     # a WorkflowError would put a line of this file before what is wrong with another
     logger.error(str(error))
-    sys.exit(1)
+    sys.exit(2)
 
 OUT = PLAN.config["outdir"]
 CACHE = planning.use_store(PLAN.config)

@@ -6,7 +6,7 @@ from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.io import is_flagged
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from facemake.runtime import modules
+from facemake.runtime import interrupts, modules
 from facemake.runtime.failures import stage_and_shard
 from facemake.watch.run import Job, write_end, write_start
 from facemake.watch.ticker import Ticker
@@ -98,7 +98,10 @@ def start_run():
     """
     if lacking := what_is_lacking():
         logger.error("\n".join(["nothing was started:", *lacking]))
-        sys.exit(1)
+        sys.exit(2)
+    for one in workflow.rules:
+        if one.basedir == RULES:
+            one.run_func = interrupts.starting_on_hold(one.run_func)
     planning.write_owner()
     if not IS_MODULE:  # the jobs of another workflow may want what lies there
         modules.keep_out_of_folder()
@@ -174,7 +177,7 @@ class Events(logging.Handler):
             for log in getattr(record, "log", None) or ():
                 TICKER.failed(str(log))
         elif record.getMessage().startswith(ON_REQUEST):
-            TICKER.interrupted = True
+            TICKER.interrupted = runs.interrupted = True
 
 
 NOISE = (

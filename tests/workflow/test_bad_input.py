@@ -121,7 +121,7 @@ def test_what_was_cut_off_keeps_the_frames_that_are_there(finished: Run):
 def test_mistakes_are_refused_before_any_job(tmp_path: Path):
     study(tmp_path, [("a", "nowhere.mp4"), ("../b", "x.mp4")], tracck={"max_gap": 3}, shards="ten")
     done = run(tmp_path)
-    assert done.code != 0
+    assert done.code == 2
     assert "tracck is no key; did you mean track?" in done.output
     assert "config.yaml:2: shards is 'ten'" in done.output
     assert "samples.tsv:2: there is no file" in done.output
@@ -130,7 +130,7 @@ def test_mistakes_are_refused_before_any_job(tmp_path: Path):
     assert "WorkflowError" not in done.output and ".smk" not in done.output
     for way in ("--dry-run", "--lint"):
         again = run(tmp_path, way)
-        assert again.code != 0 and "tracck is no key" in again.output, way
+        assert again.code == 2 and "tracck is no key" in again.output, way
     assert not (tmp_path / "results").exists()
 
 
@@ -140,7 +140,7 @@ def test_a_failing_fraction_of_samples_fails_the_run(tmp_path: Path):
     samples = [(name, tmp_path / f"{name}.mp4") for name in ("a", "b")]
     study(tmp_path, samples, embed="off", max_failed_fraction=0.5)
     done = run(tmp_path)
-    assert done.code != 0
+    assert done.code == 1
     assert (tmp_path / "results" / "dataset" / "manifest.parquet").exists()
     assert "max_failed_fraction" in done.output
 
@@ -156,7 +156,7 @@ def test_all_missing_models_are_said_before_the_first_job(
         landmarks={"backend": "pfld68"},
     )
     done = run(folder, cores=1)
-    assert done.code == 1
+    assert done.code == 2
     assert "nothing was started:" in done.output
     for model, stage in (("pfld", "landmarks"), ("yunet_n_640_640", "detect")):
         assert re.search(rf"the model {model} is not .* fetch {model}.*by {stage}\)", done.output)

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from facemake.errors import FacemakeError
+from facemake.runtime import interrupts
 from facemake.version import __version__
 
 _COMMANDS = (
@@ -25,9 +26,6 @@ _COMMANDS = (
 """Modules here, in the order in which help lists them; imported when the line is read, so that
 whoever interrupts that is not shown where it was.
 """
-
-_INTERRUPTED = 130
-
 
 class _Parser(argparse.ArgumentParser):
     """Takes the names of a list also behind an option that stands amid them.
@@ -106,11 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit code; 2 for a user's mistake, which is shown as its message alone; 130 where it was
-        interrupted.
+        The exit code: 1 where what it did or compared went wrong, 2 where it could not do it, by
+        a mistake of the user's or of the machine, which is shown as its message alone; 130 where it
+        was interrupted.
     """
     _print_any_name()
     try:
+        interrupts.listen()
         line = parser()
         if not (sys.argv[1:] if arguments is None else arguments):
             line.print_help(sys.stderr)
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         print("facemake: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return interrupts.INTERRUPTED
     except (OSError, MemoryError) as error:  # a folder that may not be read, a full disk
         print(f"facemake: {_in_words(error)}", file=sys.stderr)
         return 2

@@ -20,7 +20,7 @@ import psutil
 
 from facemake.errors import FacemakeError
 from facemake.provenance import LIBRARY
-from facemake.runtime import gpu, heartbeat, modules
+from facemake.runtime import gpu, heartbeat, interrupts, modules
 from facemake.samples import WORK
 from facemake.settings import filled, read
 from facemake.watch.state import RUN
@@ -119,7 +119,11 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     command = [*start, *limits, *quiet, *place, *cores, *rest]
     # in the place of this process: whoever ends it ends the run
     sys.stdout.flush()
-    os.execv(sys.executable, command)  # noqa: S606
+    interrupts.hold()  # until that one listens
+    try:
+        os.execv(sys.executable, command)  # noqa: S606
+    finally:  # it could not be started
+        interrupts.listen()
 
 
 def _check_writable(folder: Path) -> None:

@@ -14,14 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from facemake.errors import FacemakeError
-from facemake.runtime import disks, failures, garbage, heartbeat, libraries, memory, runs
+from facemake.runtime import (
+    disks,
+    failures,
+    garbage,
+    heartbeat,
+    interrupts,
+    libraries,
+    memory,
+    runs,
+)
 from facemake.runtime.causes import disk_is_full
 from facemake.runtime.gpu import lease
 from facemake.runtime.modules import spare_pandas
 from facemake.runtime.parent import end_on_sigterm, end_with_parent
 from facemake.samples import WORK
 
-_INTERRUPTED = 130
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -76,19 +84,20 @@ def job(
     start = time.monotonic()
     garbage.while_importing()
     try:
-        if recipe is not None:
-            libraries.check(recipe["libraries"])
-        spare_pandas()
-        with heartbeat.beating(log), lease(gpus):
-            yield
-        # Snakemake's own benchmark files and its artifact cache exclude each other
-        logger.info(
-            "%.1f s, %.1f s of CPU, at most %.0f MB",
-            time.monotonic() - start,
-            time.process_time(),
-            memory.peak() / 1e6,
-        )
-        failures.clear(log)
+        with interrupts.listening():
+            if recipe is not None:
+                libraries.check(recipe["libraries"])
+            spare_pandas()
+            with heartbeat.beating(log), lease(gpus):
+                yield
+            # Snakemake's own benchmark files and its artifact cache exclude each other
+            logger.info(
+                "%.1f s, %.1f s of CPU, at most %.0f MB",
+                time.monotonic() - start,
+                time.process_time(),
+                memory.peak() / 1e6,
+            )
+            failures.clear(log)
     except Exception as error:
         message = in_words(error, [Path(log)] if log else ())
         if message is None:
@@ -103,7 +112,7 @@ def job(
         logger.info("interrupted")
         if not runs.is_stale():
             failures.write(log, failures.INTERRUPTED, curable=True, sample=_sample())
-        sys.exit(_INTERRUPTED)
+        sys.exit(interrupts.INTERRUPTED)
 
 
 def _sample() -> str:

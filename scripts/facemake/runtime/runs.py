@@ -16,6 +16,9 @@ from facemake.samples import WORK
 
 VARIABLE = "FACEMAKE_RUN"
 
+interrupted = False
+"""Whether ^C ended the run of this process."""
+
 LOG = "run.log"
 """In the results: what the main processes of runs said, one after the other. Not in its folder
 `logs`, where each file is a job's."""
