@@ -196,15 +196,13 @@ facemake completion fish > ~/.config/fish/completions/facemake.fish
 
 **Exit codes**, the same of every command:
 
-| code | means |
-| --- | --- |
-| 0 | it is done; of a run also where samples gave nothing, up to `max_failed_fraction` |
-| 1 | it was done, and something failed or is not as it should be: a job of a run, a comparison, a check |
-| 2 | it could not be done: an argument, the configuration or the sheet is refused, a model or package is missing, a disk is full; the message names the cure |
-| 130 | it was interrupted (Ctrl-C) |
-| 143 | it was ended by SIGTERM |
-
-`facemake run` ends with 1, as Snakemake does, also where Snakemake itself refuses something.
+- 0: it is done; of a run also where samples gave nothing, up to `max_failed_fraction`
+- 1: it was done, and something failed or is not as it should be: a job of a run, a comparison, a
+  check; `facemake run` ends so, too, where Snakemake itself refuses something
+- 2: it could not be done: an argument, the configuration or the sheet is refused, a model or a
+  package is missing, a disk is full; the message names the cure
+- 130: it was interrupted (Ctrl-C)
+- 143: it was ended by SIGTERM
 """
 
 

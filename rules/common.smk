@@ -167,7 +167,9 @@ def embedded_pages(path):
         patterns=["{sample}.html"],
         caption="captions/pages.rst",
         category="Samples",
-        labels={"sample": lambda wildcards: sample_of(Path(f"{wildcards.sample}.html"))},
+        labels={
+            "sample": lambda wildcards: sample_of(Path(f"{wildcards.sample}.html"))
+        },
     )
 
 

@@ -237,8 +237,8 @@ def test_nothing_names_a_sample_that_left(folder: Path):
             "failed/report.json",
             "failed/fit.{}.json",
             "progress/detect_segment.{}.0.json",
-            "parts/fit/{}.%s/{}.fit.parquet" % lineage,
-            "parts/detect_segment/{}.0.%s/{}.x.parquet" % lineage,
+            f"parts/fit/{{}}.{lineage}/{{}}.fit.parquet",
+            f"parts/detect_segment/{{}}.0.{lineage}/{{}}.x.parquet",
         ),
     }
     files = {
@@ -261,7 +261,9 @@ def test_nothing_names_a_sample_that_left(folder: Path):
     segment = {path for path in files if "clip01.0." in str(path)}  # clip01 has none any more
     assert there == {path for path in files if "clip00" not in str(path)} - segment
     assert not Path("results/run.log").exists()
-    aside = {p.relative_to("results/.orphans").as_posix() for p in Path("results/.orphans").rglob("*")}
+    aside = {
+        p.relative_to("results/.orphans").as_posix() for p in Path("results/.orphans").rglob("*")
+    }
     assert {"logs/fit/clip00.log", "landmarks/.segments/clip00.0.parquet", "run.log"} <= aside
 
 

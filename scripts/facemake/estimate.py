@@ -60,7 +60,9 @@ def estimate(recordings: Sequence[Path], jobs: int = 0, cores: int | None = None
     if jobs:
         cpu += CPU_SECONDS_A_RUN + jobs * CPU_SECONDS_A_JOB
     text = f"{', '.join(words)}, {_time(cpu)} of CPU"
-    return text + (f" (at best {_time(cpu / cores)} on {counted(cores, 'core')})" if jobs and cores else "")
+    return text + (
+        f" (at best {_time(cpu / cores)} on {counted(cores, 'core')})" if jobs and cores else ""
+    )
 
 
 def _size(path: Path) -> int:

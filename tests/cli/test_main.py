@@ -112,7 +112,7 @@ def test_what_no_list_takes_is_still_refused(capsys: pytest.CaptureFixture[str])
         (["--tables", "fit", "anna"], ["anna"], ["fit"]),
         (["anna", "-t", "fit", "aus", "berta", "fit"], ["anna", "berta", "fit"], ["fit", "aus"]),
         (["--tab", "aus", "anna", "-d", ".", "berta"], ["anna", "berta"], ["aus"]),
-        (["--tables", "fit", "--tables", "aus", "anna", "--", "fit"], ["anna", "fit"], ["aus"]),
+        (["--tables", "fit", "berta", "--tables", "aus", "anna"], ["berta", "anna"], ["aus"]),
     ],
 )
 def test_what_is_no_table_is_a_sample(words: list[str], samples: list[str], tables: list[str]):

@@ -83,9 +83,9 @@ def test_people_apart_have_no_error_anywhere_between():
 @pytest.mark.parametrize(
     "labels, what",
     [
-        (["a", "a", None], "1 person are labelled, and no two of them are of two people"),
-        (["a", "b", "c"], "3 people are labelled, and no two are of one person"),
-        ([None, None, None], "0 faces"),
+        (["a", "a", None], "labelled faces? of 1 person, and no two of them are of two people"),
+        (["a", "b", "c"], "labelled faces of 3 people, and no two are of one person"),
+        ([None, None, None], "0 labelled faces"),
     ],
 )
 def test_labels_that_make_no_pairs_are_refused(labels, what: str):

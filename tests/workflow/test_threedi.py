@@ -205,7 +205,7 @@ def test_the_mesh_of_an_overlay_lies_on_the_landmarks(
     words = ["overlay", "clip", "-d", str(finished.folder), "--output", str(tmp_path)]
     assert main([*words, "--draw", "mesh,axes"]) == 0 and (tmp_path / "clip.mp4").is_file()
     assert main([*words, "--hide", "mesh", "--force"]) == 0
-    assert "have no mesh" not in capsys.readouterr().err
+    assert "without a mesh" not in capsys.readouterr().err
 
 
 def test_what_follows_follows(finished: Run):

@@ -27,6 +27,7 @@ _COMMANDS = (
 whoever interrupts that is not shown where it was.
 """
 
+
 class _Parser(argparse.ArgumentParser):
     """Takes the names of a list also behind an option that stands amid them.
 
@@ -49,30 +50,28 @@ class _Parser(argparse.ArgumentParser):
         return found, rest
 
     def _ending_lists(self, words: list[str]) -> list[str]:
-        """What stands behind the choices of an option, before that option."""
-        options = {
-            name: one
+        """What stands behind the choices of an option, before all such options."""
+        lists = {
+            name: [*one.choices]
             for one in self._actions
             if one.nargs == "+" and one.choices
             for name in one.option_strings
         }
-        for at, word in enumerate(words if options else ()):
-            if word == "--":
-                break
-            named = [
-                one
-                for name, one in options.items()
-                if name == word or (word.startswith("--") and name.startswith(word))
-            ]
-            if not named:
-                continue
-            behind = itertools.takewhile(lambda word: not word.startswith("-"), words[at + 1 :])
-            given = list(behind)
-            taken = list(itertools.takewhile(lambda word: word in named[0].choices, given))
-            if taken and len(taken) < len(given):
-                rest = self._ending_lists(words[at + 1 + len(given) :])
-                return [*words[:at], *given[len(taken) :], word, *taken, *rest]
-        return words
+        first, at, moved, kept = None, 0, [], list[str]()
+        while lists and at < len(words) and words[at] != "--":
+            word = words[at]
+            named = [n for n in lists if n == word or (word[:2] == "--" and n.startswith(word))]
+            kept.append(word)
+            at += 1
+            if named:
+                first = len(kept) - 1 if first is None else first
+                behind = [*itertools.takewhile(lambda one: one[:1] != "-", words[at:])]
+                taken = [*itertools.takewhile(lists[named[0]].__contains__, behind)]
+                if taken:  # else the first is misspelt
+                    kept += taken
+                    moved += behind[len(taken) :]
+                    at += len(behind)
+        return [*kept[:first], *moved, *kept[first:], *words[at:]] if moved else words
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """A name that is none of those that there are is told the nearest of them."""

@@ -164,8 +164,8 @@ def _words(result: Comparison, judged: dict[str, Standing]) -> str:
     agreed = "1 other sees" if others == 1 else f"{others} others agree on"
     lines.append(
         f"recall: of the faces that {agreed}, in "
-        f"{counted(len(result.pictures), 'picture')}; alone: detections that no other confirms; ms: median of "
-        "a picture, decoding apart, of CPU time (on a GPU: as a clock has it)"
+        f"{counted(len(result.pictures), 'picture')}; alone: detections that no other confirms; "
+        "ms: median of a picture, decoding apart, of CPU time (on a GPU: as a clock has it)"
     )
     for name, why in result.missing.items():
         lines.append(f"not here: {name}: {why}")

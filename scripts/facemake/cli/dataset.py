@@ -242,8 +242,10 @@ def _merge(options: argparse.Namespace, rest: list[str]) -> int:
         return 0
     for path, count in zip(options.files, done.counts, strict=True):
         print(f"{path}\t{counted(count, 'example')}")
-    print(f"{options.output}: {counted(sum(done.counts), 'example')} of "
-        f"{counted(len(options.files), 'file')}")
+    print(
+        f"{options.output}: {counted(sum(done.counts), 'example')} of "
+        f"{counted(len(options.files), 'file')}"
+    )
     if done.repeated:
         kept = "left out" if done.dropped else "kept; --drop-repeated leaves them out"
         print(

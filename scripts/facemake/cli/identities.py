@@ -210,7 +210,8 @@ def _index(options: argparse.Namespace, rest: list[str]) -> int:
     if options.json:
         print(json.dumps(document, indent=1, ensure_ascii=False))
         return 0
-    print(f"{counted(document['rows'], 'vector')} of {counted(len(looks.names), 'sample')} in {folder}")
+    samples = counted(len(looks.names), "sample")
+    print(f"{counted(document['rows'], 'vector')} of {samples} in {folder}")
     print(f"search is {document['search']}: {document['why']} ({document['method']})")
     return 0
 

@@ -162,7 +162,9 @@ def _say_subjects(found: Found, rule: str) -> None:
     known = {subject for subject in found.subjects if subject}
     lacking = found.subjects.count("")
     named = ", ".join(sorted(known)[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
-    print(f"  {counted(len(known), 'subject')}: {named}" if known else "  no subject is found by it")
+    print(
+        f"  {counted(len(known), 'subject')}: {named}" if known else "  no subject is found by it"
+    )
     if lacking:
         says = "counts" if lacking == 1 else "each count"
         print(

@@ -161,8 +161,8 @@ def _mesh(options: argparse.Namespace, rest: list[str]) -> int:
             written += 1
     mesh = surface.mesh
     print(
-        f"{counted(written, 'file')}, {len(mesh.mean)} vertices and {len(mesh.triangles)} triangles each: "
-        f"{surface.says}; licence: {mesh.licence}",
+        f"{counted(written, 'file')}, {len(mesh.mean)} vertices and {len(mesh.triangles)} "
+        f"triangles each: {surface.says}; licence: {mesh.licence}",
         file=sys.stderr,
     )
     return 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from facemake.counting import counted
+from facemake.counting import counted, plural
 from facemake.errors import FacemakeError
 from facemake.exclusions import COLUMNS as EXCLUDE_COLUMNS
 from facemake.exclusions import Exclusions
@@ -107,9 +107,9 @@ def _qc(options: argparse.Namespace, rest: list[str]) -> int:
     _say(looked, already, _SHOWN if is_written else len(looked.findings))
     unprobed = sum(not (results / "probe" / f"{shard}.parquet").is_file() for shard in shards)
     if unprobed or looked.unfinished:
-        yet = len(looked.unfinished)
+        yet = counted(len(looked.unfinished), "sample")
         print(
-            f"the run is not finished: {counted(yet, 'sample')} without detections, landmarks or fit"
+            f"the run is not finished: {yet} without detections, landmarks or fit"
             + (f", {unprobed} of {counted(len(shards), 'shard')} not probed" if unprobed else "")
         )
     if is_written:
@@ -205,7 +205,8 @@ def _say(looked: Looked, already: int, most: int) -> None:
     if len(looked.findings) > most:
         print(f"... {len(looked.findings) - most} more")
     if already:
-        print(f"{already} more {'is' if already == 1 else 'are'} about what dataset.exclude leaves out already")
+        are = plural(already, "is", "are")
+        print(f"{already} more {are} about what dataset.exclude leaves out already")
     for words in looked.unsaid:
         print(f"not looked at: {words}")
 

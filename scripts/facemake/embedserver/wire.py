@@ -260,8 +260,8 @@ class _Form(Form):
             if given and len(given) != count:
                 raise RefusedError(
                     422,
-                    f"the form has {counted(count, 'picture')} and {len(given)} times {name}: give one for "
-                    "each picture, in their order; null where nothing is known",
+                    f"the form has {counted(count, 'picture')} and {len(given)} times {name}: give "
+                    "one for each picture, in their order; null where nothing is known",
                 )
             words[name] = [one.decode("utf-8", "replace") for one in given] or [None] * count
         asked = []

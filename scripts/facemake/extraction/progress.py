@@ -109,7 +109,8 @@ class Progress:
 
 def said_at_the_end(result: Extraction, inputs: Listed) -> list[str]:
     """What a person wants to know, failures by name."""
-    lines = [f"{counted(result.crops, 'crop')} of {counted(result.inputs, 'input')}; the table: {result.table}"]
+    crops, of = counted(result.crops, "crop"), counted(result.inputs, "input")
+    lines = [f"{crops} of {of}; the table: {result.table}"]
     words = {
         CropStatus.NO_FACE: "pictures and frames without a face",
         CropStatus.NO_EYES: "faces whose eyes were not found, cut as a square around the box",

@@ -70,17 +70,18 @@ class Made:
 
     def remarks(self) -> Iterator[str]:
         """What who looks at it should know, a line each."""
+        frames = counted(self.frames, "frame")
         if self.undecoded:
-            yield f"{self.undecoded} of {counted(self.frames, 'frame')} cannot be decoded: grey"
+            yield f"{self.undecoded} of {frames} cannot be decoded: grey"
         if self.bare:
             yield (
-                f"in {len(self.bare)} of {counted(self.frames, 'frame')} nothing is hidden, since no "
-                f"face was found there that is to be; look at them: {_runs(self.bare)}"
+                f"in {len(self.bare)} of {frames} nothing is hidden, since no face was "
+                f"found there that is to be; look at them: {_runs(self.bare)}"
             )
         if self.without_mesh:
             yield (
-                f"{counted(self.without_mesh, 'face')} without a mesh: pictures that stand alone are fitted "
-                "each with an identity that no table has"
+                f"{counted(self.without_mesh, 'face')} without a mesh: pictures that stand alone "
+                "are fitted each with an identity that no table has"
             )
         if self.unseen:
             yield f"no frame has track {', '.join(map(str, sorted(self.unseen)))}"

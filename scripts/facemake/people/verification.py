@@ -111,8 +111,8 @@ def pairs_of(
         people = counted(len(groups), "person", "people")
         need = "no two of them are of two people" if not n_other else "no two are of one person"
         raise FacemakeError(
-            f"{counted(faces, 'face')} of {people} {'is' if faces == 1 else 'are'} labelled, and {need}: label at least two people, one "
-            "of them in two samples"
+            f"{counted(faces, 'labelled face')} of {people}, and {need}: label at least two "
+            "people, one of them in two samples"
         )
     generator = np.random.Generator(np.random.PCG64(_SEED))
     members = np.concatenate(groups)

@@ -57,8 +57,10 @@ def listening() -> Iterator[None]:
 
 
 def starting_on_hold(start: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that starts programs, in threads of this process: on them it waits until they
-    listen. The main thread, which is interrupted in their place, goes on as it is."""
+    """A function that starts programs in threads of this process: theirs waits until they listen.
+
+    The main thread, which is interrupted in their place, goes on as it is.
+    """
 
     def started(*arguments: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():

@@ -5,7 +5,8 @@ RO-Crate 1.1 with the profiles Process, Workflow and Provenance Run Crate 0.5
 is a tool a stage; all jobs of a stage are one action, from the start of the first to the end of the
 last, as their logs say. What a stage was given and made has its SHA-256 (`ni:` names, RFC 6920):
 recordings are not in the crate, nor are files that show faces or tell who somebody is unless they
-are asked for; each file of the results is an entity of its own all the same, by its path. No path outside the crate is in it, no host and no user; names of samples are.
+are asked for; each file of the results is an entity of its own all the same, by its path. No path
+outside the crate is in it, no host and no user; names of samples are.
 
 The same run gives the same bytes.
 """

@@ -245,8 +245,9 @@ def _sizes(sample: Sample, fitting: _Fitting) -> NDArray[np.int32]:
         sizes = np.array(list(media.sizes()), np.int32)
     if len(sizes) != fitting.probe["n_frames"]:
         raise FacemakeError(
-            f"{sample.path} has {counted(len(sizes), 'frame')} and had {fitting.probe['n_frames']} when the "
-            "run began: leave recordings as they are while they are worked on, and run again"
+            f"{sample.path} has {counted(len(sizes), 'frame')} and had "
+            f"{fitting.probe['n_frames']} when the run began: leave recordings as they are "
+            "while they are worked on, and run again"
         )
     return sizes
 

@@ -137,22 +137,17 @@ def _probe_pictures(sample: Sample, media: Media, row: ProbeRow) -> ProbeRow:
         looks.add(frame)
         statuses.add(frame.error.status if frame.error else SampleStatus.OK)
     row = looks.into(row)
+    all_ = counted(looks.count, "picture")
     reasons = "; ".join(str(frame.error) for frame in looks.broken)
     if looks.n_broken > len(looks.broken):
         reasons += "; …"
     if looks.n_broken == looks.count:
         status = statuses.pop() if len(statuses) == 1 else SampleStatus.UNREADABLE
         if row.kind == Kind.IMAGES:
-            reasons = (
-                f"none of the {counted(looks.count, 'picture')} in {sample.path.name} can be read: "
-                f"{reasons}"
-            )
+            reasons = f"none of the {all_} in {sample.path.name} can be read: {reasons}"
         return replace(row, n_frames=0, status=status, reason=reasons)
     if looks.n_broken:
-        return replace(
-            row,
-            reason=f"{looks.n_broken} of {counted(looks.count, 'picture')} cannot be read: {reasons}",
-        )
+        return replace(row, reason=f"{looks.n_broken} of {all_} cannot be read: {reasons}")
     return row
 
 

@@ -198,7 +198,9 @@ def _samples(rows: Sequence[Row], counts: Collection[Counts]) -> dict[str, Any]:
 
 def _empty_splits(recipes: Sequence[Recipe], counts: Iterable[Counts]) -> str:
     """Which splits of the training set are empty, in words; "" where none is."""
-    shares = next((one.settings.get("splits", {}) for one in recipes if one.stage == "dataset"), {})
+    shares: Mapping[str, float] = next(
+        (one.settings.get("splits", {}) for one in recipes if one.stage == "dataset"), {}
+    )
     return lacking(((one.split, one.subject) for one in counts if one.kept), shares)
 
 

@@ -38,6 +38,7 @@ def killed(folder: Path, outdir: str) -> str:
         return f"ended without a word; the disk {disk} is full: make room there and run again"
     return KILLED
 
+
 CLOCKS_DIFFER = 2.0
 """Seconds that the clocks of the results' and the working directory's file systems may differ."""
 

@@ -32,7 +32,8 @@ def line(state: State) -> str:
     """How far the run is, in one line."""
     counts = state.samples()
     finished = counts[SampleState.DONE] + counts[SampleState.NOTHING]
-    parts = [f"{finished:,} of {counted(counts.total(), 'sample', form=',')} ({100 * state.work.done:.0f} %)"]
+    samples = counted(counts.total(), "sample", form=",")
+    parts = [f"{finished:,} of {samples} ({100 * state.work.done:.0f} %)"]
     elapsed = state.time - state.started
     if state.is_alive and elapsed >= _WORTH_SAYING:
         parts.append(f"{duration(elapsed)} so far")
