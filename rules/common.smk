@@ -158,6 +158,11 @@ def networks_page():
     return file_sha256(path) if path.is_file() else ""
 
 
+def page_labels(wildcards):
+    """What Snakemake's own report calls a page, by the name of its file."""
+    return {"sample": sample_of(Path(f"{wildcards.sample}.html"))}
+
+
 def embedded_pages(path):
     """A folder of pages, in Snakemake's own report too unless that would be of gigabytes."""
     if PLAN.samples > MOST_EMBEDDED:
@@ -167,9 +172,7 @@ def embedded_pages(path):
         patterns=["{sample}.html"],
         caption="captions/pages.rst",
         category="Samples",
-        labels={
-            "sample": lambda wildcards: sample_of(Path(f"{wildcards.sample}.html"))
-        },
+        labels=page_labels,
     )
 
 

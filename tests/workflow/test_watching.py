@@ -174,7 +174,7 @@ def test_what_goes_into_the_cache_and_comes_from_it_is_said_in_the_log_alone(
     study(tmp_path, [("portraits", bundled / "portraits")], cache_dir=str(tmp_path / "cache"))
     for moved in ("Moving output file ", "Symlinking output file "):
         said = facemake_run(tmp_path)
-        assert "samples: " in said and "output file" not in said
+        assert "1 sample: " in said and "output file" not in said
         last = max((tmp_path / ".snakemake" / "log").iterdir())
         assert f"{moved}results/probe/portraits.parquet" in last.read_text()
         (tmp_path / "results" / "probe" / "portraits.parquet").unlink()

@@ -238,6 +238,7 @@ def test_scores_that_are_no_numbers_are_an_error_and_not_a_picture_without_a_fac
         detector([np.zeros((64, 64, 3), np.uint8)])
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
 def test_boxes_that_are_no_numbers_are_an_error_and_not_a_track(
     own_models: Path, make_network: Callable[..., None]
 ):
