@@ -8,10 +8,10 @@ together to what one pass over the whole gives; where that is not certain, the w
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from facemake.samples import PlanRow, Sample
 
@@ -45,20 +45,44 @@ class Segment:
         """Of its job and its files."""
         return f"{self.sample}.{self.number}"
 
-    def of(self, samples: Iterable[Sample]) -> Sample:
-        """Its sample, cut to the segment's range.
+    def whole(self, samples: Iterable[Sample]) -> Sample:
+        """Its sample.
 
         Raises:
             KeyError: there is no such sample.
         """
         for sample in samples:
             if sample.sample == self.sample:
-                return replace(
-                    sample,
-                    start=sample.start if self.start is None else self.start,
-                    end=sample.end if self.end is None else self.end,
-                )
+                return sample
         raise KeyError(self.sample)
+
+    def of(self, samples: Iterable[Sample]) -> Sample:
+        """Its sample, cut to the segment's range.
+
+        Raises:
+            KeyError: there is no such sample.
+        """
+        sample = self.whole(samples)
+        return replace(
+            sample,
+            start=sample.start if self.start is None else self.start,
+            end=sample.end if self.end is None else self.end,
+        )
+
+    def frames(self, sample: Sample, probed: Mapping[str, Any]) -> int:
+        """About how many frames it has, for who watches; 0 where that cannot be said.
+
+        Args:
+            sample: its sample, whole.
+            probed: the sample's row of the probe table.
+        """
+        seconds, frames = probed["duration"], int(probed["n_frames"])
+        if not seconds:
+            return 0
+        begin = sample.start or 0.0
+        start = begin if self.start is None else self.start
+        end = begin + seconds if self.end is None else self.end
+        return round(frames * min(max((end - start) / seconds, 0.0), 1.0))
 
 
 def segment(sample: str, number: int, cuts: Sequence[float]) -> Segment:

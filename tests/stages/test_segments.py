@@ -161,12 +161,24 @@ def test_cuts_to_another_shot_at_and_beside_the_border_of_segments(
         assert bench.cut(cuts) == whole
 
 
-def test_a_range_of_a_recording(frames: list[makemedia.Pixels], tmp_path: Path):
+def test_a_range_of_a_recording(
+    frames: list[makemedia.Pixels],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
     clip = makemedia.write_video(tmp_path / "a.mp4", frames, options=GOP)
     bench = Bench(tmp_path, clip, start=0.2, end=0.9)
     whole = bench.whole()
     assert len(pd.read_parquet(bench.at("landmarks"))) == 18
-    assert bench.cut([0.5]) == whole
+    monkeypatch.setattr("facemake.runtime.progress._SECONDS_BETWEEN_LINES", 0.0)
+    with caplog.at_level("INFO", "facemake"):
+        assert bench.cut([0.5]) == whole
+    # else nobody knew how far a segment is, nor how long the run still takes
+    for part in ("detect_segment x.1.0", "landmarks_segment x.1.0"):
+        assert f"{part}: sample 1 of 1, 8/8 frames" in caplog.text
+    for part in ("detect_segment x.1.1", "landmarks_segment x.1.1"):
+        assert f"{part}: sample 1 of 1, 10/10 frames" in caplog.text
 
 
 def damaged(folder: Path, frames: list[makemedia.Pixels]) -> Path:
@@ -227,6 +239,9 @@ def test_a_segment_knows_its_range_and_its_sample(tmp_path: Path):
     ]
     with pytest.raises(KeyError):
         Segment("b", 0, None, None).of(samples)
+    probed = {"n_frames": 225, "duration": 9.0}
+    assert [one.frames(samples[0], probed) for one in parts] == [62, 62, 100]
+    assert parts[0].frames(samples[0], {"n_frames": 9, "duration": None}) == 0
 
 
 def _empty(path: Path) -> Path:

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from facemake.provenance import Recipe
+from facemake.samples import read_shard
 from facemake.segments import Segment
 from facemake.shards import ShardRun, decodable_samples
 from facemake.stages.detect import detector_of
@@ -34,6 +35,8 @@ def detect_segment(plan: Path, probe: Path, output: Path, recipe: Recipe, segmen
         closing(detector_of(recipe)) as detector,
     ):
         row = decodable_samples(probe).get(segment.sample)
+        if row is not None:
+            run.progress.expect(segment.frames(segment.whole(read_shard(plan)), row))
         for sample, part in run.pending():
             writer = part.table("detect_segment")
             if row is None or row["status"] != SampleStatus.OK:

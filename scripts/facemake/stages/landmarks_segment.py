@@ -13,7 +13,7 @@ import pyarrow as pa
 from facemake.media import Frame, Media, open_media
 from facemake.provenance import Recipe
 from facemake.rows import numbers
-from facemake.samples import Sample
+from facemake.samples import Sample, read_shard
 from facemake.segments import Segment
 from facemake.shards import ShardRun, decodable_samples
 from facemake.stages.crops import CropWriter
@@ -52,6 +52,8 @@ def landmarks_segment(
         Marker(recipe) as marker,
     ):
         row = decodable_samples(probe).get(segment.sample)
+        if row is not None:
+            run.progress.expect(segment.frames(segment.whole(read_shard(plan)), row))
         for sample, part in run.pending():
             writer, crops = part.table("landmarks"), CropWriter(part.h5("faces"))
             if row is None or row["status"] != SampleStatus.OK:
