@@ -1,5 +1,6 @@
 # A run's start and end, and what is said in between.
 import atexit
+import re
 from dataclasses import replace
 
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
@@ -175,7 +176,7 @@ class Events(logging.Handler):
             start_run()
         elif event == LogEvent.JOB_ERROR:
             for log in getattr(record, "log", None) or ():
-                TICKER.failed(str(log))
+                TICKER.failed(str(log), getattr(record, "rule_msg", None))
         elif record.getMessage().startswith(ON_REQUEST):
             TICKER.interrupted = runs.interrupted = True
 
@@ -188,6 +189,13 @@ NOISE = (
         "Using shell: ",
         "Conda environments: ",
     ),
+    # the plugin for SLURM: two lines of each job, and its guess of an account, which has a fault
+    *("Auto-selected partition ", "Cleaning up SLURM log files "),
+    *(
+        "No SLURM account given",
+        "No account was given",
+        "Unable to guess SLURM account",
+    ),
 )
 """How what Snakemake says of each job, and of itself, begins even when it is to be quiet."""
 
@@ -196,10 +204,15 @@ BROKEN = "RuleException:\nCalledProcessError in file "
 """How what Snakemake says of a job that fails begins; ours are named with their reason and log."""
 
 
+SUBMITTED = re.compile(r"Job \d+ has been submitted with ")
+
+
 def is_shown(record):
     """What is left for the terminal, which is then free for it."""
     said = record.getMessage()
-    if said.startswith(NOISE) or (said.startswith(BROKEN) and str(RULES) in said):
+    if said.startswith(NOISE) or SUBMITTED.match(said):
+        return False
+    if said.startswith(BROKEN) and str(RULES) in said:
         return False
     TICKER.clear()
     return True

@@ -76,7 +76,7 @@ class Segment:
             sample: its sample, whole.
             probed: the sample's row of the probe table.
         """
-        seconds, frames = probed["duration"], int(probed["n_frames"])
+        seconds, frames = float(probed["duration"] or 0.0), int(probed["n_frames"])
         if not seconds:
             return 0
         begin = sample.start or 0.0

@@ -95,14 +95,24 @@ def is_curable(error: BaseException) -> bool:
 
 
 def write(
-    log: str | Path | None, message: str, *, curable: bool, sample: str = "", work: Path = WORK
+    log: str | Path | None,
+    message: str,
+    *,
+    curable: bool,
+    sample: str = "",
+    started: bool = True,
+    work: Path = WORK,
 ) -> None:
-    """Note that the job which writes `log` failed; silent where there is no room for the note."""
+    """Note that the job which writes `log` failed; silent where there is no room for the note.
+
+    One that was not even started has written none.
+    """
     job = stage_and_shard(log) if log else None
     if job is None or not work.is_dir():
         return
     failure = Failure(
-        *(*job, sample, message, curable, time.time(), socket.gethostname(), str(log)), runs.mine()
+        *(*job, sample, message, curable, time.time(), socket.gethostname()),
+        *(str(log) if started else "", runs.mine()),
     )
     path = _path(job, work)
     beside = path.with_name(f".{path.name}.{os.getpid()}")

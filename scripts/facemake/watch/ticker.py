@@ -19,6 +19,7 @@ from facemake.runtime import failures, heartbeat, runs
 from facemake.runtime.locks import sign_of_life
 from facemake.runtime.screen import Screen
 from facemake.samples import WORK
+from facemake.watch import executor
 from facemake.watch.state import RUN, State, Watcher, killed
 from facemake.watch.words import failure_in_words, line
 
@@ -86,18 +87,29 @@ class Ticker:
         """Make room for what somebody else writes on the terminal."""
         self._screen.clear()
 
-    def failed(self, log: str) -> None:
-        """Name a job that failed, and why, by its own note.
+    def failed(self, log: str, said: str | None = None) -> None:
+        """Name a job that failed, and why, by its own note or by what is said of it.
 
         Args:
             log: the rule's log file.
+            said: by the executor of a cluster.
         """
         job = failures.stage_and_shard(log)
         if job is None:
             return
-        failure = failures.read(*job)
+        failure, beat = failures.read(*job), heartbeat.read(*job)
         if failure is None and self.interrupted:
             return  # it was still starting
+        known = executor.word(said)
+        if known and failure and beat and failure.time < beat.time:
+            failure = None  # of an earlier attempt: this one was killed
+        theirs = failure is None or (known and known.exact and failure.curable)
+        if known and theirs and not self.interrupted:
+            how = killed(Path(), str(self._log.parent))
+            message = known.message if known.exact else f"{how} ({known.message})"
+            sample = beat.sample if beat else failure.sample if failure else ""
+            failures.write(log, message, curable=True, sample=sample, started=known.started)
+            failure = failures.read(*job)
         if failure is None:
             said = killed(Path(), str(self._log.parent))
             failure = failures.Failure(*job, "", said, True, time.time(), "", log)
