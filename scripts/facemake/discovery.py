@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -59,6 +59,7 @@ class Found:
         folders: how many are folders of pictures.
         pictures: how many are single pictures.
         renamed: how many names are not what the path is called.
+        known: how many more there are that were listed before.
         passed_over: path -> why it is no sample.
     """
 
@@ -68,6 +69,7 @@ class Found:
     folders: int
     pictures: int
     renamed: int
+    known: int
     passed_over: dict[Path, str]
 
 
@@ -163,7 +165,9 @@ def _begins_as_video(path: Path) -> bool:
         return False
 
 
-def find(folder: Path, subjects: str, study: Path) -> Found:
+def find(
+    folder: Path, subjects: str, study: Path, listed: Mapping[str, str] | None = None
+) -> Found:
     """The samples in a folder.
 
     A video is a sample at any depth; a folder below, with pictures and no video in it, is one, and
@@ -173,9 +177,11 @@ def find(folder: Path, subjects: str, study: Path) -> Found:
         folder: to be looked through.
         subjects: a name of `SUBJECT_RULES`.
         study: the analysis folder, whose own files are no samples.
+        listed: name -> path of samples that there are already: none is found again, and no other
+            gets such a name.
 
     Raises:
-        FacemakeError: there is nothing, or a name is none that a sheet can hold.
+        FacemakeError: there is nothing at all, or a name is none that a sheet can hold.
     """
     if not folder.is_dir():
         raise FacemakeError(
@@ -192,6 +198,10 @@ def find(folder: Path, subjects: str, study: Path) -> Found:
         raise FacemakeError(
             f"{folder} has no video, picture or folder of pictures in it{_some(walk.passed_over)}"
         )
+    listed = listed or {}
+    there = {os.path.realpath(path) for path in listed.values()}
+    everything = len(found)
+    found = [one for one in found if os.path.realpath(one[0]) not in there]
     paths = [path for path, _ in found]
     bad = [path for path in paths if not _fits_a_sheet(str(path))]
     if bad:
@@ -206,7 +216,7 @@ def find(folder: Path, subjects: str, study: Path) -> Found:
         "_".join(path.parts if kind == "folder" else (*path.parts[:-1], path.stem))
         for path, kind in zip(below, kinds, strict=True)
     ]
-    names = safe_names(said)
+    names = safe_names([*listed, *said])[len(listed) :]
     rule, _ = SUBJECT_RULES[subjects]
     guessed = [
         rule(path.parts if kind == "folder" else path.parts[:-1], path.name).strip()
@@ -220,6 +230,7 @@ def find(folder: Path, subjects: str, study: Path) -> Found:
         folders=kinds.count("folder"),
         pictures=kinds.count("picture"),
         renamed=sum(name != stem for name, stem in zip(names, said, strict=True)),
+        known=everything - len(found),
         passed_over=walk.passed_over,
     )
 

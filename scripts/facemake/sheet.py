@@ -172,7 +172,28 @@ def _from_sheet(path: Path, problems: _Problems) -> _Table:
                 row = (row + [""] * width)[:width]
             lines.append(line)
             kept.append(row)
-    return _Table(lines, dict(zip(header, map(list, zip(*kept, strict=True)), strict=False)))
+    cells = map(list, zip(*kept, strict=True)) if kept else ([] for _ in header)
+    return _Table(lines, dict(zip(header, cells, strict=True)))
+
+
+def listed(path: Path) -> tuple[list[str], list[str], list[str]]:
+    """What a sheet lists, whether the recordings are there or not.
+
+    Returns:
+        Its columns in order, the names of its samples and their paths, made whole.
+
+    Raises:
+        ConfigError: it is no sheet; the message lists what is wrong.
+    """
+    problems = _Problems(path)
+    table = _from_sheet(path, problems)
+    problems.refuse()
+    base = path.resolve().parent
+    return (
+        [*table.columns],
+        table.column("sample"),
+        [os.path.abspath(base / text) for text in table.column("path")],  # noqa: PTH100
+    )
 
 
 def _from_folder(folder: Path) -> _Table:

@@ -163,3 +163,60 @@ def test_without_recordings_the_sheet_is_empty(
     assert main(["init"]) == 0
     assert rows(tmp_path) == {}
     assert "list your recordings" in capsys.readouterr().out
+
+
+def added(folder: Path, study: Path, *words: str) -> int:
+    return main(["init", str(folder), "-d", str(study), "--add", *words])
+
+
+def test_recordings_are_added_to_a_sheet_that_somebody_edited(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    study = tmp_path / "study"
+    assert main(["init", str(folder), "-d", str(study)]) == 0
+    sheet = study / "config" / "samples.tsv"
+    here = "../../recordings"
+    old = (
+        "\ufeffexclude\tsubject\tsample\tpath\r\n"
+        f"\tanna\tfirst\t{here}/10.mp4\r\nyes\tbo\tbo_1\t{here}/bo/1.mp4\r\n"
+        "\t\tcy_1\tgone.mp4"  # another recording has its name
+    ).encode()
+    sheet.write_bytes(old)
+    sheet.chmod(0o640)
+    config = (study / "config" / "config.yaml").read_bytes()
+    capsys.readouterr()
+    assert added(folder, study, "--subjects", "folder") == 0
+    said = capsys.readouterr().out
+    assert "11 samples (7 videos" in said and "; 2 were listed already" in said
+    assert "9, anna_02, " in said and "facemake run -d" in said
+    assert sheet.read_bytes().startswith(old + b"\r\n") and sheet.stat().st_mode & 0o777 == 0o640
+    new = sheet.read_bytes()[len(old) :].decode().strip().split("\r\n")
+    assert f"\tcy\tcy_1-2\t{folder}/cy/1.mp4" in new and len(new) == 11
+    assert (study / "config" / "config.yaml").read_bytes() == config
+    capsys.readouterr()
+    whole = sheet.read_bytes()
+    assert added(folder, study, "--subjects", "folder") == 0
+    assert "lists all 13 samples" in capsys.readouterr().out and sheet.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("config", "sheet", "cure"),
+    [
+        ("", None, "samples.tsv to add to"),
+        ("input_dir: clips", None, "put them there"),
+        ("", "sample\tpath\n", "has no column subject"),
+        ("", "sample,path\n", "parted by tabs"),
+        ("samples: other.tsv", "sample\tpath\tsubject\n", "other.tsv to add to"),
+    ],
+)
+def test_where_nothing_can_be_added_the_message_says_why(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str, sheet, cure: str
+):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text(config)
+    path = tmp_path / "config" / "samples.tsv"
+    if sheet is not None:
+        path.write_text(sheet)
+    assert added(folder, tmp_path, "--subjects", "folder") == 2
+    assert cure in capsys.readouterr().err
+    assert (path.read_text() if path.exists() else None) == sheet

@@ -1,4 +1,4 @@
-"""facemake init: a new analysis folder, from a folder of recordings."""
+"""facemake init: a new analysis folder, from a folder of recordings; --add: more of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from facemake.discovery import SUBJECT_RULES, Found, find
 from facemake.errors import FacemakeError
 from facemake.plan import suggested_shards
 from facemake.provenance import LIBRARY
+from facemake.runtime.atomic import replacing
+from facemake.settings import filled, read
+from facemake.sheet import listed
 
 _SHOWN = 10
 _CONFIG = """\
@@ -43,8 +47,9 @@ def add_to(commands: Any) -> None:
         "of these is a sample, at any depth of FOLDER_OF_VIDEOS: a video, a folder that contains "
         "pictures but no video, and any other picture. Hidden files are ignored, links are "
         "followed once, and no existing file is overwritten. Without FOLDER_OF_VIDEOS the sheet is "
-        "empty.",
-        epilog="example: facemake init ~/videos -d my_study",
+        "empty. With --add, what an existing sheet does not list yet is added at its end.",
+        epilog="examples: facemake init ~/videos -d my_study; "
+        "facemake init ~/videos -d my_study --add",
     )
     parser.add_argument(
         "folder",
@@ -69,11 +74,19 @@ def add_to(commands: Any) -> None:
         help="how to tell who is in a sample, for the splits of the training set (default: none). "
         + "; ".join(f"{name}: {words}" for name, (_, words) in SUBJECT_RULES.items()),
     )
+    parser.add_argument(
+        "--add",
+        action="store_true",
+        help="add to the sheet of an existing analysis folder what it does not list yet; the rest "
+        "of the sheet and the configuration stay as they are",
+    )
     parser.set_defaults(function=_init)
 
 
 def _init(options: argparse.Namespace, rest: list[str]) -> int:
     study: Path = options.directory
+    if options.add:
+        return _add(options, study)
     config, sheet = study / "config" / "config.yaml", study / "config" / "samples.tsv"
     _refuse_what_is_there(study, config, sheet)
     found = None if options.folder is None else find(options.folder, options.subjects, study)
@@ -101,12 +114,72 @@ def _init(options: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
+def _add(options: argparse.Namespace, study: Path) -> int:
+    """Add rows to the study's sheet; the others stay as they are, byte for byte."""
+    if options.folder is None:
+        raise FacemakeError("--add: name the folder with the recordings that are to be added")
+    path = _sheet_of(study)
+    columns, names, paths = listed(path)
+    found = find(options.folder, options.subjects, study, dict(zip(names, paths, strict=True)))
+    if any(found.subjects) and "subject" not in columns:
+        raise FacemakeError(
+            f"{path} has no column subject for --subjects {options.subjects}: add the word to its "
+            "first line, or leave --subjects out"
+        )
+    if not found.names:
+        print(f"{path} lists all {found.known} samples of {options.folder}: nothing is added")
+        _say_passed_over(found)
+        return 0
+    try:
+        before = path.read_bytes()
+        end = "\r\n" if before.partition(b"\n")[0].endswith(b"\r") else "\n"
+        gap = "" if before.endswith(b"\n") else end
+        more = "".join(
+            "\t".join(cells.get(column, "") for column in columns) + end
+            for cells in _cells(found, path.parent, study)
+        )
+        with replacing(path) as beside:
+            beside.write_bytes(before + (gap + more).encode())
+            shutil.copymode(path, beside)
+    except OSError as error:
+        raise FacemakeError(f"{path} cannot be written: {error.strerror}") from None
+    print(f"added to {path}: {_in_words(found)}" + _already(found))
+    print("  " + ", ".join(found.names[:_SHOWN]) + (", ..." if len(found.names) > _SHOWN else ""))
+    _say_subjects(found, options.subjects)
+    _say_passed_over(found)
+    _say_next(study)
+    return 0
+
+
+def _already(found: Found) -> str:
+    return f"; {found.known} were listed already" if found.known else ""
+
+
+def _sheet_of(study: Path) -> Path:
+    """The sheet that a study's configuration names; links are followed."""
+    path = study / "config" / "config.yaml"
+    config = filled(read(path)) if path.is_file() else filled({})
+    if config["input_dir"]:
+        raise FacemakeError(
+            f"{path} takes all recordings of the folder input_dir ({config['input_dir']}), and has "
+            "no sheet to add to: put them there"
+        )
+    sheet = study / str(config["samples"])
+    if not sheet.is_file():
+        raise FacemakeError(
+            f"there is no {sheet} to add to: -d names the folder of an analysis; without --add a "
+            "new one is made"
+        )
+    return sheet.resolve()
+
+
 def _refuse_what_is_there(study: Path, *files: Path) -> None:
     there = [str(path) for path in files if os.path.lexists(path)]
     if there:
         raise FacemakeError(
             f"{' and '.join(there)} {'are' if len(there) > 1 else 'is'} there already, and nothing "
-            "is overwritten: name another folder for the analysis (-d my_study), or move them away"
+            "is overwritten: name another folder for the analysis (-d my_study); --add adds new "
+            "recordings to the sheet that is there"
         )
     if study.exists() and not study.is_dir():
         raise FacemakeError(f"{study} is a file: name a folder for the analysis (-d my_study)")
@@ -124,13 +197,18 @@ def _config(found: Found | None) -> str:
 
 def _sheet(found: Found | None, folder: Path) -> str:
     """The sheet; paths inside the analysis folder are relative, so that it can be moved."""
-    lines = ["sample\tpath\tsubject"]
+    lines: list[tuple[str, ...]] = [("sample", "path", "subject")]
     if found:
-        inside, study = folder.resolve(), folder.resolve().parent
-        for name, path, subject in zip(found.names, found.paths, found.subjects, strict=True):
-            near = study in path.parents
-            lines.append(f"{name}\t{os.path.relpath(path, inside) if near else path}\t{subject}")
-    return "\n".join(lines) + "\n"
+        lines += (tuple(cells.values()) for cells in _cells(found, folder, folder.parent))
+    return "".join("\t".join(line) + "\n" for line in lines)
+
+
+def _cells(found: Found, folder: Path, study: Path) -> Iterator[dict[str, str]]:
+    """Sample, path and subject of each row of a sheet in `folder`."""
+    inside, study = folder.resolve(), study.resolve()
+    for name, path, subject in zip(found.names, found.paths, found.subjects, strict=True):
+        near = os.path.relpath(path, inside) if study in path.parents else str(path)
+        yield {"sample": name, "path": near, "subject": subject}
 
 
 def _in_words(found: Found) -> str:
