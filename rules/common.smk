@@ -140,10 +140,9 @@ def of_shard(folder):
     return table
 
 
-def reference_picture():
-    """The picture of the person that track 0 shall be; none where that goes by another rule."""
-    path = PLAN.config["track"]["reference"]
-    return str(Path(path).expanduser()) if path else []
+def reference_pictures(wildcards):
+    """The pictures of the people that track 0 shall be; none where that goes by another rule."""
+    return [path for _, _, path in PLAN.references.get(wildcards.shard, [])]
 
 
 def labels_file():

@@ -66,7 +66,7 @@ if IDENTIFIES:
         input:
             probe=f"{OUT}/probe/{{shard}}.parquet",
             tracklets=TRACKLETS,
-            reference=reference_picture(),
+            references=reference_pictures,
         output:
             detections=f"{OUT}/detections/{{shard}}.parquet",
         log:
@@ -83,6 +83,9 @@ if IDENTIFIES:
         params:
             recipe=recipe("identify"),
             container=container_identity("identify"),
+            references=lambda wildcards: [
+                row[:2] for row in PLAN.references.get(wildcards.shard, [])
+            ],
         message:
             "tell people apart in {wildcards.shard}"
         script:

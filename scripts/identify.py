@@ -15,5 +15,10 @@ with job(snakemake.log[0], snakemake.threads, recipe=snakemake.params.recipe):
         tracklets=Path(snakemake.input.tracklets),
         output=Path(snakemake.output.detections),
         recipe=Recipe.from_dict(snakemake.params.recipe),
-        reference=Path(snakemake.input.reference) if snakemake.input.reference else None,
+        references={
+            subject: (Path(path), sha256)
+            for (subject, sha256), path in zip(
+                snakemake.params.references, snakemake.input.references, strict=True
+            )
+        },
     )

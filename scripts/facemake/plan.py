@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LARGEST_UNPACKED = 500
+_SHOWN = 5
 _NAME = attrgetter("sample")
 
 STAGE_FOLDERS = (
@@ -99,6 +100,8 @@ class Plan:
         packs: shard -> its rows, in the main process alone; a job reads its own plan file.
         excluded: shard -> what of its samples a person leaves out of the training set
             (`facemake.exclusions`), of the shards that have any.
+        references: shard -> the pictures of the people that its track 0 shall be
+            (`facemake.references`), of the shards that go by any.
         mounts: folders that a job in a container must see (`facemake.mounts`).
     """
 
@@ -113,6 +116,7 @@ class Plan:
     segments: dict[str, dict[str, Any]] = field(default_factory=dict)
     packs: dict[str, list[PlanRow]] = field(default_factory=dict)
     excluded: dict[str, list[list[Any]]] = field(default_factory=dict)
+    references: dict[str, list[list[str]]] = field(default_factory=dict)
     mounts: list[str] = field(default_factory=list)
 
     @property
@@ -250,6 +254,7 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
     from facemake.engines import stages
     from facemake.hashes import open_memo
     from facemake.models import use_models_dir
+    from facemake.references import of_shards
     from facemake.sheet import read_samples
 
     full = settings.filled(config)
@@ -278,6 +283,8 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
             samples = rows.hashed(memo)
             containers = _containers(full, memo)
             cuts = _cuts(full, samples, rows.sizes(), memo)
+            packs = _packs(samples, full["shards"])
+            references = of_shards(full, packs, memo)
             asked_for, lacking = {}, []
             for stage in stages(full):
                 if recipes.enabled(stage, full):
@@ -293,7 +300,6 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
     if lacking:
         first, *more = dict.fromkeys(map(str, lacking))
         raise ModelError("\n".join([first, *more])) if more else lacking[0]
-    packs = _packs(samples, full["shards"])
     excluded = _excluded(full, packs)
     return Plan(
         config=full,
@@ -312,6 +318,7 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
         },
         packs=packs,
         excluded=excluded,
+        references=references,
     )
 
 
@@ -443,6 +450,7 @@ def describe(plan: Plan, jobs: int = 0, cores: int | None = None) -> str:
     from facemake.dataset.splits import lacking, split_of
     from facemake.engines.native import people_not_compared
     from facemake.estimate import estimate
+    from facemake.references import without
 
     shards = list(plan.packs.values())
     text = f"{counted(plan.samples, 'sample')} in {counted(len(plan.shards), 'shard')}"
@@ -454,6 +462,12 @@ def describe(plan: Plan, jobs: int = 0, cores: int | None = None) -> str:
         text += f"; {counted(len(plan.segments), 'long recording')} in {count} segments"
     if why := people_not_compared(plan.config):
         text += f"\n{why}"
+    if nobody := without(plan.references, plan.packs):
+        named = ", ".join(nobody[:_SHOWN]) + (", ..." if len(nobody) > _SHOWN else "")
+        text += (
+            f"\ntrack.reference has no picture of {counted(len(nobody), 'subject')} ({named}): "
+            "track 0 is the prominent face there"
+        )
     used = [row for rows in shards for row in rows if not row.excluded]
     shares = plan.config["dataset"]["splits"]
     if empty := lacking(((split_of(row, shares), row.subject) for row in used), shares):

@@ -344,13 +344,13 @@ def _misfits_of_identity(config: Mapping[str, Any]) -> list[tuple[tuple[str, ...
     if by_picture and track["identity"] == "off":
         found.append((("track", "main"), "is reference, which needs track.identity: dlib"))
     if by_picture and path is None:
-        found.append((("track", "main"), "is reference: name the picture by track.reference"))
+        found.append((("track", "main"), "is reference: name a picture by track.reference"))
     if path is not None and not by_picture:
         found.append(
             (("track", "reference"), "is of no use without track.main: reference; set it to null")
         )
-    if path is not None and not Path(path).expanduser().is_file():
-        found.append((("track", "reference"), f"is {path}, and there is no such file"))
+    if path is not None and not Path(path).expanduser().exists():
+        found.append((("track", "reference"), f"is {path}, and there is no such file or folder"))
     return found
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from facemake import plan as planning
 from facemake.errors import ConfigError, FacemakeError
 from facemake.stages.detect import detect
 from facemake.stages.identify import identify
@@ -25,24 +26,32 @@ Place = tuple[int, int, int]
 
 
 def identified(
-    folder: Path, samples: dict[str, Path], *, end: float | None = None, **track: object
+    folder: Path,
+    samples: dict[str, Path],
+    *,
+    end: float | None = None,
+    subjects: dict[str, str] | None = None,
+    **track: object,
 ) -> tuple[Study, pd.DataFrame]:
     """The detections of samples with `track.identity: dlib`, of videos until `end` (s)."""
     rows = [
-        {"sample": name, "path": path, "end": end or "" if path.suffix == ".mp4" else ""}
+        {
+            "sample": name,
+            "path": path,
+            "end": end or "" if path.suffix == ".mp4" else "",
+            "subject": (subjects or {}).get(name, ""),
+        }
         for name, path in samples.items()
     ]
     study = make_study(folder, rows, shards=1, track={"identity": "dlib", **track})
     shard = study.plan.shards[0]
-    reference = track.get("reference")
     with inside(folder):
         plan, at = study.plan_file(shard), study.folder / "results"
         tables = [at / "probe.parquet", at / "tracklets.parquet", at / "detections.parquet"]
         probe(plan, tables[0], study.recipe("probe"))
         detect(plan, tables[0], tables[1], study.recipe("detect"))
-        identify(
-            plan, *tables, study.recipe("identify"), Path(str(reference)) if reference else None
-        )
+        pictures = {who: (Path(at), sha) for who, sha, at in study.plan.references.get(shard, [])}
+        identify(plan, *tables, study.recipe("identify"), pictures)
         return study, pd.read_parquet(tables[2])
 
 
@@ -206,6 +215,56 @@ def test_the_main_person_by_a_picture(shared: Path, people, tmp_path: Path):
     assert set(rows["nobody"].status) == {"no_face"}
 
 
+def test_the_main_person_of_each_subject(shared: Path, people, tmp_path: Path):
+    """One clip of two people, as that of one of them, of somebody else and of nobody known."""
+    whole = Image.open(shared / "data" / "multi_face.jpg").convert("RGB")
+    who = tmp_path / "who"
+    who.mkdir()
+    whole.crop(boxes(shared, 2)[0]).resize((300, 300)).save(who / "Änne.PNG")
+    (who / "P-02.jpg").symlink_to(shared / "data" / "single_face.jpg")
+    (who / "notes.txt").touch()
+    frames = [[(0, 40 + t, 90), (1, 440, 100)] for t in range(8)] + [[(0, 50, 90)]] * 4
+    clip = video(tmp_path / "two.mp4", people, frames)
+    subjects = {"a": "Änne", "b": "P-02", "c": "P-03"}
+    study, found = identified(
+        tmp_path / "study",
+        dict.fromkeys(subjects, clip),
+        subjects=subjects,
+        main="reference",
+        reference=str(who),
+    )
+    seen = {name: who_is_where(rows, frames) for name, rows in found.groupby("sample")}
+    assert seen == {"a": {0: {1}, 1: {0}}, "b": {1: {0}, 2: {1}}, "c": {0: {0}, 1: {1}}}
+    assert "no picture of 1 subject (P-03)" in planning.describe(study.plan)
+
+
+def test_pictures_of_nobody_are_refused_before_anything_runs(tmp_path: Path):
+    who = tmp_path / "who"
+    who.mkdir()
+    rows = [{"sample": name, "path": str(who), "subject": name} for name in ("anna", "bo")]
+    track = {"main": "reference", "identity": "dlib", "reference": str(who)}
+
+    def refused() -> str:
+        with pytest.raises(ConfigError) as error:
+            make_study(tmp_path, rows, track=track)
+        return str(error.value)
+
+    assert "has no picture; it wants one a subject" in refused()
+    for name in ("ana.jpg", "bo.jpg", "bo.png"):
+        (who / name).write_bytes(name.encode())
+    assert "no subject ana (did you mean anna?)" in (said := refused())
+    assert "bo.png: bo.jpg is of bo already" in said
+    (who / "ana.jpg").rename(who / "anna.jpg")
+    (who / "bo.png").unlink()
+    one = make_study(tmp_path, rows, track=track)
+    assert sorted(one.plan.references) == ["anna", "bo"]
+    (who / "bo.jpg").write_bytes(b"another picture")
+    other = make_study(tmp_path, rows, track=track)
+    assert one.plan.recipes["identify"] == other.plan.recipes["identify"]
+    assert one.plan.references["anna"] == other.plan.references["anna"]
+    assert one.plan.references["bo"] != other.plan.references["bo"]
+
+
 @pytest.mark.parametrize("name", ["multi_face.jpg", "free-mountain-vector-01.jpg"])
 def test_a_reference_without_one_face_is_refused(name: str, shared: Path, tmp_path: Path):
     clip = shared / "data" / "single_face.jpg"
@@ -217,12 +276,12 @@ def test_a_reference_without_one_face_is_refused(name: str, shared: Path, tmp_pa
     ("track", "engine", "said"),
     [
         ({"main": "reference", "reference": "me.png"}, "native", "needs track.identity"),
-        ({"main": "reference", "identity": "dlib"}, "native", "name the picture"),
+        ({"main": "reference", "identity": "dlib"}, "native", "name a picture"),
         ({"reference": "me.png", "identity": "dlib"}, "native", "without track.main"),
         (
             {"main": "reference", "identity": "dlib", "reference": "you.png"},
             "native",
-            "no such file",
+            "no such file or folder",
         ),
         ({"identity": "dlib"}, "3di", "of no use with engine 3di"),
     ],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from facemake.identities import SAME_PERSON, Piece, people_of, pieces_of, seen_t
 from facemake.media import MediaError, open_media, read_frames
 from facemake.pictures import stand_alone
 from facemake.provenance import Recipe, file_sha256
+from facemake.references import EVERYBODY
 from facemake.samples import Sample
 from facemake.shards import ShardRun, decodable_samples
 from facemake.stages.tracked import Tracked, read_tracked
@@ -63,7 +65,7 @@ def identify(
     tracklets: Path,
     output: Path,
     recipe: Recipe,
-    reference: Path | None = None,
+    references: Mapping[str, tuple[Path, str]] = MappingProxyType({}),
 ) -> None:
     """Write the detections table of a shard from its tracks by boxes.
 
@@ -76,7 +78,8 @@ def identify(
         tracklets: what `detect` wrote: tracks that end where boxes end.
         output: `detections/{shard}.parquet`.
         recipe: of the stage `identify`.
-        reference: a picture of the main person, for the rule `reference`.
+        references: subject -> a picture of them and its SHA-256, for the rule `reference`; the
+            subject `EVERYBODY` is that of all samples. A sample of nobody's goes by `prominent`.
 
     Raises:
         FacemakeError: there is not one face in the reference picture, or it was exchanged.
@@ -88,10 +91,7 @@ def identify(
         ShardRun(recipe, plan, [probe, tracklets], {"detections": output}) as run,
         TableReader(tracklets) as reader,
     ):
-        wanted = None
-        if recipe.settings["main"] == REFERENCE:
-            assert reference is not None, "the rule goes by a picture, and there is none"
-            wanted = _of_reference(reference, recipe.settings["reference"], embedder)
+        wanted_of = _Wanted(references, embedder)
         known = decodable_samples(probe)
         run.progress.expect(sum(one["n_frames"] for one in known.values()))
         for sample, part in run.pending():
@@ -99,6 +99,7 @@ def identify(
             if sample.sample not in known:
                 continue
             of_probe = known[sample.sample]
+            wanted = wanted_of(sample.subject)
             alone = stand_alone(of_probe, run.metadata)
             tracked = read_tracked(reader, sample.sample, alone)
             faces = _Faces(sample, tracked, embedder, recipe)
@@ -109,6 +110,21 @@ def identify(
                 tracks = _of_video(sample, tracked, faces, recipe, wanted, size)
             replace(tracked, tracks=tracks).write(writer, sample.sample)
             run.progress.frame(of_probe["n_frames"])
+
+
+class _Wanted:
+    """The looks of the people who shall be track 0, each when they are first asked for."""
+
+    def __init__(self, references: Mapping[str, tuple[Path, str]], embedder: Embedder) -> None:
+        self._references, self._embedder = references, embedder
+        self._known: dict[str, NDArray[np.float64]] = {}
+
+    def __call__(self, subject: str) -> NDArray[np.float64] | None:
+        """The unit vector of a subject; None where the pictures are others'."""
+        whose = EVERYBODY if EVERYBODY in self._references else subject
+        if whose in self._references and whose not in self._known:
+            self._known[whose] = _of_reference(*self._references[whose], self._embedder)
+        return self._known.get(whose)
 
 
 def _of_reference(path: Path, sha256: str, embedder: Embedder) -> NDArray[np.float64]:
