@@ -6,6 +6,7 @@ inputs and outputs of retinaface.onnx; what makes boxes of them is the package's
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +118,18 @@ def test_on_a_gpu_the_package_gets_its_picture_and_no_black_ones_beside_it(
     detector = DETECTORS["retinaface"].create(double, 0.9, "cuda")
     detector([np.zeros((*SIZE, 3), np.uint8)])
     assert gpu.fed == [1]
+
+
+def test_a_picture_of_which_the_package_would_leave_no_pixel(double: str):
+    detector = DETECTORS["retinaface"].create(double, 0.9, "cpu")
+    for shape in ((1, 12000), (12000, 1), (20, 6000)):
+        assert len(detector([np.zeros((*shape, 3), np.uint8)])[0].score) == 0
+
+
+def test_nine_outputs_of_another_network_are_refused(
+    own_models: Path, make_network: Callable[..., None]
+):
+    outputs = {f"o{k}": np.zeros((1, 4, 4, k % 3 + 1)) for k in range(9)}
+    make_network(own_models / "nine.onnx", ("n", "h", "w", 3), outputs)
+    with pytest.raises(ModelError, match=r"nine\.onnx is no RetinaFace of the package retina-face"):
+        DETECTORS["retinaface"].create("nine.onnx", 0.9, "cpu")

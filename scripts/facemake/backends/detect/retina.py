@@ -16,7 +16,13 @@ from facemake.errors import ModelError
 
 # the package's names are by the person's side; the image's left comes first here
 _POINTS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
-_OUTPUTS = 9
+_NUMBERS = (4, 8, 20)
+"""Of scores, boxes and points of two anchors, (n, h, w, numbers); of each of three strides."""
+
+_SHORT, _LONG = 1024, 1980
+"""px: the package makes the sides of a picture so long, whichever comes first."""
+_NARROWEST = 8
+"""px: a cell of its finest outputs. A picture that is narrower then has no face, or no pixel."""
 
 
 class Retina:
@@ -40,12 +46,8 @@ class Retina:
             model,
             device,
             "RetinaFace of the package retina-face",
-            f"are pictures (n, H, W, 3) and {_OUTPUTS} outputs",
-            lambda it: (
-                len(it.output_shapes) == _OUTPUTS
-                and it.input_shape[0] != 3  # plane by plane
-                and it.input_shape[2] in (3, None)
-            ),
+            f"are pictures (n, H, W, 3) and three times outputs (n, h, w, k), k {_NUMBERS}",
+            lambda it: it.input_shape[2] in (3, None) and _fits(it.output_shapes),
             largest=self.batch_size,  # the package gives it a picture, of whatever size
         )
         self._name = model
@@ -71,6 +73,9 @@ class Retina:
         return [self._detected(rgb) for rgb in pictures]
 
     def _detected(self, rgb: Picture) -> Detections:
+        short, long = sorted(rgb.shape[:2])
+        if short * min(_SHORT / short, _LONG / long) < _NARROWEST:
+            return Detections.none()
         bgr = np.ascontiguousarray(rgb[:, :, ::-1])
         found = self._detect_faces(bgr, threshold=self._min_score, model=self._outputs)
         faces = sorted(found.values(), key=lambda face: -face["score"]) if found else []
@@ -86,6 +91,14 @@ class Retina:
     def close(self) -> None:
         """Free the model."""
         self._network.close()
+
+
+def _fits(shapes: Sequence[tuple[object, ...]]) -> bool:
+    """Whether they are those outputs; what a file leaves open may be."""
+    return len(shapes) == 3 * len(_NUMBERS) and all(
+        len(shape) == 4 and (shape[-1] == wanted or not isinstance(shape[-1], int))
+        for shape, wanted in zip(shapes, 3 * _NUMBERS, strict=True)
+    )
 
 
 def create(model: str, min_score: float, device: str) -> Retina:
