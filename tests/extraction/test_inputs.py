@@ -113,6 +113,16 @@ def test_crops_of_another_extraction_are_no_inputs_unless_they_are_named(tmp_pat
     assert [one.name for one in named.inputs] == ["faces/train/y.jpg", "faces/x.jpg", "x.jpg"]
 
 
+def test_what_is_named_as_a_video_counts_though_it_is_broken_and_what_is_passed_over_is_noted(
+    tmp_path: Path,
+):
+    for name in ("cut.mp4", "cut.MOV", "notes.txt", "x.jpg", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"")
+    found = listed([tmp_path], tmp_path / "out", "jpg")
+    assert [one.name for one in found.inputs] == ["cut.MOV", "cut.mp4", "x.jpg"]
+    assert [path.name for path in found.others] == ["notes.txt"]
+
+
 def test_a_link_is_an_input_where_it_stands(tmp_path: Path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "x.jpg").write_bytes(b"")

@@ -25,6 +25,7 @@ from facemake.errors import FacemakeError
 from facemake.extraction.journal import NAME
 from facemake.media import Kind, MediaError, classify, natural_key
 from facemake.media.files import PICTURE_SUFFIXES, begins_as_video, head
+from facemake.sheet import is_video_name
 
 TABLE = "faces.parquet"
 CSV = "faces.csv"
@@ -83,12 +84,14 @@ class Listed:
         inputs: by name in natural order, each once.
         repeated: how many were named more than once.
         crops: folders of crops of other extractions, which are passed over.
+        others: files of folders that are neither named as nor begin as pictures or videos.
     """
 
     root: Path
     inputs: list[Input]
     repeated: int
     crops: tuple[Path, ...] = ()
+    others: tuple[Path, ...] = ()
 
 
 def listed(paths: Iterable[str | Path], out: Path, kind: str) -> Listed:
@@ -118,11 +121,12 @@ def listed(paths: Iterable[str | Path], out: Path, kind: str) -> Listed:
     files: dict[Path, None] = {}
     roots: set[Path] = set()
     crops: dict[Path, None] = {}
+    others: dict[Path, None] = {}
     named_in_all = 0
     for path in given:
         if os.path.isdir(path):  # noqa: PTH112  # what a link may not lead to is no folder
             roots.add(path)
-            found: Iterable[Path] = _inside(path, target, crops)
+            found: Iterable[Path] = _inside(path, target, crops, others)
         else:
             roots.add(path.parent)
             found = [path]
@@ -139,7 +143,8 @@ def listed(paths: Iterable[str | Path], out: Path, kind: str) -> Listed:
         Input(path, path.relative_to(root).as_posix(), _is_video(path))
         for path in sorted(files, key=lambda path: _order(path.relative_to(root).as_posix()))
     ]
-    return Listed(root, named(inputs, kind), named_in_all - len(files), tuple(sorted(crops)))
+    repeated = named_in_all - len(files)
+    return Listed(root, named(inputs, kind), repeated, tuple(sorted(crops)), tuple(sorted(others)))
 
 
 def _absolute(path: Path) -> Path:
@@ -165,8 +170,12 @@ def _some(paths: Sequence[Path]) -> str:
     return f"{text} (and {len(paths) - 3} more)" if len(paths) > 3 else text
 
 
-def _inside(folder: Path, out: Path, crops: dict[Path, None]) -> Iterator[Path]:
+def _inside(
+    folder: Path, out: Path, crops: dict[Path, None], others: dict[Path, None]
+) -> Iterator[Path]:
     """Pictures and videos at any depth; what other extractions wrote is noted in `crops`.
+
+    What is neither is noted in `others`.
 
     A link to a folder is looked through where it stands, unless that folder is by itself or by
     another link, or is one that `folder` lies in.
@@ -194,14 +203,19 @@ def _inside(folder: Path, out: Path, crops: dict[Path, None]) -> Iterator[Path]:
             folders[:] = [name for name in shown if name not in linked]
             for name in sorted(names):
                 path = Path(parent, name)
-                if not name.startswith(".") and _is_media(path):
+                if name.startswith("."):
+                    continue
+                if _is_media(path):
                     yield path
+                else:
+                    others[path] = None
 
 
 def _is_media(path: Path) -> bool:
     """Of the files of a folder: what is not named or does not begin as one is passed over."""
-    if path.suffix.lower() in PICTURE_SUFFIXES:
-        return True
+    suffix = path.suffix.lower()
+    if suffix in PICTURE_SUFFIXES or is_video_name(suffix):
+        return True  # one that is broken is said to be
     try:
         return begins_as_video(head(path))
     except (MediaError, OSError):

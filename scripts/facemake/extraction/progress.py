@@ -125,6 +125,10 @@ def said_at_the_end(result: Extraction, inputs: Listed) -> list[str]:
         lines.append(f"  {inputs.repeated} paths were given more than once; each counts once")
     for folder in inputs.crops:
         lines.append(f"  passed over, as crops of another extraction (name it if wanted): {folder}")
+    if inputs.others:
+        some = ", ".join(path.name for path in inputs.others[:3])
+        more = ", ..." if len(inputs.others) > 3 else ""
+        lines.append(f"  {len(inputs.others)} passed over, no picture or video: {some}{more}")
     if result.failed:
         lines.append(f"  {counted(len(result.failed), 'input')} could not be read, or not whole:")
         lines += [f"    {name}: {why}" for name, why in list(result.failed.items())[:_NAMED]]
