@@ -7,6 +7,7 @@ import warnings
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -182,6 +183,9 @@ def test_thirty_two_bits_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "a.tif")
     (frame,) = frames(tmp_path / "a.tif")
     assert frame.status is FrameStatus.DECODE_ERROR and "32-bit" in str(frame.error)
+    cv2.imwrite(str(tmp_path / "b.tif"), np.ones((8, 8, 3), np.float32))  # which Pillow knows not
+    (frame,) = frames(tmp_path / "b.tif")
+    assert "b.tif begins as a picture and cannot be read as one" in str(frame.error)
 
 
 def test_folder_in_natural_order_with_mixed_sizes(tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ _VIDEO = re.compile(
 )
 
 
+def begins_as_picture(start: bytes) -> bool:
+    """Whether these first bytes are those of a picture."""
+    return _PICTURE.match(start) is not None
+
+
 def begins_as_video(start: bytes) -> bool:
     """Whether these first bytes are those of a container of videos."""
     return _VIDEO.match(start) is not None
@@ -89,7 +94,7 @@ def classify(path: Path) -> Kind:
     start, suffix = head(path), path.suffix.lower()
     if suffix in {".mjpg", ".mjpeg"}:  # JPEGs one after the other begin as one JPEG does
         return Kind.VIDEO
-    if _PICTURE.match(start) or (suffix in PICTURE_SUFFIXES and not begins_as_video(start)):
+    if begins_as_picture(start) or (suffix in PICTURE_SUFFIXES and not begins_as_video(start)):
         return Kind.IMAGE
     return Kind.VIDEO
 

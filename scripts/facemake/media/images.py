@@ -27,7 +27,7 @@ from PIL import (  # those that Pillow does not load at once register themselves
     WebPImagePlugin,  # noqa: F401
 )
 
-from facemake.media.files import HEIF_BRANDS, head, pictures
+from facemake.media.files import HEIF_BRANDS, begins_as_picture, head, pictures
 from facemake.media.frame import Frame, Kind, Media, MediaError, Orientation, Pixels
 from facemake.status import SampleStatus
 
@@ -195,6 +195,11 @@ def _unidentified(name: str, start: bytes) -> str:
         return f"{name} is empty (0 bytes): copy it again from where it came"
     if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
         return f"{name} is a HEIC picture, which is not read: export it as JPEG or PNG"
+    if begins_as_picture(start):
+        return (
+            f"{name} begins as a picture and cannot be read as one: it is damaged, or of a kind "
+            "that is not read (as a TIFF with 32 bit a colour): save it as PNG or JPEG"
+        )
     return f"{name} is not a picture, whatever its name says, or its beginning is damaged"
 
 
