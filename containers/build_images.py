@@ -37,10 +37,16 @@ WHOLE = ("workflow", "cuda", *SERVICES)
 """Images that have all of facemake."""
 SOURCES = (
     *("Snakefile", "rules", "scripts", "envs", "config", "profiles"),
-    *("pyproject.toml", "README.md", "LICENSE"),
+    *("pyproject.toml", "README.md", "LICENSE", "CITATION.cff"),
 )
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 """Where PyTorch's builds without CUDA are: PyPI has those with CUDA for Linux."""
+LABELS = {
+    "VERSION": "org.opencontainers.image.version",
+    "REVISION": "org.opencontainers.image.revision",
+    "ORIGIN": "org.opencontainers.image.base.name",
+}
+"""That every image has beside `facemake.stack`: what it was made of."""
 SUITE = "bookworm"
 """Debian's release of `--base debian`: its Python is 3.11."""
 HOW = """\
@@ -162,6 +168,24 @@ def fill_context(stack: str, wheels: Sequence[Path], folder: Path) -> None:
         shutil.copy(HERE / name, folder / "containers" / name)
 
 
+def origin(base: Base) -> dict[str, str]:
+    """What an image is made of, for its labels."""
+    sys.path.insert(0, str(ROOT / "scripts" / "facemake"))
+    from version import __version__  # the package itself wants its libraries
+
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        revision = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        revision = ""
+    made_upon = base.name if base.folder is None else "a root file system"
+    return {
+        "VERSION": __version__,
+        "REVISION": revision or "unknown",
+        "ORIGIN": made_upon,
+    }
+
+
 def base_of(text: str | None, folder: Path, mirror: str | None) -> Base:
     """The base that a user named.
 
@@ -218,7 +242,9 @@ def with_apptainer(stack: str, base: Base, context: Path, out: Path, fast: bool)
         *("apptainer", "build", "--force"),
         *(["--mksquashfs-args", "-comp zstd -Xcompression-level 1"] if fast else []),
         *("--build-arg", f"BOOTSTRAP={bootstrap}", "--build-arg", f"BASE={base.name}"),
-        *("--build-arg", f"STACK={stack}", new, "containers/facemake.def"),
+        *("--build-arg", f"STACK={stack}"),
+        *(word for k, v in origin(base).items() for word in ("--build-arg", f"{k}={v}")),
+        *(new, "containers/facemake.def"),
         cwd=context,
     )
     new.replace(image)
@@ -240,6 +266,11 @@ def with_docker(stack: str, base: Base, context: Path) -> str:
         # neither wheels nor pip want a network
         *("docker", "build", "--network", "none", "--file", "containers/Dockerfile"),
         *("--build-arg", f"BASE={name}", "--build-arg", f"STACK={stack}"),
+        *(
+            word
+            for name, value in origin(base).items()
+            for word in ("--label", f"{LABELS[name]}={value}")
+        ),
         *("--tag", f"facemake-{stack}", "."),
         cwd=context,
         env={"DOCKER_BUILDKIT": "1"},

@@ -17,6 +17,7 @@ import pytest
 
 from conftest import ROOT
 from facemake import engines, recipes, settings
+from facemake.doctor import machine
 from runworkflow import Run, bytes_of, run, study
 
 pytestmark = [pytest.mark.containers, pytest.mark.workflow]
@@ -77,6 +78,16 @@ def test_the_images_give_what_the_environment_gives(in_images: Run, expected: di
     left = {path.name for path in in_images.folder.iterdir()}
     home = {".cache", ".apptainer"}  # of the main process
     assert left - home == {"config", "results", ".snakemake", ".facemake"}
+
+
+def test_the_doctor_starts_them(stacks: dict[str, str]):
+    wrong = {**stacks, "mediapipe": stacks["dlib"]}
+    for images, level in ((stacks, "ok"), (wrong, "fault")):
+        config = settings.filled({"containers": images})
+        found = {one.what: one for one in machine.containers(config)}
+        assert found["Apptainer"].level == found["image of core"].level == "ok"
+        assert found["image of mediapipe"].level == level, found["image of mediapipe"]
+    assert "mediapipe is missing, not 0.10.21" in found["image of mediapipe"].said
 
 
 def test_an_image_that_is_another_is_a_parameter(in_images: Run, stacks: dict[str, str]):
@@ -189,6 +200,7 @@ def test_the_whole_workflow_runs_in_docker(
     for path in (tmp_path, *tmp_path.rglob("*")):
         os.chown(path, 4321, 8765)
     command = [docker, "run", "--rm", "--network", "none", "--user", "4321:8765"]
+    command += ["--read-only", "--tmpfs", "/tmp"]
     # which of OpenBLAS' kernels computes: another one is as good as another kind of processor
     command += [
         word for name in os.environ if name.startswith("OPENBLAS_") for word in ("-e", name)
@@ -202,8 +214,18 @@ def test_the_whole_workflow_runs_in_docker(
     # the cache is in the study's folder, so its links hold outside of the container too
     assert all(path.is_symlink() for path in (tmp_path / "results" / "aus").glob("*.parquet"))
     assert {path.lstat().st_uid for path in tmp_path.rglob("*")} == {4321}
-    listed = subprocess.run([*command, "models", "verify"], capture_output=True, text=True)
+    listed = subprocess.run([*command, "doctor"], capture_output=True, text=True)
     assert listed.returncode == 0, listed.stdout + listed.stderr
+    assert "0 faults, 0 warnings, " in listed.stdout, "nothing that only another machine lacks"
+    labels = subprocess.run(
+        [docker, "inspect", image, "--format", "{{json .Config.Labels}}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = json.loads(labels.stdout)
+    assert said["org.opencontainers.image.version"] == version("facemake")
+    assert said["facemake.stack"] == "workflow"
 
 
 def test_building_says_what_it_wants(tmp_path: Path):

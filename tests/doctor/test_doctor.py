@@ -77,6 +77,15 @@ def test_this_environment_is_the_locks(tmp_path: Path):
     assert {one.level for one in environment.packages()} == {Level.OK}
 
 
+def test_modules_of_another_python_are_named_and_ours_are_not(monkeypatch: pytest.MonkeyPatch):
+    ours = str(environment.LIBRARY.parent)
+    monkeypatch.setenv("PYTHONPATH", ours)  # as in the images
+    assert [*environment.conflicts()] == []
+    monkeypatch.setenv("PYTHONPATH", f"{ours}:/opt/theirs:")
+    (found,) = environment.conflicts()
+    assert found.level is Level.WARNING and found.said == "/opt/theirs"
+
+
 def test_another_version_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     lock = {"numpy": "0.1", "no-such-package": "1"}
     monkeypatch.setattr(environment, "locked", lambda: lock)

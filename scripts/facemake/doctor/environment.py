@@ -121,10 +121,9 @@ def _cure(why: str) -> str:
 
 
 def conflicts() -> Iterator[Finding]:
-    """Variables that let another Python in."""
-    if os.environ.get("PYTHONPATH"):
-        yield warning(
-            "PYTHONPATH",
-            os.environ["PYTHONPATH"],
-            "unset it if modules of another Python are there",
-        )
+    """Variables that let another Python in; our own library is there in images."""
+    listed = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    others = [path for path in listed if Path(path).resolve() != LIBRARY.parent]
+    if others:
+        cure = "unset it if modules of another Python are there"
+        yield warning("PYTHONPATH", os.pathsep.join(others), cure)
