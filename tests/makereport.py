@@ -25,6 +25,8 @@ from facemake.tables import SCHEMAS, TableWriter, coefficient_schema
 
 REPORT = Recipe("report", None, {}, (), "c0de")
 VOID = frozenset({"meta", "link", "img", "input", "br"})
+HOSTILE = "<img src=x onerror=alert(1)> & \"quoted\" 'one' %41 ünï 顔"
+LARGEST_PAGE = 1_500_000
 
 
 class Page(HTMLParser):
@@ -68,6 +70,18 @@ class Page(HTMLParser):
             if kind
             else [a for t, a in self.elements if t == tag]
         )
+
+    @property
+    def loads(self) -> list[Any]:
+        """What a browser would fetch to show the page."""
+        found: list[Any] = [
+            value
+            for _, attributes in self.elements
+            for name, value in attributes.items()
+            if name in ("src", "srcset", "poster", "data", "xlink:href") and value
+        ]
+        found += [a["href"] or "" for a in self.all("link")]
+        return found + re.findall(r"url\(([^)]*)\)|@import\s+(\S+)", "".join(self.scripts))
 
 
 def metadata(stage: str, settings: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:

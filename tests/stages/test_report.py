@@ -1,4 +1,4 @@
-"""The report: pages and index on made tables, and on real ones where the recordings are there."""
+"""Pages of the report: on made tables, and on real ones where the recordings are there."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from facemake.backends.aus import AU_COLUMNS
 from facemake.calibration import Calibration
 from facemake.errors import TableError
 from facemake.geometry import Camera
-from facemake.models import registry
-from facemake.provenance import Recipe
 from facemake.recipes import recipe
-from facemake.report import charts, contact, render
+from facemake.report import charts, contact
 from facemake.report.pages import page_file, sample_of
-from facemake.report.series import BINS, FINE_BINS, Series, States, timeline
+from facemake.report.series import FINE_BINS, timeline
 from facemake.samples import Sample, shard_text
 from facemake.stages.report_pages import Sources, page_folders, report_pages
 from facemake.tables import SCHEMAS, TableReader, TableWriter
 from makereport import (
+    HOSTILE,
+    LARGEST_PAGE,
     REPORT,
     Page,
     Shard,
@@ -40,9 +40,6 @@ from makereport import (
     write_manifest,
 )
 
-HOSTILE = "<img src=x onerror=alert(1)> & \"quoted\" 'one' %41 ünï 顔"
-LARGEST_PAGE = 1_500_000
-
 
 @pytest.fixture
 def shard(tmp_path: Path) -> Shard:
@@ -52,19 +49,6 @@ def shard(tmp_path: Path) -> Shard:
 def columns_of(path: str) -> list[float]:
     """The x of every point of a path of `charts.curve`."""
     return [float(x) for run in path.split("M")[1:] for x in re.split(r"[ L]", run)[::2]]
-
-
-def loads(page: Page) -> list[str]:
-    """What a browser would fetch to show the page."""
-    found = [
-        value
-        for _, attributes in page.elements
-        for name, value in attributes.items()
-        if name in ("src", "srcset", "poster", "data", "xlink:href") and value
-    ]
-    found += [a["href"] or "" for a in page.all("link")]
-    styles = "".join(page.scripts)
-    return found + re.findall(r"url\(([^)]*)\)|@import\s+(\S+)", styles)
 
 
 # ---------------------------------------------------------------- pages
@@ -93,7 +77,7 @@ def test_a_page_loads_nothing_and_runs_no_script_but_ours(shard: Shard):
     assert policy.startswith("default-src 'none';")
     assert f" 'sha256-{digest}'" in policy
     assert "'unsafe-inline'" not in policy.partition("style-src")[0]
-    wanted = loads(page)
+    wanted = page.loads
     assert any(address.startswith("data:image/jpeg;base64,") for address in wanted)
     assert [a for a in wanted if not str(a).startswith(("data:", "('#hatch", "#"))] == []
 
@@ -333,96 +317,6 @@ def test_many_pictures_are_dots_that_no_line_joins(shard: Shard):
     assert re.fullmatch(r"(M[\d.]+ [\d.]+h0){60}", line)
 
 
-# ---------------------------------------------------------------- curves
-
-
-def test_an_envelope_keeps_a_single_peak_and_a_single_lost_frame():
-    n = 100 * BINS
-    axis = timeline(seconds(n))
-    series = Series(axis)
-    values = np.zeros(n)
-    values[12345] = 3.0
-    series.add(np.arange(n), values)
-    assert series.limits == (0.0, 3.0)
-    assert np.flatnonzero(series.high == 3.0).tolist() == [12345 // 100]
-    states = States(axis, ("ok", "lost"))
-    words = ["ok"] * n
-    words[54321] = "lost"
-    states.add(np.arange(n), words)
-    path = charts.ribbon(axis, states)["lost"]
-    height = float(re.fullmatch(r"M\S+ \S+h\S+v(\S+?)h\S+Z", path).group(1))  # type: ignore[union-attr]
-    assert height >= 15
-
-
-@pytest.mark.parametrize(
-    ("n", "fine"), [(1500, 1500), (FINE_BINS, FINE_BINS), (FINE_BINS + 500, 1750), (60_000, 3000)]
-)
-@pytest.mark.parametrize("clock", [True, False])
-def test_a_long_recording_has_finer_bins_besides(n: int, fine: int, clock: bool):
-    axis = timeline(seconds(n) if clock else np.full(n, np.nan))
-    assert (axis.n_bins, axis.exact) == (BINS, False)
-    assert axis.fine is not None
-    assert (axis.fine.n_bins, axis.fine.exact) == (fine, fine == n)
-    assert (axis.fine.first >= 0).all()
-    series = Series(axis)
-    series.add(np.array([n // 2]), np.array([7.0]))
-    assert series.fine is not None
-    assert np.flatnonzero(series.fine.high == 7).tolist() == [axis.fine.bin_of[n // 2]]
-    assert timeline(seconds(1000)).fine is None
-
-
-def test_time_runs_by_the_stamps():
-    times = np.array([0.0, 0.04, 0.08, 2.0, 2.04])
-    axis = timeline(times)
-    series = Series(axis)
-    series.add(np.arange(5), np.arange(5.0))
-    # two seconds without a frame: no line across
-    assert series.runs() == [slice(0, 3), slice(3, 5)]
-    assert axis.share(axis.centers[3]) == pytest.approx(2.02 / 2.08)
-
-
-@pytest.mark.parametrize(
-    ("first", "last", "texts"),
-    [
-        (0, 8, ["0 s", "2 s", "4 s", "6 s"]),
-        (70, 73, ["1:10.0", "1:10.5", "1:11.0", "1:11.5", "1:12.0", "1:12.5"]),
-        (3590, 3620, ["59:50", "59:55", "1:00:00", "1:00:05", "1:00:10", "1:00:15"]),
-        (0, 120, ["0:00", "0:30", "1:00", "1:30"]),
-        (-1, 1, ["−1.0 s", "−0.5 s", "0.0 s", "0.5 s"]),
-        (0, 0.5, ["0.0 s", "0.1 s", "0.2 s", "0.3 s", "0.4 s"]),
-    ],
-)
-def test_marks_of_time_say_where_they_are(first: float, last: float, texts: list[str]):
-    ticks = charts.time_ticks(timeline(np.linspace(first, last, 200, endpoint=False)))
-    assert [tick.text for tick in ticks] == texts
-
-
-def test_a_scale_holds_what_is_constant():
-    for value in (0.0, 1e-30, 700.0, 1e30):
-        scale = charts.nice_scale((value, value), least=20.0)
-        assert scale.low < value < scale.high
-        assert 0 < scale.y(value) < charts.HEIGHT
-
-
-def test_frames_without_stamps_run_by_number():
-    axis = timeline(np.full(10, np.nan))
-    assert not axis.in_time
-    assert (axis.start, axis.end) == (0, 10)
-
-
-@pytest.mark.parametrize(
-    ("part", "whole", "text"),
-    [
-        (999_999, 1_000_000, ">\u202f99.9\u202f%"),
-        (1, 1_000_000, "<\u202f0.1\u202f%"),
-        (0, 5, "0\u202f%"),
-        (0, 0, "–"),
-    ],
-)
-def test_a_percentage_does_not_round_to_all_or_nothing(part: int, whole: int, text: str):
-    assert render.percent(part, whole) == text
-
-
 # ---------------------------------------------------------------- contact sheet
 
 
@@ -510,88 +404,6 @@ def test_a_page_shows_the_overlay_that_lies_beside_the_report(tmp_path: Path):
             assert (folder / unquote(link)).resolve() == beside / f"{name}{names[name]}"
         assert bool(linked) == (name != "none")
     assert found == {"clip": 1, "one": 1, "many": 0, "odd #1": 0, "none": 0}
-
-
-# ---------------------------------------------------------------- index
-
-
-def test_the_index_counts_and_links(tmp_path: Path):
-    shard = Shard(tmp_path / "shard", "pack 1")
-    shard.video("clip", seconds(20))
-    shard.video(HOSTILE, seconds(20))
-    folder = tmp_path / "report" / "samples" / "pack 1"
-    sources = shard.write()
-    report_pages(shard.plan, sources, folder, REPORT)
-    rows = [
-        counts(HOSTILE, n_frames=20, n_face=20, n_considered=20, n_kept=20),
-        counts("bad", status="unreadable", reason="<script>alert(1)</script>"),
-        counts("clip", n_frames=20, n_face=10, n_considered=20, n_kept=13, rejected_pose=7),
-    ]
-    text = index(tmp_path, rows, [folder])
-    page = Page(text)
-    assert "2 of 3 samples gave measurements and 1 could not be read." in page.text
-    assert "The main face was seen in 75 % of 40 frames; 33 examples went" in page.text
-    assert "pitch, yaw or roll beyond 45 degrees" in page.text
-    assert len(page.all("script")) == 3
-    assert not [a for _, a in page.elements if "onerror" in a]
-    links = {a["href"] or "" for a in page.all("a") if (a["href"] or "").startswith("samples/")}
-    assert len(links) == 2
-    for link in links:
-        assert (tmp_path / "report" / unquote(link)).is_file()
-    data = json.loads(next(s for s in page.scripts if s.lstrip().startswith("{")))
-    assert [row[:2] for row in data["rows"]] == [[r["sample"], r["status"]] for r in rows]
-    assert [row[10] for row in data["rows"]] == [0, -1, 0]
-    assert [
-        a for a in loads(page) if not str(a).startswith("data:") and "#hatch" not in str(a)
-    ] == []
-
-
-def test_the_index_names_what_made_it(tmp_path: Path):
-    config = settings.filled({})
-    made = {stage: recipe(stage, config).to_dict() for stage in ("detect", "landmarks", "fit")}
-    page = Page(index(tmp_path, [counts("clip")], [], **made))
-    for name in ("blazeface_full_range", "facemesh_attention"):
-        assert registry()[name].sha256[:12] in page.text
-        assert registry()[name].citation in page.text
-    assert "field of view 30°" in page.text
-    assert "Apache-2.0" in page.text
-    assert "proxy" in page.text
-    assert "No identity vectors were read" in page.text
-    made["embed"] = recipe("embed", config).to_dict()
-    assert "Embeddings are biometric data" in index(tmp_path, [counts("clip")], [], **made)
-
-
-def test_a_model_that_is_not_ours_gets_no_citation_of_ours(tmp_path: Path):
-    model = {"name": "facemesh_attention", "sha256": "f" * 64, "licence": "its own"}
-    made = Recipe("landmarks", "mediapipe478", {}, (model,), "c0de").to_dict()
-    page = Page(index(tmp_path, [counts("clip")], [], landmarks=made))
-    assert "f" * 12 in page.text
-    assert registry()["facemesh_attention"].citation not in page.text
-
-
-def test_a_model_that_the_user_built_is_cited(tmp_path: Path):
-    built = {
-        "name": "ict-facekit",
-        "sha256": "e" * 64,
-        "licence": "MIT",
-        "citation": "Li et al., Learning Formation of Physically-Based Face Attributes (2020)",
-        "pdm": "34 modes",
-    }
-    made = Recipe("fit", None, {}, (built,), "c0de").to_dict()
-    page = Page(index(tmp_path, [counts("clip")], [], fit=made))
-    assert built["citation"] in page.text
-    assert "linear face model, built by the user" in page.text
-    assert "not in this version’s registry" not in page.text
-
-
-def test_ten_thousand_samples_make_a_small_index(tmp_path: Path):
-    rows = [counts(f"sample {i:05d}", n_frames=i, n_face=i // 2) for i in range(10_000)]
-    text = index(tmp_path, rows, [])
-    assert len(text) < LARGEST_PAGE
-    page = Page(text)
-    assert len(page.all("tr")) < 200
-    data = json.loads(next(s for s in page.scripts if s.lstrip().startswith("{")))
-    assert [row[0] for row in data["rows"]] == [row["sample"] for row in rows]
 
 
 # ---------------------------------------------------------------- real recordings
