@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import textwrap
+import tokenize
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +60,78 @@ def test_a_hash_sign_inside_a_string_is_code(library: Path):
     before = fingerprint()
     write(library / "b.py", "def g(x):\n    return '# two'\n")
     assert fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x = '''one # two''' # three",
+        'x = r"\\" # one',
+        "x = '\\'# one' # two",
+        'x = \'"\' # one "two"',
+        "x = f'''{y}\n'# one\n\"# two\n''' # three",
+        "x = '' '# one' \"\" # two",
+        'x = """ \\""" # one """ # two',
+        "x = (  # one\n    '# two'  # three\n)",
+    ],
+)
+def test_a_comment_is_what_python_takes_for_one(line: str):
+    kept = line.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(line).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            kept[row - 1] = kept[row - 1][:column]
+    assert kept != line.splitlines()
+    without = fingerprints._WORDS.sub(fingerprints._without_comment, line)
+    assert without.splitlines() == kept
+
+
+EVERY_KIND = """
+class A:
+    def f(self):
+        if self:
+            pass
+        elif 1:
+            import facemake.n0
+        else:
+            import facemake.n1
+        for i in ():
+            import facemake.n2
+        else:
+            import facemake.n3
+        while self:
+            import facemake.n4
+        else:
+            import facemake.n5
+        try:
+            import facemake.n6
+        except ValueError:
+            import facemake.n7
+        else:
+            import facemake.n8
+        finally:
+            import facemake.n9
+        match self:
+            case 1:
+                import facemake.n10
+
+async def g():
+    async with a:
+        async for b in c:
+            with d:
+                import facemake.n11
+"""
+"""Of statement that has others in it."""
+
+
+def test_what_is_imported_anywhere_is_found(library: Path):
+    write(library / "a.py", EVERY_KIND)
+    names = [f"n{number}" for number in range(12)]
+    for name in names:
+        write(library / f"{name}.py", "")
+    fingerprints.forget()
+    found = fingerprints.imports("facemake.a")
+    assert found == sorted(f"facemake.{name}" for name in names)
 
 
 def test_other_modules_do_not_change_it(library: Path):

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import io
 import json
 import re
 import sys
-import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -125,14 +123,38 @@ def _looked_at(path: Path) -> str:
     return json.dumps(_Module(_code_digest(text, tree), sorted(set(_names(tree)))))
 
 
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """Every statement in a node; expressions hold none, and are most of a tree."""
+    for part in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for child in getattr(node, part, ()):
+            if isinstance(child, ast.stmt):
+                yield child
+            yield from _statements(child)
+
+
 def _names(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         found: list[str] = []
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         yield from (name for name in found if name == PACKAGE or name.startswith(f"{PACKAGE}."))
+
+
+_WORDS = re.compile(
+    r"""
+    \"{3} (?: \\. | [^\\] )*? \"{3} | '{3} (?: \\. | [^\\] )*? '{3}
+    | " (?: \\. | [^\\"] )* "  | ' (?: \\. | [^\\'] )* '
+    | (?P<comment> [#] [^\n]* )
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+"""A string or a comment of Python 3.11, in which no string holds its own quotation mark."""
+
+
+def _without_comment(word: re.Match[str]) -> str:
+    return "" if word["comment"] else word[0]
 
 
 _REGISTRY = re.compile(r"dict\[str, \w*Backend\]")
@@ -145,14 +167,10 @@ def _code_digest(text: str, tree: ast.Module) -> str:
     A result hangs on one row of a registry, which its recipe has (`facemake.recipes`), so a new row
     changes nothing that is there.
     """
-    lines = text.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
+    lines = _WORDS.sub(_without_comment, text).splitlines()
     docstrings = (
         node
-        for node in ast.walk(tree)
+        for node in _statements(tree)
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
