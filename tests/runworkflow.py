@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+import snakemakes
 from conftest import ROOT
 
 # Files that are no results: links to look at, what a job said and cost, the machine's name.
@@ -49,12 +49,15 @@ def bundled_samples(bundled: Path) -> list[tuple[str, Path]]:
     ]
 
 
+def words(folder: Path, *arguments: str, cores: int = 2, root: Path = ROOT) -> list[str]:
+    """What Snakemake is told of a run; `root` is the project's folder, or that of a copy."""
+    place = ["--snakefile", str(root / "Snakefile"), "--directory", str(folder)]
+    return [*place, "--cores", str(cores), *arguments]
+
+
 def command(folder: Path, *arguments: str, cores: int = 2, root: Path = ROOT) -> list[str]:
-    """The command line of a run; `root` is the project's folder, or that of a copy."""
-    return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")),
-        *("--directory", str(folder), "--cores", str(cores), *arguments),
-    ]
+    """The command line of a run."""
+    return [sys.executable, "-m", "snakemake", *words(folder, *arguments, cores=cores, root=root)]
 
 
 def environment(folder: Path, root: Path = ROOT) -> dict[str, str]:
@@ -65,16 +68,9 @@ def environment(folder: Path, root: Path = ROOT) -> dict[str, str]:
 
 def run(folder: Path, *arguments: str, cores: int = 2, root: Path = ROOT) -> Run:
     """Run the workflow in `folder`."""
-    done = subprocess.run(
-        command(folder, *arguments, cores=cores, root=root),
-        env=environment(folder, root),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-    )
-    return Run(done.returncode, done.stdout, folder)
+    told = words(folder, *arguments, cores=cores, root=root)
+    code, said = snakemakes.run(told, folder, environment(folder, root), 900)
+    return Run(code, said, folder)
 
 
 def bytes_of(results: Path) -> dict[str, str]:

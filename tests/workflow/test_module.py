@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import yaml
 
+import snakemakes
 from conftest import ROOT
-from runworkflow import environment
+from runworkflow import Run, environment
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("run")]
 
@@ -56,31 +57,24 @@ def outer(folder: Path, sample: Path, snakefile: str, text: str = OUTER) -> Path
     return folder
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-    )
+def snakemake(folder: Path, *arguments: str) -> Run:
+    words = ["--cores", "2", *arguments]
+    return Run(*snakemakes.run(words, folder, environment(folder), 600), folder)
 
 
 def test_another_workflow_imports_it_and_reads_its_tables(bundled: Path, tmp_path: Path):
     folder = outer(tmp_path, bundled / "portraits", repr(str(ROOT / "Snakefile")))
     dry = snakemake(folder, "-n")
-    assert dry.returncode == 0, dry.stdout
+    assert dry.code == 0, dry.output
     assert not (folder / ".facemake" / "plan.json").exists()
     done = snakemake(folder)
-    assert done.returncode == 0, done.stdout
+    assert done.code == 0, done.output
     smiles = pd.read_csv(folder / "smiles.tsv", sep="\t")
     assert smiles["sample"].tolist() == ["portraits", "portraits"]
     assert (folder / "results" / "dataset" / "training_data.h5").is_file()
     # what its own hooks do where it runs by itself, and the outer workflow's own
-    assert "the outer workflow begins" in done.stdout
-    assert "1 sample in 1 shard" in done.stdout and "1 sample: 1 ok" in done.stdout
+    assert "the outer workflow begins" in done.output
+    assert "1 sample in 1 shard" in done.output and "1 sample: 1 ok" in done.output
     status = subprocess.run(
         [sys.executable, "-m", "facemake", "status"],
         cwd=folder,
@@ -91,7 +85,7 @@ def test_another_workflow_imports_it_and_reads_its_tables(bundled: Path, tmp_pat
     )
     assert status.stdout.startswith("ended well") and "1 of 1 sample (100 %)" in status.stdout
     again = snakemake(folder)
-    assert "Nothing to be done" in again.stdout
+    assert "Nothing to be done" in again.output
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -112,10 +106,10 @@ def test_it_can_stand_below_a_prefix_under_its_own_names(bundled: Path, tmp_path
     )
     folder = outer(tmp_path, bundled / "portraits", repr(str(ROOT / "Snakefile")), text)
     done = snakemake(folder, "faces/results/probe/portraits.parquet")
-    assert done.returncode == 0, done.stdout
+    assert done.code == 0, done.output
     table = pd.read_parquet(folder / "faces" / "results" / "probe")
     assert table["sample"].tolist() == ["portraits"]
-    assert "1 sample: 1 ok" in done.stdout  # found below the prefix
+    assert "1 sample: 1 ok" in done.output  # found below the prefix
     assert not (folder / "results").exists()
 
 
@@ -129,4 +123,4 @@ def test_rules_without_the_library_are_refused_in_words(bundled: Path, tmp_path:
     (tmp_path / "study").mkdir()
     uri = repr(f"git+file://{source}/Snakefile@main")
     done = snakemake(outer(tmp_path / "study", bundled / "portraits", uri), "-n")
-    assert done.returncode != 0 and "clone its repository" in done.stdout
+    assert done.code != 0 and "clone its repository" in done.output
