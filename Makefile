@@ -76,6 +76,9 @@ slurm: .venv/slurm  ## Let snakemake send jobs to a SLURM cluster (profiles/slur
 	$(LOCKED) -r requirements/slurm.txt
 	@touch $@
 
+# Each of the Pythons that tests start, and each worker of pytest, would compile everything anew.
+test: export PYTHONDONTWRITEBYTECODE :=
+
 test: .venv/dev resources/bundled/moving_portrait.mp4  ## Run all tests, real workflow runs included
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 

@@ -32,17 +32,32 @@ def shared_folder() -> Path | None:
     return None
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Keep groups (`xdist_group`) on one worker, so that what they share is made once.
+
+    Tests with a fixture of their module are one, too. Groups come first, then what is long by
+    itself, so that in the end there are short tests for every worker.
 
     pytest-xdist 3.8.0 writes a group behind a test's name, into a field that pytest 9.2 does not
     read any more: tests/test_groups.py fails where this is neither done here nor needed.
     """
     for item in items:
+        if isinstance(item, pytest.Function) and not item.get_closest_marker("xdist_group"):
+            known = item._fixtureinfo.name2fixturedefs.values()
+            if any(one.scope == "module" for fixtures in known for one in fixtures):
+                item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=_is_short)
+    yield
+    for item in items:
         grouped = vars(item).get("_nodeid")
         if grouped and grouped != item.nodeid:
             item._id = type(item._id).parse(grouped)
+
+
+def _is_short(item: pytest.Item) -> bool:
+    grouped = item.get_closest_marker("xdist_group") is not None
+    return grouped or item.get_closest_marker("workflow") is None
 
 
 @pytest.fixture(scope="session")
