@@ -171,6 +171,8 @@ class Events(logging.Handler):
                 self.said = True
                 if lacking := what_is_lacking():
                     logger.error("\n".join(["a run would not start:", *lacking]))
+                jobs = sum(1 for _ in workflow.dag.needrun_jobs())
+                print(planning.describe(PLAN, jobs), file=sys.stderr)
             return
         if event == LogEvent.RUN_INFO and IS_MODULE:
             start_run()
@@ -184,6 +186,7 @@ class Events(logging.Handler):
 NOISE = (
     *("Select jobs to execute", "Execute "),
     *("Moving output file ", "Symlinking output file ", "Copying output file "),
+    *("Output file ", "Some jobs were triggered by provenance"),
     *(
         "Assuming unrestricted shared filesystem",
         "Using shell: ",
@@ -210,6 +213,8 @@ SUBMITTED = re.compile(r"Job \d+ has been submitted with ")
 def is_shown(record):
     """What is left for the terminal, which is then free for it."""
     said = record.getMessage()
+    if "PROGRESS" not in QUIET and not workflow.dryrun:
+        return True
     if said.startswith(NOISE) or SUBMITTED.match(said):
         return False
     if said.startswith(BROKEN) and str(RULES) in said:
@@ -227,7 +232,7 @@ class NothingToDo(logging.Handler):
 
 
 if workflow.is_main_process:
-    if {"RULES", "PROGRESS"} <= QUIET:
+    if "RULES" in QUIET:
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):  # Snakemake's log has all
                 handler.addFilter(is_shown)

@@ -326,6 +326,17 @@ def test_a_small_run_costs_what_its_jobs_cost(tmp_path: Path):
     assert estimate([], 3_000_000).endswith("21 days of CPU")
 
 
+def test_packs_are_named_where_jobs_cost_more_than_their_work(bundled: Path):
+    from facemake.estimate import estimate
+
+    clips = [bundled / "moving_portrait.mp4"] * 200  # 72 frames each
+    hint = "with `shards: 8` in the config, packs of short recordings share about 88 jobs"
+    assert hint in estimate(clips, 2210, 2, packed=False)
+    assert "shards" not in estimate(clips, 2210, 2)
+    assert "shards" not in estimate(clips, 220, 2, packed=False)  # 20 that were added
+    assert "shards" not in estimate(clips[:20], 220, 2, packed=False)
+
+
 def test_another_version_of_a_library_is_another_recipe(monkeypatch: pytest.MonkeyPatch):
     from facemake import recipes, settings
 

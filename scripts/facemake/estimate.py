@@ -23,10 +23,16 @@ over n samples that are one and the same portrait, without the cache: 23.8 s of 
 60.4 s of 9 (95 jobs), so 0.61 s a job; the run itself takes another 2.5 s.
 """
 CPU_SECONDS_A_RUN = 2.5
+_MANY = 50
+"""Samples, from which on packs are worth a word: they change what is made of each."""
 
 
-def estimate(recordings: Sequence[Path], jobs: int = 0, cores: int | None = None) -> str:
+def estimate(
+    recordings: Sequence[Path], jobs: int = 0, cores: int | None = None, packed: bool = True
+) -> str:
     """A line on what lies ahead; empty where no recording is a video and no jobs are known.
+
+    A second line where packs of the samples would save most of the time.
 
     The headers of a few videos, evenly spread over all by size, tell frames a byte.
 
@@ -34,6 +40,7 @@ def estimate(recordings: Sequence[Path], jobs: int = 0, cores: int | None = None
         recordings: paths of the samples.
         jobs: that are to run; 0: not known.
         cores: that the jobs run on; None: not known (on a cluster).
+        packed: several samples share a job already.
     """
     sized = [(size, path) for path in recordings if (size := _size(path))]
     total = sum(size for size, _ in sized)
@@ -60,9 +67,21 @@ def estimate(recordings: Sequence[Path], jobs: int = 0, cores: int | None = None
     if jobs:
         cpu += CPU_SECONDS_A_RUN + jobs * CPU_SECONDS_A_JOB
     text = f"{', '.join(words)}, {_time(cpu)} of CPU"
-    return text + (
-        f" (at best {_time(cpu / cores)} on {counted(cores, 'core')})" if jobs and cores else ""
-    )
+    if jobs and cores:
+        text += f" (at best {_time(cpu / cores)} on {counted(cores, 'core')})"
+    many = not packed and len(recordings) >= _MANY and jobs > 5 * len(recordings)
+    if many and jobs * CPU_SECONDS_A_JOB > 2 * ahead * CPU_SECONDS_A_FRAME:
+        shards = packs_for(len(recordings))
+        text += (
+            f"\nmost of that is the start of jobs, not their work: with `shards: {shards}` in the "
+            f"config, packs of short recordings share about {jobs * shards // len(recordings)} jobs"
+        )
+    return text
+
+
+def packs_for(samples: int) -> int:
+    """How many packs so many samples want: about a hundred in each, and eight at least."""
+    return max(8, samples // 100)
 
 
 def _size(path: Path) -> int:

@@ -413,7 +413,9 @@ def suggested_shards(samples: int) -> int | None:
 
     A pack of about a hundred samples keeps both jobs and reruns reasonable.
     """
-    return max(8, samples // 100) if samples > LARGEST_UNPACKED else None
+    from facemake.estimate import packs_for
+
+    return packs_for(samples) if samples > LARGEST_UNPACKED else None
 
 
 def _packs(samples: Sequence[PlanRow], shards: int | None) -> dict[str, list[PlanRow]]:
@@ -473,7 +475,7 @@ def describe(plan: Plan, jobs: int = 0, cores: int | None = None) -> str:
     if empty := lacking(((split_of(row, shares), row.subject) for row in used), shares):
         text += f"\n{empty}"
     recordings = [Path(row.path) for row in used]
-    ahead = estimate(recordings, jobs, cores)
+    ahead = estimate(recordings, jobs, cores, packed=plan.config["shards"] is not None)
     return f"{text}\n{ahead}" if ahead else text
 
 

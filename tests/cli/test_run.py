@@ -222,7 +222,8 @@ def snakemakes_parser() -> argparse.ArgumentParser:
         (["--jobs=2", "--executor", "local"], ["--cores", "all"], [], True),
         (["-c2"], ["--cores", "all"], [], True),  # Snakemake takes the last
         (["-np"], ["--cores", "all"], [], False),
-        (["-kn"], ["--cores", "all"], [], False),
+        (["-kn"], ["--cores", "all"], [], True),
+        (["-n", "--verbose"], ["--cores", "all"], [], False),
         (["--", "-n.csv"], ["--cores", "all"], ["-n.csv"], True),
     ],
 )

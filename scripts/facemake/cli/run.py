@@ -32,11 +32,14 @@ _SAY_JOBS_PER_GPU = ("--resources", "--res", *_NAME_AN_EXECUTOR)
 """Options of snakemake that say, or whose executor says, how many jobs a GPU has."""
 
 _SAY_WHAT_IS_SHOWN = (
-    *("--quiet", "-q", "--verbose", "-n", "--dry-run", "--dryrun", "--printshellcmds", "-p"),
+    *("--quiet", "-q", "--verbose", "--printshellcmds", "-p"),
     *("--list", "--list-rules", "-l", "--summary", "-S", "--detailed-summary", "-D", "--lint"),
     *("--dag", "--rulegraph", "--filegraph", "--touch", "-t", "--unlock", "--help", "-h"),
 )
 """Options of snakemake after which its own words are wanted."""
+
+_ONLY_LOOK = ("-n", "--dry-run", "--dryrun")
+"""Options of snakemake with which nothing is done: how many jobs there are is shown, not each."""
 
 _SAY_WHAT_TO_DO = (
     *("--config", "-C", "--configfile", "--configfiles", "--help", "-h", "--version", "-v"),
@@ -65,7 +68,7 @@ def add_to(commands: Any) -> None:
         "on to Snakemake. A lock left behind by a killed run is cleared first. Each GPU runs one "
         "job at a time (config: jobs_per_gpu) unless --resources says otherwise. Instead of a "
         "block of lines per job, a single line shows the progress (`facemake status` shows more); "
-        "--verbose shows everything.",
+        "--verbose shows everything. With -n nothing is done, and the jobs are counted.",
         epilog="example: facemake run --cores 8 training_set",
     )
     parser.add_argument("--cores", type=_cores, help="number of cores to use (default: all)")
@@ -111,7 +114,10 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     if said.isdisjoint(_SAY_JOBS_PER_GPU):
         gpu.use_settings(_jobs_per_gpu(config))
         limits = ["--resources", f"gpu={gpu.capacity()}"]
-    quiet = ["--quiet", "rules", "progress", "host"] if said.isdisjoint(_SAY_WHAT_IS_SHOWN) else []
+    quiet = []
+    if said.isdisjoint(_SAY_WHAT_IS_SHOWN):
+        about = "progress" if said.isdisjoint(_ONLY_LOOK) else "reason"
+        quiet = ["--quiet", "rules", "host", about]
     here = said.isdisjoint(_NAME_AN_EXECUTOR)
     counted = here and not said.isdisjoint(_SAY_HOW_MANY_JOBS)
     cores = [] if counted and not options.cores else ["--cores", options.cores or "all"]
