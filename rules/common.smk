@@ -100,11 +100,14 @@ def container_identity(stage):
     return PLAN.containers[PLAN.stack(stage)]
 
 
-def grows(amount):
-    """Memory or minutes: of an attempt after one that was ended for want of them, more."""
+def grows(amount, most=None):
+    """Memory or minutes: of an attempt after one that was ended for want of them, more.
+
+    `most` is for what would fit no partition of many clusters at a third try: two days.
+    """
 
     def resource(wildcards, attempt):
-        return amount * attempt
+        return amount * attempt if most is None else min(amount * attempt, most)
 
     # Snakemake asks for it several times a job, and it is slow to find out
     resource.__signature__ = inspect.signature(resource)

@@ -74,7 +74,7 @@ for STEP in STEPS:
         threads: 1
         resources:
             mem_mb=grows(8000),
-            runtime=grows(1440),
+            runtime=grows(1440, most=2880),
             gpu=1 if program(ENGINE, STEP).gpu else 0,
         params:
             recipe=recipe(f"threedi_{STEP}"),

@@ -17,7 +17,7 @@ rule train_landmark_pose:
     threads: 8
     resources:
         mem_mb=grows(8000),
-        runtime=grows(1440),
+        runtime=1440,  # a training goes on from its last epoch
         gpu=gpus("train_landmark_pose"),
     params:
         recipe=recipe("train_landmark_pose"),
@@ -42,7 +42,7 @@ rule train_aus:
     threads: 8
     resources:
         mem_mb=grows(8000),
-        runtime=grows(1440),
+        runtime=1440,  # a training goes on from its last epoch
         gpu=gpus("train_aus"),
     params:
         recipe=recipe("train_aus"),

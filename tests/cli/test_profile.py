@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,22 @@ def test_the_default_profile_holds_only_what_no_site_sets():
     for name in names():
         site = yaml.safe_load((PROFILES / name / "config.yaml").read_text())
         assert not default.keys() & site.keys(), name
+
+
+def test_no_attempt_of_a_rule_asks_for_more_than_the_profile_has():
+    """Else it would go to the cluster's default partition, and may wait there for ever."""
+    site = yaml.safe_load((PROFILES / "slurm" / "config.yaml").read_text())
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    for key, limit in (("runtime", "max_runtime"), ("mem_mb", "max_mem_mb")):
+        least = min(part[limit] for part in site["partitions"].values())
+        asked = re.findall(rf"^ +{key}=(.*?),(?:  #.*)?$", rules, re.MULTILINE)
+        assert len(asked) > 25
+        for words in asked:
+            number = re.fullmatch(r"(grows\()?(\d+)( .*?)?(?:, most=(\d+))?\)?", words)
+            assert number, words
+            grows, first, _, most = number.groups()
+            last = int(first) * (1 + site["retries"] if grows else 1)
+            assert min(last, int(most or last)) <= least, f"{key}={words}"
 
 
 def test_what_a_site_sets_wins(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

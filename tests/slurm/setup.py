@@ -46,6 +46,8 @@ from debian import (  # noqa: E402
 
 VARIABLE = "FACEMAKE_TEST_SLURM"
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
+PROGRAMS = ("srun", "sbatch", "squeue", "scancel", "sinfo", "scontrol", "sacct")
+"""Of SLURM, that are called within jobs."""
 NODE = "node"
 JOBS_A_PROCESSOR = 4
 LONGEST_SOCKET = 100
@@ -128,13 +130,13 @@ class Cluster:
         for name in ("state", "spool", "munge", "bin"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.folder / name).mkdir(mode=0o755)
-        # Snakemake starts srun in a job without SLURM_CONF: an installed one finds /etc/slurm
-        srun = self.folder / "bin" / "srun"
+        # in a job Snakemake calls them without SLURM_CONF: installed ones find /etc/slurm
         conf = shlex.quote(str(self.folder / "slurm.conf"))
-        srun.write_text(
-            f'#!/bin/sh\nSLURM_CONF={conf} exec {shlex.quote(self.program("srun"))} "$@"\n'
-        )
-        srun.chmod(0o755)
+        for name in PROGRAMS:
+            wrapper = self.folder / "bin" / name
+            program = shlex.quote(self.program(name))
+            wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {program} "$@"\n')
+            wrapper.chmod(0o755)
         key = self.folder / "munge" / "key"
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o400)
