@@ -12,6 +12,7 @@ from benchmarks import (
     batches,
     clips,
     cluster,
+    crossings,
     detectors,
     embedders,
     embedserver,
@@ -35,7 +36,10 @@ BENCH = (
     *("speed", "clips", "memory", "planning", "added", "detectors", "batches", "embedders"),
     *("embedserver", "writing", "training", "predictors", "overlay"),
 )
-BY_NAME = ("cluster", "accuracy", "identities", "hiding", "learning", "quality", "report", "tiles")
+BY_NAME = (
+    *("cluster", "accuracy", "crossings", "identities", "hiding", "learning", "quality", "report"),
+    "tiles",
+)
 NEED_CLIP = {"speed", "clips", "memory", "cluster", "detectors", "embedserver", "overlay"}
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -113,10 +117,26 @@ parser.add_argument(
 )
 parser.add_argument("--study", type=Path, help="hiding, quality: the folder of a finished run")
 parser.add_argument(
-    "--pictures", type=Path, nargs="+", help="tiles: pictures whose faces make up a crowd"
+    "--pictures",
+    type=Path,
+    nargs="+",
+    help="tiles: pictures whose faces make up a crowd; crossings: no two faces of one person",
 )
 parser.add_argument(
-    "--detectors", nargs="+", default=[], help="tiles: which detectors (default: all fast ones)"
+    "--detectors",
+    nargs="+",
+    default=[],
+    help="tiles, crossings: which detectors (default: all fast ones; "
+    f"{', '.join(crossings.BY_DEFAULT)})",
+)
+parser.add_argument(
+    "--meetings",
+    type=int,
+    default=8,
+    help="crossings: meetings of each kind (default: 8)",
+)
+parser.add_argument(
+    "--keep", type=Path, help="crossings: a folder for the videos of meetings that went wrong"
 )
 options = parser.parse_args()
 if unknown := set(options.what) - {*BENCH, *BY_NAME}:
@@ -140,9 +160,9 @@ if "hiding" in options.what:
 if "quality" in options.what:
     quality.run(options.study)
 
+if {"tiles", "crossings"} & set(options.what) and not options.pictures:
+    parser.error("tiles and crossings are composed of faces: name pictures of some with --pictures")
 if "tiles" in options.what:
-    if not options.pictures:
-        parser.error("tiles composes a crowd of faces: name pictures of some with --pictures")
     tiles.run(options.pictures, options.detectors)
 if "detectors" in options.what:
     detectors.run(options.clip, options.runs)
@@ -176,6 +196,10 @@ with tempfile.TemporaryDirectory(prefix="facemake-bench-") as name:
         memory.run(folder, options.clip, options.times)
     if "added" in options.what:
         added.run(folder, min(options.samples, 10_000))
+    if "crossings" in options.what:
+        crossings.run(
+            *(folder, options.pictures, options.detectors, options.meetings, options.keep)
+        )
     if "identities" in options.what:
         identities.run(folder, options.vectors)
     if "report" in options.what:

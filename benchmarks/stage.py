@@ -45,7 +45,15 @@ def main(stage: str, shard: str) -> None:
 
         files: dict[str, dict[str, Path]] = {
             "probe": {"output": table("probe")},
-            "detect": {"probe": table("probe"), "output": table("detections")},
+            "detect": {
+                "probe": table("probe"),
+                "output": table("tracklets" if "identify" in plan["recipes"] else "detections"),
+            },
+            "identify": {
+                "probe": table("probe"),
+                "tracklets": table("tracklets"),
+                "output": table("detections"),
+            },
             "landmarks": {
                 "probe": table("probe"),
                 "detections": table("detections"),

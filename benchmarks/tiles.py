@@ -14,19 +14,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.faces import AROUND, cut_out, sized
 from facemake.backends.detect import DETECTORS, Detector
 from facemake.choosing.consensus import OVERLAP, overlap
 from facemake.detections import landmark_box
 from facemake.errors import FacemakeError
-from facemake.media.images import read_picture
 
 SIZE = (12_000, 8_000)
 SIDES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """px of BlazeFace's square."""
 EACH = 8
 TILES = (None, 1280, 640)
-_AROUND = 1.8
-"""Sides of the square that are cut around a face, so that hair and neck are there."""
 _SLOW = ("dlib-cnn", "opencv", "dlib")
 """Minutes for a picture of this size."""
 
@@ -34,7 +32,7 @@ _SLOW = ("dlib-cnn", "opencv", "dlib")
 def run(pictures: Sequence[Path], names: Sequence[str] = ()) -> None:
     """Print, by detector and tile, how many faces of each size it finds, false ones and seconds."""
     cv2.setNumThreads(1)
-    rgb, squares = crowd([face for path in pictures for face in _faces(path)])
+    rgb, squares = crowd([face for path in pictures for face in cut_out(path)])
     sides = squares[:, 2]
     print(f"{SIZE[0]} x {SIZE[1]} px, {EACH} faces of each side: {', '.join(map(str, SIDES))} px")
     for name, row in DETECTORS.items():
@@ -69,22 +67,6 @@ def _look(detector: Detector, rgb: np.ndarray) -> tuple[np.ndarray, float]:
     return found.bbox, time.process_time() - start
 
 
-def _faces(path: Path) -> list[np.ndarray]:
-    """The faces of a picture, squares with what is around them."""
-    rgb = read_picture(path)[0]
-    row = DETECTORS["mediapipe"]
-    (found,) = row.create(row.models[0], row.start_score, "cpu")([rgb])
-    faces = []
-    for x, y, w, h in found.bbox.tolist():
-        half = _AROUND * max(w, h) / 2
-        left, top = round(x + w / 2 - half), round(y + h / 2 - half)
-        right, bottom = round(x + w / 2 + half), round(y + h / 2 + half)
-        padded = cv2.copyMakeBorder(rgb, *[round(2 * half)] * 4, cv2.BORDER_REPLICATE)
-        shift = round(2 * half)
-        faces.append(padded[top + shift : bottom + shift, left + shift : right + shift])
-    return faces
-
-
 def crowd(faces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The picture, and where its faces are, (n, 4) squares x, y, w, h px."""
     if not faces:
@@ -96,7 +78,7 @@ def crowd(faces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     taken = np.zeros((height // 8 + 1, width // 8 + 1), bool)
     squares = []
     for count, side in enumerate(sorted(SIDES * EACH, reverse=True)):
-        length = round(side * _AROUND)
+        length = round(side * AROUND)
         while True:
             x, y = (int(generator.integers(0, end - length)) for end in SIZE)
             around = (slice(y // 8, (y + length) // 8 + 2), slice(x // 8, (x + length) // 8 + 2))
@@ -104,10 +86,7 @@ def crowd(faces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
                 break
         taken[around] = True
         face = faces[count % len(faces)]
-        kind = cv2.INTER_AREA if length < len(face) else cv2.INTER_CUBIC
-        small = cv2.resize(face, (length, length), interpolation=kind)
-        yy, xx = (np.mgrid[:length, :length] + 0.5) / length - 0.5
-        oval = ((xx / 0.42) ** 2 + (yy / 0.5) ** 2 < 1)[..., None]
+        small, oval = sized(face, length)
         part = rgb[y : y + length, x : x + length]
         part[:] = np.where(oval, small, part)
         edge = (length - side) / 2

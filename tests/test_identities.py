@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from facemake.detections import Detections
+from facemake.detections import DetectionList, Detections, Track
 from facemake.identities import SAME_PERSON, SAME_TRACK, people_of, pieces_of
-from facemake.tracking import DetectionList, Track, TrackRules, tracks_of_video
+from facemake.tracking import TrackRules, tracks_of_video
 
 RULES = TrackRules(max_gap=10, min_frames=1, main="prominent", min_score=0.3, start_score=0.75)
 Face = tuple[str, float, float]

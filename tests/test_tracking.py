@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facemake.detections import Detections
-from facemake.tracking import DetectionList, TrackRules, tracks_of_pictures, tracks_of_video
+from facemake.detections import DetectionList, Detections
+from facemake.tracking import TrackRules, tracks_of_pictures, tracks_of_video
 
 RULES = TrackRules(max_gap=10, min_frames=5, main="prominent", min_score=0.3, start_score=0.75)
 

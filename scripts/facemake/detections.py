@@ -1,8 +1,9 @@
-"""What a detector says of one frame."""
+"""What a detector says of one frame, and of all frames of a sample."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -49,6 +50,64 @@ class Detections:
         """Of a frame without a face."""
         empty = ((0, 4), (0,), (0, 5, 2))
         return cls(*(np.zeros(shape, np.float32) for shape in empty))
+
+
+class DetectionList:
+    """The detections of a sample, packed: 72 bytes each, whatever the length of the video."""
+
+    def __init__(self) -> None:
+        self._values = array("f")
+        self._frames = array("i")
+        self._faces = array("h")
+
+    @classmethod
+    def of(
+        cls, frames: NDArray[np.int32], faces: NDArray[np.int16], values: NDArray[np.float32]
+    ) -> DetectionList:
+        """Detections that were known before: see the properties."""
+        made = cls()
+        made._values.frombytes(values.astype(np.float32).tobytes())
+        made._frames.frombytes(frames.astype(np.int32).tobytes())
+        made._faces.frombytes(faces.astype(np.int16).tobytes())
+        return made
+
+    def append(self, frame: int, found: Detections) -> None:
+        """Add the detections of a frame, by falling score."""
+        packed = np.concatenate(
+            [found.bbox, found.score[:, None], found.keypoints5.reshape(-1, 10)], axis=1
+        )
+        self.append_values(frame, packed)
+
+    def append_values(self, frame: int, values: NDArray[np.float32]) -> None:
+        """Add the detections of a frame as rows of `values`, (n, 15), by falling score."""
+        self._values.frombytes(values.astype("<f4").tobytes())
+        self._frames.extend([frame] * len(values))
+        self._faces.extend(range(len(values)))
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """(n, 15) float32: x y w h, score, ten key point coordinates."""
+        return np.frombuffer(self._values, np.float32).reshape(-1, 15)
+
+    @property
+    def frames(self) -> NDArray[np.int32]:
+        """(n,) int32, not falling."""
+        return np.frombuffer(self._frames, np.int32)
+
+    @property
+    def faces(self) -> NDArray[np.int16]:
+        """(n,) int16: which detection of its frame."""
+        return np.frombuffer(self._faces, np.int16)
+
+
+@dataclass
+class Track:
+    """One face through time: the detections that belong to it, by frame."""
+
+    detections: list[int] = field(default_factory=list)
 
 
 def landmark_box(

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from facemake.tracking import DetectionList, Track
+from facemake.detections import DetectionList, Track
 
 SAME_PERSON = 0.41
 """Largest distance of two unit vectors of one person: dlib's 0.6 over the norm of its vectors."""

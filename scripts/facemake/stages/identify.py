@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from facemake.backends.embed import EMBEDDERS, Embedder, Face, OnlyFace
 from facemake.bestframes import choose_frames
-from facemake.detections import landmark_box
+from facemake.detections import DetectionList, Track, landmark_box
 from facemake.errors import FacemakeError
 from facemake.identities import SAME_PERSON, Piece, people_of, pieces_of, seen_together
 from facemake.media import MediaError, open_media, read_frames
@@ -27,7 +27,7 @@ from facemake.samples import Sample
 from facemake.shards import ShardRun, decodable_samples
 from facemake.stages.tracked import Tracked, read_tracked
 from facemake.tables import TableReader
-from facemake.tracking import DetectionList, Track, ordered
+from facemake.tracking import ordered
 
 logger = logging.getLogger(__name__)
 

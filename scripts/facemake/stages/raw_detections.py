@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from facemake.cuts import N_BYTES, CutFinder, sampled
-from facemake.detections import Detections
+from facemake.detections import DetectionList, Detections
 from facemake.media.frame import Frame
 from facemake.rows import numbers
 from facemake.tables import TableReader, TableWriter
-from facemake.tracking import DetectionList
 
 N_VALUES = 15
 """Of a face: x, y, w, h, score, ten coordinates of its key points."""

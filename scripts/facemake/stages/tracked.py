@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from facemake.detections import DetectionList, Track
 from facemake.rows import lists, numbers
 from facemake.status import FrameStatus
 from facemake.tables import TableReader, TableWriter
-from facemake.tracking import DetectionList, Track
 
 
 @dataclass(frozen=True)
