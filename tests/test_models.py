@@ -73,11 +73,13 @@ def test_a_pin_may_be_in_capitals_and_must_be_text(tmp_path: Path, monkeypatch: 
         model_path("mine.onnx")
 
 
-def test_a_pinned_file_that_may_not_be_read_is_said():
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_file_that_may_not_be_read_is_said(pinned: bool):
     with public_folder() as shared:
         path = shared / "own.onnx"
         path.write_bytes(b"network")
-        verify_pin(path)
+        if pinned:
+            verify_pin(path)
         path.chmod(0)
         said = unprivileged(lambda: verify_pin(path))
     assert said.startswith("raised ModelError") and "own.onnx cannot be read (Permission" in said

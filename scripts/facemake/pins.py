@@ -36,6 +36,12 @@ def pin(path: Path, where: Path | None = None) -> str:
     return sha256
 
 
+def again(path: Path) -> str:
+    """What to do about a file that is cut off, or of another kind: in words, behind a comma."""
+    where = pin_of(path)
+    return "get it again" + (f", and delete {where}, which pins it as it is" * where.is_file())
+
+
 def verify_pin(path: Path, where: Path | None = None) -> str:
     """The file's SHA-256, which is the pinned one; a file that has no pin gets one.
 
@@ -53,6 +59,8 @@ def verify_pin(path: Path, where: Path | None = None) -> str:
                 if not where.is_file():
                     return pin(path, where)
         except OSError as error:
+            if error.filename == str(path):
+                raise ModelError(f"{path} cannot be read ({error.strerror or error})") from None
             raise ModelError(
                 f"the SHA-256 of {path} cannot be pinned in {where} ({error}): run `sha256sum "
                 f"{path.name} > {where.name}` there as somebody who may write"

@@ -15,6 +15,7 @@ from facemake.backends.onnx_batches import session_of_any_batch
 from facemake.backends.onnx_file import weights_elsewhere
 from facemake.errors import DeviceError, FacemakeError, ModelError, PassingError
 from facemake.models import model_path
+from facemake.pins import again
 from facemake.runtime.memory import threads_said
 
 logger = logging.getLogger(__name__)
@@ -280,7 +281,7 @@ def _session(path: Path, options: Any, device: str, providers: Sequence[Any]) ->
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # its errors have no common class but this
         raise ModelError(
-            f"{path} cannot be loaded as an ONNX network; if it is cut off, get it again: {error}"
+            f"{path} cannot be loaded as an ONNX network; if it is cut off, {again(path)}: {error}"
         ) from None
     if device != "cpu" and session.get_providers()[0] != _CUDA:
         raise DeviceError(

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.errors import DeviceError, ModelError, PassingError
+from facemake.pins import again
 
 try:
     import torch
@@ -116,8 +117,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # of a damaged file, anything
         said = str(error).strip().split("\n")[0]
         raise ModelError(
-            f"{path} is no file of weights (a state dict that torch.save wrote), or is cut short: "
-            f"{said[:300]}"
+            f"{path} is no file of weights (a state dict that torch.save wrote); if it is cut "
+            f"short, {again(path)}: {said[:300]}"
         ) from None
     if not isinstance(found, Mapping) or not all(
         isinstance(value, torch.Tensor) for value in found.values()

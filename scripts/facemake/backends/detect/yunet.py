@@ -11,6 +11,7 @@ from facemake.backends.detect import Picture
 from facemake.detections import Detections
 from facemake.errors import ModelError
 from facemake.models import model_path
+from facemake.pins import again
 
 _OVERLAP = 0.3  # OpenCV's own
 _MOST = 5000
@@ -50,7 +51,7 @@ class YuNet:
         except cv2.error as error:
             raise ModelError(
                 f"{path} cannot be loaded as a YuNet by OpenCV {cv2.__version__}; if it is cut "
-                f"off, get it again, if it is another network, name another file: {error.err}"
+                f"off, {again(path)}; if it is another network, name another file: {error.err}"
             ) from None
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
