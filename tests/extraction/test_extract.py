@@ -21,6 +21,7 @@ from PIL import Image
 
 from facemake.errors import BusyError, ConfigError, FacemakeError, ModelError
 from facemake.extraction import extract_faces
+from facemake.extraction.journal import Journal
 from facemake.geometry import apply_affine
 from facemake.provenance import LIBRARY
 
@@ -320,6 +321,43 @@ def test_a_broken_model_of_ones_own_is_named(
     monkeypatch.setenv("FACEMAKE_MODELS", str(models))
     with pytest.raises(FacemakeError, match=r"mine\.onnx"):
         extract_faces([small], tmp_path / "out", "scrfd", 1, model_file="mine.onnx", progress=False)
+
+
+def test_a_video_goes_on_in_its_midst(
+    bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    clips, whole = tmp_path / "clips", tmp_path / "whole"
+    clips.mkdir()
+    (clips / "clip.mp4").write_bytes((bundled / "moving_portrait.mp4").read_bytes())
+    add, heard = Journal.add, []
+
+    def noted(self: Journal, name: str, first: int, rows: list[dict[str, object]]) -> None:
+        heard.append((first, len(rows)))
+        add(self, name, first, rows)
+
+    def stopped(self: Journal, *rest: object) -> None:
+        noted(self, *rest)
+        self.commit()
+        unheard = self.path.parent / "clip" / "000070.jpg"
+        unheard.write_bytes(b"what the journal does not know")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "add", noted)
+    run(clips, whole)
+    assert heard == [(0, 64), (64, 11)] and len(bytes_of(whole)) > 70
+    for damaged in (False, True):
+        out = tmp_path / f"out{damaged}"
+        monkeypatch.setattr(Journal, "add", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(clips, out)
+        assert not (out / "faces.parquet").exists()
+        if damaged:
+            (out / "clip" / "000003.jpg").write_bytes(b"")  # as a power cut may leave it
+        heard.clear()
+        monkeypatch.setattr(Journal, "add", noted)
+        run(clips, out)
+        assert heard == ([(0, 64), (64, 11)] if damaged else [(64, 11)])
+        assert bytes_of(out) == bytes_of(whole)
 
 
 # --- processes that end in other ways

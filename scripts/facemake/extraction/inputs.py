@@ -45,6 +45,7 @@ class Input:
         video: whether it is named as a video: a folder of crops.
         output: of its first crop without suffix; of a video, of the folder.
         taken: numbers that its further crops leave out.
+        start: frame of a video before which all is done.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Input:
     video: bool
     output: str = ""
     taken: tuple[int, ...] = ()
+    start: int = 0
 
     def crop(self, kind: str, face: int, frame: int = 0) -> str:
         """Path of a crop below the output folder, with `/`.

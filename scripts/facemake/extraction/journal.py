@@ -43,6 +43,9 @@ class Journal:
             )
             self._db.execute("CREATE TABLE IF NOT EXISTS begun (input BLOB PRIMARY KEY, said TEXT)")
             self._db.execute(
+                "CREATE TABLE IF NOT EXISTS at_work (input BLOB PRIMARY KEY, state TEXT)"
+            )
+            self._db.execute(
                 "CREATE TABLE IF NOT EXISTS files (file BLOB PRIMARY KEY, input BLOB, "
                 "bytes INTEGER) WITHOUT ROWID"
             )
@@ -52,8 +55,6 @@ class Journal:
                     f"{folder} has crops of another version of facemake: give another folder"
                 )
             self._tell("format", _FORMAT)
-            # what a kill left of inputs that are not done
-            self._db.execute("DELETE FROM rows WHERE input NOT IN (SELECT input FROM done)")
         except sqlite3.Error as error:
             raise FacemakeError(
                 f"{self.path}, which says what is done, cannot be used ({error}); if it is "
@@ -92,9 +93,10 @@ class Journal:
             ],
         )
 
-    def begin(self, name: str, output: str, video: bool) -> None:
+    def begin(self, name: str, output: str, video: bool, state: str) -> None:
         """An input is about to be worked on; to be committed before that."""
         self._begin()
+        self._run("INSERT OR REPLACE INTO at_work VALUES (?, ?)", (os.fsencode(name), state))
         self._run(
             "INSERT OR REPLACE INTO begun VALUES (?, ?)",
             (os.fsencode(name), json.dumps([output, video])),
@@ -105,10 +107,24 @@ class Journal:
         found = self._run("SELECT input, said FROM begun")
         return {os.fsdecode(name): tuple(json.loads(said)) for name, said in found}
 
+    def stopped(self, name: str, state: str) -> tuple[int, int] | None:
+        """Of an input that was begun under this state: how many rows it has, and the last frame.
+
+        None: it has none, or was begun under another one.
+        """
+        key = (os.fsencode(name),)
+        said = self._run("SELECT state FROM at_work WHERE input = ?", key).fetchone()
+        if said is None or said[0] != state:
+            return None
+        last = "SELECT n, row FROM rows WHERE input = ? ORDER BY n DESC LIMIT 1"
+        found = self._run(last, key).fetchone()
+        return None if found is None else (found[0] + 1, json.loads(found[1])["frame"])
+
     def finish(self, name: str, state: str, count: int) -> None:
         """An input is done: all its rows and files are there."""
         self._begin()
-        self._run("DELETE FROM begun WHERE input = ?", (os.fsencode(name),))
+        for table in ("begun", "at_work"):
+            self._run(f"DELETE FROM {table} WHERE input = ?", (os.fsencode(name),))  # noqa: S608
         self._run("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (os.fsencode(name), state, count))
 
     def commit(self) -> None:
@@ -120,7 +136,7 @@ class Journal:
     def forget(self, name: str) -> None:
         """An input is to be done again, or is gone."""
         self._begin()
-        for table in ("done", "rows", "files", "begun"):
+        for table in ("done", "rows", "files", "begun", "at_work"):
             self._run(f"DELETE FROM {table} WHERE input = ?", (os.fsencode(name),))  # noqa: S608
 
     def states(self) -> dict[str, tuple[str, int]]:

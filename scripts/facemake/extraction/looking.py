@@ -23,7 +23,8 @@ from facemake.stages.ahead import ahead
 from facemake.stages.batches import batches
 from facemake.status import CropStatus, FrameStatus, SampleStatus
 
-_ROWS_AT_ONCE = 256
+_ROWS_AT_ONCE = 64
+"""Of a video: from there it goes on when it was stopped."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Extractor:
 
     def _items(self, inputs: Iterable[tuple[int, Input]]) -> Generator[_Item, None, None]:
         for index, one in inputs:
-            work = _Work(index, one)
+            work = _Work(index, one, frames=one.start)
             try:
                 yield from self._frames(work)
             except MediaError as error:
@@ -128,7 +129,7 @@ class Extractor:
         with open_media(Sample(path.name, path, path.name)) as media:
             for frame in media:
                 if isinstance(media, VideoMedia):
-                    if frame.index % self._frame_step == 0:
+                    if frame.index % self._frame_step == 0 and frame.index >= work.what.start:
                         yield _Look(work, frame)
                 elif frame.status is FrameStatus.OK:
                     yield _Look(work, frame)

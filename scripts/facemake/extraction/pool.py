@@ -191,7 +191,7 @@ class Pool:
                 "index": index,
                 "path": str(one.path),
                 "name": one.name,
-                "rest": [one.video, one.output, list(one.taken)],
+                "rest": [one.video, one.output, list(one.taken), one.start],
             }
             for index in chunk
             for one in (self._inputs[index],)

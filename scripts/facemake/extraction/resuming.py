@@ -24,7 +24,7 @@ def prepared(
     states: Sequence[str],
     *,
     prune: bool,
-) -> list[int]:
+) -> tuple[list[int], dict[int, tuple[int, int]]]:
     """Take away what is to be done again.
 
     Args:
@@ -35,7 +35,8 @@ def prepared(
         prune: whether inputs that are not among these may go.
 
     Returns:
-        The inputs that are to do, by index.
+        The inputs that are to do, by index; and the videos among them that are to go on, by index:
+        how many rows there are, and the frame to go on from.
 
     Raises:
         FacemakeError: there are crops of other inputs, which may not go.
@@ -56,18 +57,25 @@ def prepared(
         and said == states[names[name]]
         and all(_has(folder / file, size) for file, size in journal.files(name))
     }
+    going_on = {
+        index: there
+        for name in begun.keys() & names.keys() - keep
+        for index in (names[name],)
+        if inputs[index].video and (there := journal.stopped(name, states[index])) is not None
+        if all(_has(folder / file, size) for file, size in journal.files(name))
+    }
     todo = [index for index, one in enumerate(inputs) if one.name not in keep]
     if todo or known - keep:
         remove_tables(folder)  # first: they must not outlive what they list
     unheard = {name: begun[name] for name in begun.keys() - keep}
     gone = set(map(_without, _left_behind(folder, journal, unheard)))
-    for name in known - keep:
+    for name in known - keep - {inputs[index].name for index in going_on}:
         gone |= {_without(folder / file) for file, _ in journal.files(name)}
         journal.forget(name)
     journal.commit()
     for parent in gone:
         _remove_empty(parent, folder)
-    return todo
+    return todo, {index: (rows, frame + 1) for index, (rows, frame) in going_on.items()}
 
 
 def remove_tables(folder: Path) -> None:

@@ -137,7 +137,7 @@ def extract_faces(
         wait_for_holders(folder / _WORKERS)
         settings = digest(recipe.to_dict())
         states = [state(one.path, settings, one.output, one.taken) for one in inputs.inputs]
-        todo = prepared(folder, journal, inputs.inputs, states, prune=prune)
+        todo, going_on = prepared(folder, journal, inputs.inputs, states, prune=prune)
         done_before = len(inputs.inputs) - len(todo)
         shown.begin(done_before)
         whole = (folder / TABLE).is_file() and (folder / CSV).is_file() == csv
@@ -145,6 +145,8 @@ def extract_faces(
             remove_tables(folder)
         pool = None
         if todo:
+            for index, (_, frame) in going_on.items():
+                inputs.inputs[index] = replace(inputs.inputs[index], start=frame)
             some = [inputs.inputs[index] for index in todo]
             pictures = _PICTURES if device == "cpu" else _PICTURES_ON_GPU
             asked = [[todo[i] for i in chunk] for chunk in chunks(some, pictures)]
@@ -164,7 +166,8 @@ def extract_faces(
             }
             wanted = 1 if workers is None and device != "cpu" else workers
             pool = Pool(told, inputs.inputs, wanted, len(asked))
-            _work(pool, journal, inputs.inputs, states, asked, shown)
+            rows_before = Counter({index: rows for index, (rows, _) in going_on.items()})
+            _work(pool, journal, inputs.inputs, states, asked, shown, rows_before)
         tally = _Tally()
         metadata = {"recipe": recipe.to_dict(), "upstream": {}}
         about = {
@@ -284,12 +287,12 @@ def _work(
     states: Sequence[str],
     asked: Iterable[list[int]],
     shown: Progress,
+    counts: Counter[int],
 ) -> None:
-    counts: Counter[int] = Counter()
-
     def begin(chunk: Sequence[int]) -> None:
         for index in chunk:
-            journal.begin(inputs[index].name, inputs[index].output, inputs[index].video)
+            one = inputs[index]
+            journal.begin(one.name, one.output, one.video, states[index])
         journal.commit()
 
     with shown.working(), pool:
