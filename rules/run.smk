@@ -177,8 +177,9 @@ class Events(logging.Handler):
         if event == LogEvent.RUN_INFO and IS_MODULE:
             start_run()
         elif event == LogEvent.JOB_ERROR:
-            for log in getattr(record, "log", None) or ():
-                TICKER.failed(str(log), getattr(record, "rule_msg", None))
+            logs = [str(log) for log in getattr(record, "log", None) or ()]
+            for log in logs:
+                TICKER.failed(log, getattr(record, "rule_msg", None), logs)
         elif record.getMessage().startswith(ON_REQUEST):
             TICKER.interrupted = runs.interrupted = True
 

@@ -131,7 +131,9 @@ def test_cancelled_out_of_memory_without_a_node_and_without_a_main_process(
         if after != job:  # else it was done before the new run's first job began
             assert frames_of(folder, "landmarks", shard) < all_frames(folder, shard), shard
     assert not cluster.call("squeue", "-h").strip()
-    assert "was cancelled (SLURM job " in (folder / "results" / "run.log").read_text()
+    run_log = (folder / "results" / "run.log").read_text()
+    assert "was cancelled (SLURM job " in run_log
+    assert "took more memory than it asked for (SLURM job " in run_log
 
 
 def done(folder: Path, stage: str, shard: str) -> bool:

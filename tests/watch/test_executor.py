@@ -49,6 +49,29 @@ def test_what_the_plugin_says_is_said_in_short():
     assert word(END) is None and word(None) is None
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "slurmstepd: error: StepId=130.0 exceeded memory limit (271 > 250), being killed",
+        "slurmstepd: error: Detected 1 oom_kill event in StepId=130.0. Some of the step tasks",
+        "srun: error: node: task 0: Out Of Memory",
+    ],
+)
+def test_what_took_too_much_memory_is_known_by_the_clusters_log(tmp_path: Path, said: str):
+    """SLURM says FAILED of a job whose step was ended for it."""
+    log = tmp_path / "43.log"
+    log.write_text("a line of the job\n" * 3000 + f"{said}\nsrun: error: node: task 0: Killed\n")
+    known = word(ended("FAILED"), [tmp_path / "none.log", log])
+    assert (
+        known
+        and known.exact
+        and known.message == ("took more memory than it asked for (SLURM job 43: FAILED)")
+    )
+    log.write_text("an exception")
+    known = word(ended("FAILED"), [log])
+    assert known and not known.exact
+
+
 @pytest.fixture
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """What the run shows of a job that failed."""

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from facemake.runtime import failures, heartbeat, runs
@@ -87,12 +87,13 @@ class Ticker:
         """Make room for what somebody else writes on the terminal."""
         self._screen.clear()
 
-    def failed(self, log: str, said: str | None = None) -> None:
+    def failed(self, log: str, said: str | None = None, logs: Iterable[str] = ()) -> None:
         """Name a job that failed, and why, by its own note or by what is said of it.
 
         Args:
             log: the rule's log file.
             said: by the executor of a cluster.
+            logs: of the cluster's own.
         """
         job = failures.stage_and_shard(log)
         if job is None:
@@ -100,9 +101,9 @@ class Ticker:
         failure, beat = failures.read(*job), heartbeat.read(*job)
         if failure is None and self.interrupted:
             return  # it was still starting
-        known = executor.word(said)
-        if known and failure and beat and failure.time < beat.time:
+        if said and failure and beat and failure.time < beat.time:
             failure = None  # of an earlier attempt: this one was killed
+        known = executor.word(said, logs if failure is None else ())
         theirs = failure is None or (known and known.exact and failure.curable)
         if known and theirs and not self.interrupted:
             how = killed(Path(), str(self._log.parent))
