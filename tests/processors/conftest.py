@@ -13,6 +13,7 @@ import pytest
 
 import makemedia
 from facemake.server.settings import FACTORIES
+from processing import processor
 from serving import Served, serving, settings
 from standin3di import build
 
@@ -64,6 +65,16 @@ def installs(built: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return makemedia.write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", FRAMES)
+
+
+@pytest.fixture(scope="session")
+def filled(built: dict[str, Path], clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with all that 3DI makes of the clip; for copies."""
+    folder = tmp_path_factory.mktemp("filled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLES["3di"], str(built["3di"]))
+        processor(clip, folder).run_all(normalize=False)
+    return folder
 
 
 def table_of_noise(folder: Path, engine: str = "3di") -> Path:

@@ -19,7 +19,7 @@ from facemake.errors import FacemakeError
 from facemake.processors import native
 from facemake.processors.base import NoFaceError, NotReadyError
 
-N = 75
+N = 30
 KINDS = (
     *("rects", "landmarks", "expression", "pose", "expression_smooth", "pose_smooth"),
     *("landmarks_canonicalized", "expression_localized"),
@@ -34,7 +34,7 @@ def processor(clip: Path, folder: Path, **options: Any) -> FaceProcessor:
 
 @pytest.fixture(scope="module")
 def short(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled clip, the third of its frames without a face."""
+    """The beginning of the bundled clip, the third of its frames without a face."""
     import av
 
     with av.open(str(bundled / "moving_portrait.mp4")) as container:

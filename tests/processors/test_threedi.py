@@ -205,9 +205,8 @@ def test_without_the_table_nothing_is_run(clip: Path, tmp_path: Path, runs: list
     assert runs == ALL_STEPS
 
 
-def test_localized_expressions_by_3dis_own_flag(clip: Path, tmp_path: Path):
-    p = processor(clip, tmp_path)
-    p.run_all(normalize=False)
+def test_localized_expressions_by_3dis_own_flag(clip: Path, filled: Path, tmp_path: Path):
+    p = processor(clip, Path(shutil.copytree(filled, tmp_path / "out")))
     normalized = p.localized_expressions()["data"].to_numpy()
     plain = p.localized_expressions(normalize=False)["data"].to_numpy()
     assert not np.allclose(normalized, plain) and (plain >= 0).all()
@@ -217,22 +216,42 @@ def test_localized_expressions_by_3dis_own_flag(clip: Path, tmp_path: Path):
 # --- what goes wrong -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", sorted(set(programs.MODES) - {"sleep", "one"}))
-@pytest.mark.parametrize("name", ["video_detect_face", "total_variance_rec.py"])
-def test_every_failure_is_an_error_and_leaves_nothing(
-    clip: Path, tmp_path: Path, installs: Any, mode: str, name: str
+WAYS_TO_FAIL = sorted(set(programs.MODES) - {"sleep", "one"})
+
+
+@pytest.mark.parametrize("mode", WAYS_TO_FAIL)
+def test_every_failure_of_the_first_program_is_an_error_and_leaves_nothing(
+    clip: Path, tmp_path: Path, installs: Any, mode: str
 ):
-    installs.play(**{name: mode})
+    installs.play(video_detect_face=mode)
     p = processor(clip, tmp_path / "out")
-    with pytest.raises(ValueError, match=name.removesuffix(".py")) as error:
+    with pytest.raises(ValueError, match="video_detect_face") as error:
         p.run_all(normalize=False)
     assert isinstance(error.value, FacemakeError)
-    kind = {"video_detect_face": "rects", "total_variance_rec.py": "expression_smooth"}[name]
-    # the raw file in place of a smoothed one would be no result
-    assert not list((tmp_path / "out").glob(f"clip_{kind}.*"))
-    assert not list((tmp_path / "out").glob("clip_expression_localized*"))
+    assert not list((tmp_path / "out").glob("clip_*"))
     installs.play()
-    assert len(p.run_all(normalize=False)) == 6
+    assert p.detect_faces()["frame count"] == FRAMES
+
+
+@pytest.mark.parametrize("mode", WAYS_TO_FAIL)
+def test_every_failure_of_a_later_program_is_an_error_and_leaves_nothing(
+    clip: Path, filled: Path, tmp_path: Path, installs: Any, runs: list[str], mode: str
+):
+    out = Path(shutil.copytree(filled, tmp_path / "out"))
+    for path in out.glob("clip_expression_smooth*"):
+        path.unlink()
+    installs.play(**{"total_variance_rec.py": mode})
+    p = processor(clip, out)
+    with pytest.raises(ValueError, match="total_variance_rec") as error:
+        p.run_all(normalize=False)
+    assert isinstance(error.value, FacemakeError)
+    # the raw file in place of a smoothed one would be no result
+    assert not list(out.glob("clip_expression_smooth.*"))
+    with pytest.raises(ValueError, match="total_variance_rec"):
+        p.fit()
+    installs.play()
+    runs.clear()
+    assert len(p.run_all(normalize=False)) == 6 and runs[0] == "smooth_expression"
 
 
 def test_one_file_of_two_is_not_enough(clip: Path, tmp_path: Path, installs: Any):

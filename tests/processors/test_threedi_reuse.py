@@ -46,10 +46,9 @@ def test_what_is_there_is_used(clip: Path, tmp_path: Path, runs: list[str]):
     ],
 )
 def test_other_settings_are_computed_again(
-    clip: Path, tmp_path: Path, runs: list[str], options: dict[str, Any]
+    clip: Path, filled: Path, tmp_path: Path, runs: list[str], options: dict[str, Any]
 ):
-    processor(clip, tmp_path).run_all(normalize=False)
-    runs.clear()
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
     p = processor(clip, tmp_path, **options)
     with pytest.raises(NotReadyError):
         p.fit()
@@ -95,9 +94,10 @@ def test_the_retention_period(clip: Path, tmp_path: Path, runs: list[str]):
     assert p.cache.retention_period == "1 minutes"
 
 
-def test_a_file_without_its_word_is_computed_again(clip: Path, tmp_path: Path, runs: list[str]):
-    processor(clip, tmp_path).run_all(normalize=False)
-    runs.clear()
+def test_a_file_without_its_word_is_computed_again(
+    clip: Path, filled: Path, tmp_path: Path, runs: list[str]
+):
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
     (tmp_path / "clip_expression.3DI.json").unlink()
     processor(clip, tmp_path).run_all(normalize=False)
     # what is made of it is made again, too
@@ -117,16 +117,15 @@ def test_a_damaged_file_is_computed_again(clip: Path, tmp_path: Path, runs: list
 
 
 def test_a_folder_that_bitbox_filled_is_used(
-    clip: Path, tmp_path: Path, runs: list[str], installs: Any
+    clip: Path, filled: Path, tmp_path: Path, runs: list[str], installs: Any
 ):
-    processor(clip, tmp_path).run_all(normalize=False)
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
     as_bitbox(tmp_path, clip)
     # bitbox takes T - 1 rows of rectangles, too
     for kind in ("rects", "landmarks"):
         path = tmp_path / f"clip_{kind}.3DI"
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     installs.break_all()
-    runs.clear()
     p = processor(clip, tmp_path)
     tables = p.run_all(normalize=False)
     assert runs == [] and tables[0]["frame count"] == tables[2]["frame count"] == FRAMES - 1
@@ -136,9 +135,11 @@ def test_a_folder_that_bitbox_filled_is_used(
     assert runs == ["localized"]
 
 
-def test_a_docker_command_of_bitbox_says_what_is_normalised(clip: Path, tmp_path: Path, runs):
+def test_a_docker_command_of_bitbox_says_what_is_normalised(
+    clip: Path, filled: Path, tmp_path: Path, runs: list[str]
+):
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
     p = processor(clip, tmp_path)
-    p.run_all(normalize=False)
     beside = tmp_path / "clip_expression_localized.3DI.json"
     word = json.loads(beside.read_text())
     del word["normalized"]
@@ -148,7 +149,6 @@ def test_a_docker_command_of_bitbox_says_what_is_normalised(clip: Path, tmp_path
         ("API call", True),
     ):
         beside.write_text(json.dumps({**word, "cmd": command}))
-        runs.clear()
         p.localized_expressions(normalize=normalized)
         assert runs == []
 

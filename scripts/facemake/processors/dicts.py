@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from facemake.backends.threedi import FACTS, Engine, rawfiles
@@ -138,6 +137,8 @@ def first_rows(table: Table, n: int) -> Table:
 
 def with_values(table: Table, values: ArrayLike) -> Table:
     """A table of the same columns and frames with other numbers."""
+    import pandas as pd
+
     old = table["data"]
     return {**table, "data": pd.DataFrame(np.asarray(values), old.index, old.columns)}
 
@@ -160,6 +161,8 @@ def _table(
     dimension: int,
     schema: str | None = None,
 ) -> Table:
+    import pandas as pd  # a server, which gives files, never comes here
+
     data = pd.DataFrame(np.asarray(values, np.float64), columns=list(columns))
     table: Table = {
         "backend": backend,
