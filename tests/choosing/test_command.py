@@ -65,6 +65,19 @@ def test_folders_are_looked_through_at_any_depth_and_what_is_broken_is_said(
     assert said and said[0].startswith("cut.mp4: unreadable")
 
 
+def test_what_computes_a_detector_is_said(
+    bundled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Of those that know no GPU too, where one is asked for."""
+    picture, out = str(bundled / "portraits" / "eileen_collins.png"), str(tmp_path / "out")
+    command = ["compare-detectors", picture, "--output", out, "--device", "cuda"]
+    assert main([*command, "--detectors", "mediapipe"]) == 0
+    said = capsys.readouterr().out
+    assert " cpu   the default: " in said and "there is no other here: compare at least" in said
+    (figures,) = rows(tmp_path / "out" / "detectors.tsv")
+    assert figures["device"] == "cpu"
+
+
 def test_what_it_wrote_is_no_picture_the_next_time(
     bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -77,6 +90,10 @@ def test_what_it_wrote_is_no_picture_the_next_time(
         assert figures["pictures"] == "1"
     assert main(["compare-detectors", ".", "--output", "../" + tmp_path.name]) == 2
     assert "the contact sheet would be a picture among them" in capsys.readouterr().err
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    command = ["compare-detectors", "broken.jpg", "--detectors", "mediapipe"]
+    assert main([*command, "--output", "nothing"]) == 2
+    assert not (tmp_path / "nothing").exists()
     (tmp_path / "taken").write_bytes(b"")
     assert main(["compare-detectors", "face.png", "--output", "taken"]) == 2
     assert "taken: File exists" in capsys.readouterr().err

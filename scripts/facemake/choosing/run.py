@@ -44,11 +44,13 @@ class Comparison:
         pictures: in order.
         seconds: detector -> s of each picture, decoding apart: of CPU time, or on a GPU as a clock
             has it.
+        devices: detector -> what computed it.
         missing: detector -> why it did not take part.
     """
 
     pictures: list[Picture] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    devices: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -95,6 +97,7 @@ def compare(
                 continue
             detectors[name] = stack.enter_context(closing(made))
             result.seconds[name] = []
+            result.devices[name] = on
         if not detectors:
             raise FacemakeError(
                 "no detector can be had: "

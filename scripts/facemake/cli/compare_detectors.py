@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -99,6 +100,8 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
             options.tile,
         )
     if not result.pictures:
+        with suppress(OSError):  # what an earlier comparison left in it stays
+            options.output.rmdir()
         raise FacemakeError("none of the recordings could be read: the lines above say why")
     judged = standings([picture.faces for picture in result.pictures], result.detectors)
     write_text(options.output / "detectors.tsv", as_csv(_figures(result, judged), "\t"))
@@ -130,6 +133,7 @@ def _figures(result: Comparison, judged: dict[str, Standing]) -> list[dict[str, 
                 "detections": one.total,
                 "alone": one.alone,
                 "ms_a_picture": f"{1000 * median(result.seconds[name]):.1f}",
+                "device": result.devices[name],
                 "points": row.points,
                 "licence": "; ".join(dict.fromkeys(registry()[m].licence for m in row.models)),
                 "use": row.use,
@@ -152,16 +156,18 @@ def _faces(result: Comparison) -> list[dict[str, Any]]:
 
 
 def _words(result: Comparison, judged: dict[str, Standing]) -> str:
-    lines = [f"{'detector':16} {'recall':>16} {'alone':>6} {'ms':>8}  use"]
+    lines = [f"{'detector':16} {'recall':>16} {'alone':>6} {'ms':>8}  {'on':4}  use"]
     for name in sorted(judged, key=lambda n: (-judged[n].found, n)):
         one = judged[name]
         recall = f"{one.found} of {one.agreed}" + (f" ({one.recall:.0%})" if one.agreed else "")
         milliseconds = 1000 * median(result.seconds[name])
-        use = DETECTORS[name].use
-        lines.append(f"{name:16} {recall:>16} {one.alone:6} {milliseconds:8.1f}  {use}")
+        on, use = result.devices[name], DETECTORS[name].use
+        lines.append(f"{name:16} {recall:>16} {one.alone:6} {milliseconds:8.1f}  {on:4}  {use}")
     lines.append("")
     others = min(AGREEING, len(judged) - 1)
     agreed = "1 other sees" if others == 1 else f"{others} others agree on"
+    if not others:
+        agreed = "others agree on (there is no other here: compare at least two)"
     lines.append(
         f"recall: of the faces that {agreed}, in "
         f"{counted(len(result.pictures), 'picture')}; alone: detections that no other confirms; "
