@@ -113,7 +113,7 @@ def test_of_another_machine_the_age_decides_and_a_held_lock_wins(folder: Path):
 
 
 def test_a_process_number_that_was_given_away_again_is_not_the_job(folder: Path):
-    here = Beat("detect", "anna", os.uname().nodename, heartbeat._space(), os.getpid(), 5.0, 0.0)
+    here = Beat("detect", "anna", os.uname().nodename, heartbeat.space(), os.getpid(), 5.0, 0.0)
     assert not here.is_alive()
 
 

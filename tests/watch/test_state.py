@@ -57,7 +57,7 @@ class Folder:
         """Of this very process."""
         started = psutil.Process().create_time()
         beat = Beat(
-            stage, shard, os.uname().nodename, heartbeat._space(), os.getpid(), started, time.time()
+            stage, shard, os.uname().nodename, heartbeat.space(), os.getpid(), started, time.time()
         )
         return replace(beat, **what)
 
@@ -216,6 +216,38 @@ def test_the_command_names_results_that_cannot_be_opened(
     assert "p2.parquet is a link to nothing" in failure.message
 
 
+def test_what_was_found_whole_is_not_opened_at_the_next_look(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+):
+    for shard in folder.shards:
+        for stage in OUTPUTS:
+            folder.finish(stage, shard)
+    opened: list[str] = []
+
+    def looked_at(path: Path) -> str | None:
+        opened.append(path.stem)
+        return damage(path)
+
+    monkeypatch.setattr("facemake.watch.state.damage", looked_at)
+    torn = folder.path / "results" / "detections" / "p2.parquet"
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[:-9])
+    assert [f.shard for f in Watcher(folder.path, opens=True).look().failed()] == ["p2"]
+    assert len(opened) > 3
+    opened.clear()  # a new process, in another folder: what was not whole is looked at again
+    monkeypatch.chdir(folder.path / "results")
+    assert [f.shard for f in Watcher(Path(".."), opens=True).look().failed()] == ["p2"]
+    assert opened == ["p2"]
+    torn.write_bytes(whole)
+    assert not Watcher(folder.path, opens=True).look().failed()
+    assert opened == ["p2", "p2"]
+    Watcher(folder.path, opens=True).look()
+    assert opened == ["p2", "p2"]
+    monkeypatch.setattr("facemake.watch.whole.space", lambda: "after a power cut")
+    Watcher(folder.path, opens=True).look()
+    assert len(opened) > 5
+
+
 def test_a_result_that_is_somebody_elses_is_not_damaged(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ):
@@ -231,7 +263,7 @@ def test_a_result_that_is_somebody_elses_is_not_damaged(
     monkeypatch.setattr(pq, "ParquetFile", refuse)
     monkeypatch.setattr(h5py, "File", refuse)
     assert Watcher(folder.path, opens=True).look().failed() == []
-    assert damage(folder.path / "a.h5") == ""
+    assert damage(folder.path / "a.h5") is None
 
 
 def test_what_an_earlier_run_noted_waits_while_this_run_goes_on(folder: Folder):

@@ -61,7 +61,7 @@ class Beat:
 
     def is_alive(self, now: float | None = None, work: Path = WORK) -> bool:
         """Whether the job still runs, as well as this machine can tell."""
-        if (self.host, self.space) == (socket.gethostname(), _space()):
+        if (self.host, self.space) == (socket.gethostname(), space()):
             try:
                 process = psutil.Process(self.pid)
                 return bool(
@@ -90,7 +90,7 @@ def beating(log: str | Path | None, work: Path = WORK) -> Iterator[None]:
         return
     started = psutil.Process().create_time()
     _now = Beat(
-        *job, socket.gethostname(), _space(), os.getpid(), started, time.time(), log=str(log)
+        *job, socket.gethostname(), space(), os.getpid(), started, time.time(), log=str(log)
     )
     _ended = False
     _path = path = _file_of(job, work)
@@ -187,7 +187,7 @@ def _write(path: Path) -> None:
             beside.unlink(missing_ok=True)
 
 
-def _space() -> str:
+def space() -> str:
     """Names what process ids mean here: this start of this machine, and the container."""
     boot = namespace = ""
     with contextlib.suppress(OSError):

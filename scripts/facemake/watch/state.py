@@ -19,6 +19,7 @@ from facemake.watch.damage import damage
 from facemake.watch.files import Files
 from facemake.watch.run import Job, Run
 from facemake.watch.shard import JobState, SampleState, Shard, is_nothing
+from facemake.watch.whole import Whole
 from facemake.watch.work import Work, measure
 
 RUN = "run"
@@ -117,8 +118,9 @@ class Watcher:
     def __init__(self, folder: Path = Path(), *, opens: bool = False) -> None:
         self._folder = folder
         self._opens = opens
-        self._damage: dict[str, tuple[int, str]] = {}
+        self._damage: dict[str, tuple[int, str | None]] = {}
         self._work = folder / WORK
+        self._whole = Whole(folder) if opens else None
         self._run: tuple[int, Run] | None = None
         self._samples: dict[str, list[str]] = {}
         self._tables: dict[Path, tuple[int, dict[str, Any]]] = {}
@@ -159,6 +161,8 @@ class Watcher:
             if shard.name:
                 shard.samples = self._samples_of(shard.name)
                 self._read_tables(shard, run.outdir, files)
+        if self._whole is not None:
+            self._whole.keep()
         at = now if is_alive else ended[0] if ended else now
         state.work = measure(run, state.shards, files, at)
         return state
@@ -202,10 +206,18 @@ class Watcher:
                 continue
             known = self._damage.get(path)
             if known is None or known[0] != changed:
-                known = self._damage[path] = changed, damage(self._folder / path)
+                known = self._damage[path] = changed, self._damage_of(path)
             if known[1]:
                 return known[1]
         return ""
+
+    def _damage_of(self, name: str) -> str | None:
+        if self._whole is not None and self._whole.has(name):
+            return ""
+        found = damage(self._folder / name)
+        if self._whole is not None and found == "":
+            self._whole.add(name)
+        return found
 
     def _read_run(self) -> Run:
         try:
