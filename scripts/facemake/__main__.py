@@ -2,11 +2,12 @@
 
 import sys
 
-from facemake.runtime import interrupts
+from facemake.runtime import early
 
-interrupts.end_at_once()
+early.end_at_once()
 
 from facemake.cli import main as _main  # noqa: E402
+from facemake.runtime import interrupts  # noqa: E402
 
 
 def main() -> int:

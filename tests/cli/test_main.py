@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,36 @@ def test_an_end_from_outside_is_a_line(
     monkeypatch.setattr("facemake.cli.models._list", ended)
     assert cli.main(["models", "list"]) == code
     assert capsys.readouterr().err.startswith(f"facemake: {said}")
+
+
+def test_an_interruption_is_a_line_also_where_a_library_makes_an_error_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """NumPy does, while it is imported."""
+
+    def imported(options: object, rest: object) -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ImportError("numpy") from error
+        return 0
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("facemake.cli.models._list", imported)
+    assert cli.main(["models", "list"]) == 130
+    assert capsys.readouterr().err == "facemake: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interruption_before_a_command_can_say_so_is_a_line_too():
+    code = "from facemake.runtime import early; early.end_at_once()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport signal\nsignal.raise_signal(signal.SIGINT)"],
+        env={**os.environ, "PYTHONPATH": str(LIBRARY.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (130, "facemake: interrupted\n")
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch):

@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from facemake.provenance import LIBRARY
+from facemake.runtime import interrupts
 from facemake.runtime.atomic import replacing, replacing_folder, write_text
 from facemake.runtime.memory import threads_said
 
@@ -111,6 +114,48 @@ def test_an_interrupted_job_is_no_bug(tmp_path: Path):
     assert done.returncode == 130 and done.stderr == ""
     log = (tmp_path / "logs" / "x.log").read_text()
     assert log.rstrip().endswith("interrupted") and "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("before", "body"),
+    [
+        ("signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})", "print('it went on')"),
+        ("", "try:\n    interrupt()\nexcept KeyboardInterrupt:\n    raise ImportError('numpy')"),
+    ],
+    ids=["while it was started", "while a library is imported that makes another error of it"],
+)
+def test_an_interruption_at_any_moment_is_no_bug(tmp_path: Path, before: str, body: str):
+    lines = [
+        *("import os, signal, time", "def interrupt():"),
+        *("    os.kill(os.getpid(), signal.SIGINT)", "    time.sleep(0.01)"),
+        *(before or "pass", "interrupt()" if before else "pass"),
+        "from facemake.runtime.job import job",
+        f"with job({str(tmp_path / 'logs' / 'x.log')!r}):",
+        *(f"    {line}" for line in body.splitlines()),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        env={**os.environ, "PYTHONPATH": str(LIBRARY.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert (tmp_path / "logs" / "x.log").read_text().rstrip().endswith("interrupted")
+
+
+def test_programs_of_a_thread_start_with_an_interruption_on_hold():
+    """So a job that a run starts is not interrupted before it can say so; the run itself is."""
+    ask = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    said = []
+    start = interrupts.starting_on_hold(
+        lambda: said.append(subprocess.check_output([sys.executable, "-c", ask], text=True))
+    )
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    start()
+    assert said == ["True\n", "False\n"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_threads_are_set_before_the_work_and_the_cost_is_logged(tmp_path: Path):

@@ -501,5 +501,5 @@ def test_a_full_disk_is_said_and_the_process_ends_by_itself(portraits, examples,
     assert len(said) == 3 * len(sizes)
     for message, code, left in zip(said[::3], said[1::3], said[2::3], strict=True):
         assert message.startswith(f"the disk {disk} (with "), message
-        assert ") is full: make room there and run again (" in message
+        assert ") is full: make room there and run again" in message
         assert code == "7" and left == "[]"

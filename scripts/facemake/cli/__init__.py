@@ -109,8 +109,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _print_any_name()
     try:
-        interrupts.listen()
         line = parser()
+        with interrupts.listening():
+            return _main(line, arguments)
+    except KeyboardInterrupt:
+        pass
+    except Exception:
+        if not interrupts.came():
+            raise
+    print("facemake: interrupted", file=sys.stderr)
+    return interrupts.INTERRUPTED
+
+
+def _main(line: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
+    try:
         if not (sys.argv[1:] if arguments is None else arguments):
             line.print_help(sys.stderr)
             return 2
@@ -120,21 +132,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = int(options.function(options, rest))
         sys.stdout.flush()
         return code
-    except FacemakeError as error:
-        print(f"facemake: {error}", file=sys.stderr)
-        return 2
     except BrokenPipeError:
         _close_standard_output()
         return 0
-    except KeyboardInterrupt:
-        print("facemake: interrupted", file=sys.stderr)
-        return interrupts.INTERRUPTED
-    except (OSError, MemoryError) as error:  # a folder that may not be read, a full disk
+    except (FacemakeError, OSError, MemoryError) as error:  # also a folder that may not be read
+        if interrupts.came():
+            raise
         print(f"facemake: {_in_words(error)}", file=sys.stderr)
         return 2
 
 
-def _in_words(error: OSError | MemoryError) -> str:
+def _in_words(error: FacemakeError | OSError | MemoryError) -> str:
+    if isinstance(error, FacemakeError):
+        return str(error)
     if isinstance(error, MemoryError):
         return "out of memory"
     if error.filename is None or error.strerror is None:

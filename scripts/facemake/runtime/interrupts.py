@@ -1,36 +1,41 @@
 """Ctrl-C at any moment is a line and the status 130, and never where Python was.
 
 While a process imports what it is made of, nothing of it can say that it was interrupted: the
-signal then ends it at once (`end_at_once`), or waits (`hold`) until it listens.
+signal then ends it at once (`facemake.runtime.early`), or waits (`hold`) until it listens.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-INTERRUPTED = 130
+from facemake.runtime import early
+
+INTERRUPTED = early.INTERRUPTED
 
 _SIGINT = {signal.SIGINT}
-
-
-def end_at_once() -> None:
-    """Have an interruption end this process by a line, until `listen`."""
-    # who starts a process in the background has it ignore the signal
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
+_came = False
 
 
 def listen() -> None:
     """Have an interruption raise KeyboardInterrupt from here on, also one that waits."""
-    if signal.getsignal(signal.SIGINT) is _end:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    global _came
+    _came = False
+    if _is_main() and signal.getsignal(signal.SIGINT) in (early.end, signal.default_int_handler):
+        signal.signal(signal.SIGINT, _interrupt)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGINT)
+
+
+def came() -> bool:
+    """Whether an interruption came since this process listens.
+
+    An error may be what a library made of it: NumPy, while it is imported, makes it an ImportError.
+    """
+    return _came
 
 
 def hold() -> None:
@@ -40,13 +45,14 @@ def hold() -> None:
 
 def ended() -> None:
     """What is left is the interpreter's own end: an interruption has nothing to say any more."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if signal.getsignal(signal.SIGINT) in (early.end, _interrupt):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
 def listening() -> Iterator[None]:
     """Listen while the block lasts; then an interruption waits again where it did before."""
+    handler = signal.getsignal(signal.SIGINT)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGINT)
     try:
         listen()
@@ -54,6 +60,8 @@ def listening() -> Iterator[None]:
     finally:
         if signal.SIGINT in before:
             hold()
+        if _is_main() and signal.getsignal(signal.SIGINT) is _interrupt:
+            signal.signal(signal.SIGINT, handler)
 
 
 def starting_on_hold(start: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,14 +71,18 @@ def starting_on_hold(start: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def started(*arguments: Any) -> Any:
-        if threading.current_thread() is not threading.main_thread():
+        if not _is_main():
             hold()
         return start(*arguments)
 
     return started
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    with contextlib.suppress(OSError):
-        os.write(2, b"facemake: interrupted\n")
-    os._exit(INTERRUPTED)
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _came
+    _came = True
+    raise KeyboardInterrupt

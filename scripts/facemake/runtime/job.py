@@ -98,7 +98,12 @@ def job(
                 memory.peak() / 1e6,
             )
             failures.clear(log)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if interrupts.came() or isinstance(error, KeyboardInterrupt):
+            logger.info("interrupted")  # the terminal tells all of a run: what is done is kept
+            if not runs.is_stale():
+                failures.write(log, failures.INTERRUPTED, curable=True, sample=_sample())
+            sys.exit(interrupts.INTERRUPTED)
         message = in_words(error, [Path(log)] if log else ())
         if message is None:
             logger.exception("this is a bug of facemake, or a fault of the machine")
@@ -108,11 +113,6 @@ def job(
         if not runs.is_stale():  # else the log is the other run's job's by now, and so is the note
             failures.write(log, message, curable=failures.is_curable(error), sample=_sample())
         sys.exit(1)
-    except KeyboardInterrupt:  # the terminal tells all of a run: what is done is kept
-        logger.info("interrupted")
-        if not runs.is_stale():
-            failures.write(log, failures.INTERRUPTED, curable=True, sample=_sample())
-        sys.exit(interrupts.INTERRUPTED)
 
 
 def _sample() -> str:
@@ -139,8 +139,11 @@ def in_words(error: Exception, places: Iterable[Path] = ()) -> str | None:
         text = str(error)
     elif disk_is_full(error):
         disk = disks.blamed(error) or disks.full([*places, WORK, Path(tempfile.gettempdir())])
-        which = f" {disk}" if disk else ""
-        text = f"the disk{which} is full: make room there and run again ({error})"
+        text = (
+            f"the disk {disk} is full: make room there and run again"
+            if disk
+            else f"the disk is full: make room there and run again ({error})"
+        )
     elif isinstance(error, MemoryError):
         text = "out of memory: give the job more, or run fewer at once (--cores)"
     else:

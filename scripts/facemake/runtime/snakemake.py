@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sys
 
-from facemake.runtime import interrupts
+from facemake.runtime import early
 
-interrupts.end_at_once()
+early.end_at_once()
 
 import runpy  # noqa: E402
 
-from facemake.runtime import runs  # noqa: E402
+from facemake.runtime import interrupts, runs  # noqa: E402
 
 
 def main() -> None:
@@ -22,13 +22,14 @@ def main() -> None:
     try:
         interrupts.listen()
         runpy.run_module("snakemake", run_name="__main__", alter_sys=True)
-    except KeyboardInterrupt:
-        print("facemake: interrupted", file=sys.stderr)
+    except BaseException as error:
+        if isinstance(error, SystemExit) and not (error.code and runs.interrupted):
+            raise
+        if not isinstance(error, SystemExit):
+            if not interrupts.came():
+                raise
+            print("facemake: interrupted", file=sys.stderr)
         sys.exit(interrupts.INTERRUPTED)
-    except SystemExit as ended:
-        if ended.code and runs.interrupted:
-            sys.exit(interrupts.INTERRUPTED)
-        raise
     finally:
         interrupts.ended()
 
