@@ -13,7 +13,7 @@ from facemake.errors import FacemakeError
 from facemake.media import MediaError, natural_key
 from facemake.media.files import PICTURE_SUFFIXES, begins_as_video, head
 from facemake.samples import WORK
-from facemake.sheet import MISSING, is_video_name, safe_names
+from facemake.sheet import MISSING, is_audio_name, is_video_name, safe_names
 
 _SHOWN = 5
 
@@ -146,16 +146,11 @@ class _Walk:
             self.passed_over[path] = "neither a file nor a folder"
         elif suffix in PICTURE_SUFFIXES:
             return "picture"
-        elif is_video_name(suffix) or (not _is_audio(suffix) and _begins_as_video(path)):
+        elif is_video_name(suffix) or (not is_audio_name(suffix) and _begins_as_video(path)):
             return "video"
         else:
             self.passed_over[path] = "no video and no picture"
         return ""
-
-
-def _is_audio(suffix: str) -> bool:
-    """Sound lies in containers that begin as videos do."""
-    return suffix in {".m4a", ".m4b", ".oga", ".ogg", ".opus", ".mka", ".wma", ".aac"}
 
 
 def _begins_as_video(path: Path) -> bool:

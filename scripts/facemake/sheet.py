@@ -251,6 +251,11 @@ def is_video_name(suffix: str) -> bool:
     return suffix in _VIDEO_SUFFIXES or (kind or "").startswith("video/")
 
 
+def is_audio_name(suffix: str) -> bool:
+    """Whether a suffix, in lower case, is one of sound, in a container that begins as videos do."""
+    return suffix in {".m4a", ".m4b", ".oga", ".ogg", ".opus", ".mka", ".wma", ".aac"}
+
+
 def safe_names(stems: list[str]) -> list[str]:
     """Sample names from file names: unsafe characters become `_`, equal ones get a number."""
     if _are_plain(stems):

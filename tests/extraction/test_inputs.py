@@ -118,9 +118,10 @@ def test_what_is_named_as_a_video_counts_though_it_is_broken_and_what_is_passed_
 ):
     for name in ("cut.mp4", "cut.MOV", "notes.txt", "x.jpg", ".DS_Store"):
         (tmp_path / name).write_bytes(b"")
+    (tmp_path / "voice.m4a").write_bytes(b"\0\0\0\x18ftypM4A ")
     found = listed([tmp_path], tmp_path / "out", "jpg")
     assert [one.name for one in found.inputs] == ["cut.MOV", "cut.mp4", "x.jpg"]
-    assert [path.name for path in found.others] == ["notes.txt"]
+    assert [path.name for path in found.others] == ["notes.txt", "voice.m4a"]
 
 
 def test_a_link_is_an_input_where_it_stands(tmp_path: Path):

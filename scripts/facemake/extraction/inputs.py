@@ -25,7 +25,7 @@ from facemake.errors import FacemakeError
 from facemake.extraction.journal import NAME
 from facemake.media import Kind, MediaError, classify, natural_key
 from facemake.media.files import PICTURE_SUFFIXES, begins_as_video, head
-from facemake.sheet import is_video_name
+from facemake.sheet import is_audio_name, is_video_name
 
 TABLE = "faces.parquet"
 CSV = "faces.csv"
@@ -218,6 +218,8 @@ def _is_media(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in PICTURE_SUFFIXES or is_video_name(suffix):
         return True  # one that is broken is said to be
+    if is_audio_name(suffix):
+        return False
     try:
         return begins_as_video(head(path))
     except (MediaError, OSError):

@@ -230,7 +230,10 @@ class Pool:
     def _fewer(self) -> str:
         if len(self._workers) > 1:
             return f"use fewer workers than {len(self._workers)} (1 needs the least)"
-        return "give the run more memory, or make very large pictures smaller"
+        return (
+            "give the run more memory, look at large pictures in tiles (tile=1280, --tile 1280), "
+            "or make them smaller"
+        )
 
     def _in_words(self, answer: dict[str, Any], worker: _Worker) -> str:
         if answer.get("memory"):
