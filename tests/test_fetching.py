@@ -192,6 +192,17 @@ def test_no_network_and_no_web_address_are_words(
         fetch("m")
 
 
+def test_a_proxy_is_named_and_its_password_is_not(address: str, monkeypatch: pytest.MonkeyPatch):
+    register(monkeypatch, f"{address}/good")
+    monkeypatch.setenv("http_proxy", "http://me:secret@127.0.0.1:1")
+    monkeypatch.setattr("urllib.request._opener", None)  # which knows the proxies of earlier
+    with pytest.raises(ModelError, match=r"/good through the proxy 127\.0\.0\.1:1 \(") as caught:
+        fetch("m")
+    assert "secret" not in str(caught.value) and Server.asked == []
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert fetch("m").read_bytes() == DATA
+
+
 def test_a_gated_model_is_never_fetched(address: str, monkeypatch: pytest.MonkeyPatch):
     register(monkeypatch, f"{address}/good", gated="ask at https://example.org")
     with pytest.raises(ModelError, match=r"who have its licence \(CC0-1\.0\): ask at https://ex"):

@@ -95,9 +95,18 @@ def _failed(row: Model, error: Exception) -> str:
         )
     reason = getattr(error, "reason", None) or error
     return (
-        f"the model {row.name} cannot be fetched from {row.url} ({reason}): run the same again, "
-        f"which goes on where it stopped, or {_by_other_means(row)}"
+        f"the model {row.name} cannot be fetched from {row.url}{_through(row)} ({reason}): run the "
+        f"same again, which goes on where it stopped, or {_by_other_means(row)}"
     )
+
+
+def _through(row: Model) -> str:
+    """The proxy that the environment names, without the password that may stand in it."""
+    scheme, place, *_ = urlsplit(row.url or "")
+    proxy = urllib.request.getproxies().get(scheme)
+    if proxy is None or urllib.request.proxy_bypass(place):
+        return ""
+    return f" through the proxy {urlsplit(proxy).netloc.rpartition('@')[2] or proxy}"
 
 
 def _by_other_means(row: Model) -> str:
