@@ -297,6 +297,8 @@ def test_a_login_node_without_a_gpu_is_no_fault(programs, monkeypatch: pytest.Mo
     programs("sbatch", "")
     (found,) = machine.gpu({**DEFAULTS, "device": "cuda"})
     assert found.level is Level.WARNING and "look again in a job" in found.cure
+    *_, space = study.cache({**DEFAULTS, "cache_dir": None})
+    assert space.said.endswith("unless your quota there is less")
 
 
 def test_a_cache_that_others_can_look_into_is_a_fault(tmp_path: Path):

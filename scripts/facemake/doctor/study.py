@@ -188,6 +188,8 @@ def cache(config: Mapping[str, Any]) -> Iterator[Finding]:
         there = next(up for up in (place, *place.parents) if up.exists())
         free = shutil.disk_usage(there).free
         said = f"{free / 1e9:.0f} GB free, for about {free // BYTES_A_FRAME:,} frames with a face"
+        if shutil.which("sbatch"):  # each cluster has a command of its own for it
+            said += ", unless your quota there is less"
         if free < _LEAST_SPACE:
             yield warning(what, said, "make room, or `facemake cache prune`")
         else:
