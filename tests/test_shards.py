@@ -50,6 +50,20 @@ def work(plan: Path, output: Path, recipe: Recipe, stop_at: str | None = None) -
     return done
 
 
+@pytest.mark.parametrize(("lost", "raised"), [("/a.mp4", FacemakeError), ("x", OSError)])
+def test_a_recording_that_goes_during_a_run_is_said_in_words(
+    plan: Path, tmp_path: Path, lost: str, raised: type[Exception]
+):
+    with (
+        pytest.raises(raised, match=r"take a out of the sample sheet|No such file") as caught,
+        ShardRun(recipe(), plan, [], {"probe": tmp_path / "t.parquet"}) as run,
+    ):
+        next(iter(run.pending()))
+        Path(lost).read_bytes()
+    assert type(caught.value) is (raised if raised is FacemakeError else FileNotFoundError)
+    assert len(work(plan, tmp_path / "t.parquet", recipe())) == 3  # the lock is free
+
+
 def test_a_stopped_shard_goes_on_where_it_stopped_to_the_same_bytes(plan: Path, tmp_path: Path):
     whole, resumed = tmp_path / "whole.parquet", tmp_path / "resumed.parquet"
     assert work(plan, whole, recipe()) == ["a", "b", "c"]

@@ -85,6 +85,14 @@ def test_all_bad_lines_are_told_at_once_with_line_and_cure(folder: Path):
         assert words in line
 
 
+def test_a_folder_that_is_gone_is_said_once(folder: Path):
+    rows = [f"s{n}\t/mnt/no such disk/visit {n}/clip.mp4\n" for n in range(3000)]
+    lines = refusal(folder, "sample\tpath\nx\tgone.mp4\n" + "".join(rows)).splitlines()[1:]
+    assert len(lines) == 2 and f"there is no file {folder / 'gone.mp4'}" in lines[0]
+    assert "samples.tsv:3: there is no folder /mnt/no such disk, where" in lines[1]
+    assert "this row and 2999 more rows should be" in lines[1] and "if it was moved" in lines[1]
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -178,8 +178,19 @@ class ShardRun:
                     error.add_note(f"in sample {sample.sample} ({sample.path})")
                 disks.blame(error, self._parts)
                 part.abandon()
+            if isinstance(error, FileNotFoundError):
+                self._blame_of_lost(str(error.filename))
         finally:
             self._lock.__exit__(kind, error, *trace)
+
+    def _blame_of_lost(self, path: str) -> None:
+        """Raise in words that a recording is gone."""
+        lost = next((one for one in self.samples if str(one.path) == path), None)
+        if lost is not None and not lost.path.exists():
+            raise FacemakeError(
+                f"{path} was there when the run began, and is gone: is its disk there? Put it "
+                f"back, or take {lost.sample} out of the sample sheet, and run again"
+            ) from None
 
     def part_path(self, sample: Sample, output: str) -> Path:
         """Where a sample's part of an output is written until it is whole."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any
 
+from facemake.counting import counted
 from facemake.errors import ConfigError
 from facemake.hashes import FileState, HashMemo
 from facemake.media import MediaError, content_files
@@ -385,6 +386,7 @@ def _located(
     paths: list[str] = []
     states: list[FileState | None] = []
     folders: list[int] = []
+    missing: list[tuple[int, str]] = []
     inside = os.path.join(base, "")  # noqa: PTH118
     for i, (line, text) in enumerate(zip(lines, given, strict=True)):
         # what need not be made straight, which is slow
@@ -406,15 +408,42 @@ def _located(
         except PermissionError:
             pass  # it may be there: the probe says no_permission
         except (OSError, ValueError):
-            cure = "paths are relative to the sheet; mend it or delete the line"
-            if "resources/bundled" in path:
-                cure = "`make demo` makes the bundled sample"
-            problems.add(line, f"there is no file {path}; {cure}")
+            missing.append((line, path))
         if not text:
             problems.add(line, "path is empty; give a video, an image or an image folder")
         paths.append(path)
         states.append(state)
+    _say_missing(missing, problems)
     return paths, states, folders
+
+
+def _say_missing(missing: Sequence[tuple[int, str]], problems: _Problems) -> None:
+    """A line each, or one for all that a folder would have which is gone: a disk, a renamed one."""
+    lost: dict[str, list[int]] = {}
+    for line, path in missing:
+        cure = "paths are relative to the sheet; mend it or delete the line"
+        if "resources/bundled" in path:
+            cure = "`make demo` makes the bundled sample"
+        elif folder := _lost_folder(path):
+            lost.setdefault(folder, []).append(line)
+            continue
+        problems.add(line, f"there is no file {path}; {cure}")
+    for folder, lines in lost.items():
+        more = f" and {counted(len(lines) - 1, 'more row')}" if len(lines) > 1 else ""
+        problems.add(
+            lines[0],
+            f"there is no folder {folder}, where the recording of this row{more} should be; is its "
+            "disk there? Paths are relative to the sheet; if it was moved, replace it in them",
+        )
+
+
+def _lost_folder(path: str) -> str:
+    """The highest folder on the way to a path that is not there; "" where only the file is not."""
+    folder = os.path.dirname(path)  # noqa: PTH120
+    lost = ""
+    while not os.path.lexists(folder):
+        folder, lost = os.path.dirname(folder), folder  # noqa: PTH120
+    return lost
 
 
 def _seconds(
