@@ -14,6 +14,7 @@ from PIL import Image
 from facemake.choosing.pictures import frames_of, named, recordings
 from facemake.cli import main
 from facemake.provenance import LIBRARY
+from makemedia import public_folder, unprivileged
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -117,6 +118,14 @@ def test_pictures_of_the_same_name_are_told_apart(bundled: Path, tmp_path: Path)
         "day 2/1.jpg",
     ]
     assert len([name for name in looked if name.startswith("clip.mp4 #")]) == 2
+
+
+def test_a_video_of_a_folder_that_may_not_be_read_is_said_and_not_left_out():
+    with public_folder() as folder:
+        (folder / "clip.mp4").write_bytes(b"")
+        (folder / "clip.mp4").chmod(0)
+        said = unprivileged(lambda: [path.name for path in recordings([folder])])
+    assert said == "['clip.mp4']"
 
 
 def test_a_detector_that_cannot_be_had_is_named_with_its_cure(

@@ -76,11 +76,12 @@ def _inside(folder: Path, seen: set[Path]) -> list[Path]:
 
 
 def _is_video(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in PICTURE_SUFFIXES or is_video_name(suffix):
+        return suffix not in PICTURE_SUFFIXES  # one that is broken is said to be
     try:
-        if path.suffix.lower() in PICTURE_SUFFIXES or classify(path) is not Kind.VIDEO:
+        if classify(path) is not Kind.VIDEO:
             return False
-        if is_video_name(path.suffix.lower()):
-            return True  # one that is broken is said to be
         with VideoMedia(path):
             return True
     except (MediaError, OSError):
