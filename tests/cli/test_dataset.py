@@ -329,23 +329,23 @@ def raw_elsewhere(file: h5py.File) -> None:
 SPOILED = [
     (elsewhere, "error\tlayout"),
     (raw_elsewhere, "bboxes lies in another file, which is not followed"),
-    (change("landmarks", 3, np.nan), "error\tlandmarks\t1 examples: a value that is no number"),
+    (change("landmarks", 3, np.nan), "error\tlandmarks\t1 example: a value that is no number"),
     (change("landmarks", 3, 400), "a landmark lies more than 28 px outside the crop, first row 3"),
-    (change("landmarks", (3, 0, 0), 57), "error\taffine\t1 examples: it does not take"),
-    (change("landmarks", (3, slice(18)), np.nan), "error\tlandmarks\t1 examples"),
+    (change("landmarks", (3, 0, 0), 57), "error\taffine\t1 example: it does not take"),
+    (change("landmarks", (3, slice(18)), np.nan), "error\tlandmarks\t1 example"),
     (change("affine", 2, 1), "error\taffine"),
     (change("affine", (2, 0, 0), np.nan), "some values, but not all, are NaN"),
-    (change("global_params", (4, 3), 1.2), "error\tglobal_params\t1 examples: they are not"),
-    (change("hog_features", (5, 7), np.inf), "error\thog_features\t1 examples: an infinite value"),
+    (change("global_params", (4, 3), 1.2), "error\tglobal_params\t1 example: they are not"),
+    (change("hog_features", (5, 7), np.inf), "error\thog_features\t1 example: an infinite value"),
     (change("hog_features", (5, 7), 0.9), "FHOG is not that of the picture"),
     (swap_colours, "pictures may be BGR"),
-    (change("images", 6, 0), "error\timages\t1 examples: a picture of one colour"),
-    (change("au_intensities", (1, 2), 5.5), "error\tau_intensities\t1 examples: outside 0 to 5"),
-    (change("au_intensities", 1, np.nan), "warning\tau_intensities\t1 examples: no action unit"),
+    (change("images", 6, 0), "error\timages\t1 example: a picture of one colour"),
+    (change("au_intensities", (1, 2), 5.5), "error\tau_intensities\t1 example: outside 0 to 5"),
+    (change("au_intensities", 1, np.nan), "warning\tau_intensities\t1 example: no action unit"),
     (change("metadata/quality_scores", 0, -0.1), "error\tmetadata/quality_scores"),
     (change("metadata/frame_indices", 0, -1), "error\tmetadata/frame_indices"),
-    (change("metadata/frame_indices", 1, 0), "warning\trepeated\t1 examples"),
-    (change("bboxes", 0, [5, 5, 5, 9]), "error\tbboxes\t1 examples"),
+    (change("metadata/frame_indices", 1, 0), "warning\trepeated\t1 example"),
+    (change("bboxes", 0, [5, 5, 5, 9]), "error\tbboxes\t1 example"),
     (change("metadata/split", 0, "test"), "error\tsplits\tsubject anna is in test and train"),
     (change("metadata/subjects", slice(6), ""), "note\tsubjects\t6 examples: nobody said who"),
     (no_bboxes, "error\tlayout\tthere is no bboxes"),
@@ -377,7 +377,7 @@ def test_a_set_made_with_3di_has_no_jaw(made: Path, tmp_path: Path, run: Run):
     assert code == 0 and "12 examples: iBUG-51: the jaw is not known" in said
     change_one = change("landmarks", (3, 20, 0), 57)
     code, said = run("validate", spoiled(path, tmp_path / "bad.h5", change_one))
-    assert code == 1 and "error\taffine\t1 examples" in said
+    assert code == 1 and "error\taffine\t1 example" in said
 
 
 def test_the_worst_crops_come_first(made: Path, tmp_path: Path, run: Run):
