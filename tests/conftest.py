@@ -103,7 +103,11 @@ def as_it_was() -> Iterator[None]:
     logger.setLevel(LEVEL)
     os.umask(MASK)
     handlers = list(logger.handlers)
+    safe_path = os.environ.pop("PYTHONSAFEPATH", None)  # what a run sets for its own jobs
     yield
+    os.environ.pop("PYTHONSAFEPATH", None)
+    if safe_path is not None:
+        os.environ["PYTHONSAFEPATH"] = safe_path
     os.umask(MASK)
     logger.setLevel(LEVEL)
     logger.handlers[:] = handlers

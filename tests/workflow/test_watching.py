@@ -206,7 +206,6 @@ def test_no_job_looks_for_modules_among_the_recordings(bundled: Path, tmp_path: 
     (watch / "sitecustomize.py").write_text(text)
     watched = {
         "FACEMAKE_TEST_NOTES": str(notes),
-        "PYTHONSAFEPATH": "",  # what a run in this very process has set for its own jobs
         "PYTHONPATH": f"{watch}{os.pathsep}{environment(folder)['PYTHONPATH']}",
     }
     assert "no cache location" not in facemake_run(folder, **watched)  # none is configured
