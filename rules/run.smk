@@ -118,6 +118,7 @@ def start_run():
     print(planning.describe(PLAN, jobs, cores), file=sys.stderr)
     for path in planning.set_orphans_aside(PLACED, somebody_left):
         print(f"no longer in the plan: {path}", file=sys.stderr)
+    interrupts.insist()
     TICKER.start()
     atexit.register(end_run)
 

@@ -13,6 +13,7 @@ import pytest
 
 from facemake import cli
 from facemake.provenance import LIBRARY
+from facemake.runtime import interrupts
 
 
 def start(*words: str) -> subprocess.Popen[str]:
@@ -77,11 +78,19 @@ def test_an_interruption_is_a_line_also_where_a_library_makes_an_error_of_it(
             raise ImportError("numpy") from error
         return 0
 
+    def goes_without(options: object, rest: object) -> int:
+        try:
+            return imported(options, rest)
+        except ImportError:
+            interrupts.insist()
+            return 0
+
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr("facemake.cli.models._list", imported)
-    assert cli.main(["models", "list"]) == 130
-    assert capsys.readouterr().err == "facemake: interrupted\n"
-    assert signal.getsignal(signal.SIGINT) is before
+    for command in (imported, goes_without):
+        monkeypatch.setattr("facemake.cli.models._list", command)
+        assert cli.main(["models", "list"]) == 130
+        assert capsys.readouterr().err == "facemake: interrupted\n"
+        assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_an_interruption_before_a_command_can_say_so_is_a_line_too():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facemake.cli.differences import TOLERANCE
-from facemake.counting import counted
+from facemake.counting import counted, plural
 from facemake.errors import FacemakeError, TableError
 from facemake.runtime.screen import Line
 
@@ -130,6 +130,10 @@ class _Shown(Line):
     def __call__(self, name: str, done: int, of: int) -> None:
         """Take that `done` of so many examples are read."""
         self.tell(lambda: f"{name}: {done} of {counted(of, 'example')}")
+
+
+def _differ(count: int) -> str:
+    return f"{counted(count, 'example')} {plural(count, 'differs', 'differ')}"
 
 
 def _json(document: Any) -> str:
@@ -361,7 +365,7 @@ def _difference_lines(found: Difference, options: argparse.Namespace) -> list[st
         by = "" if math.isnan(one.largest) else f" by up to {one.largest:g}"
         if one.beyond:
             lines.append(
-                f"{name}\t{one.beyond} examples differ{by}, first {'; '.join(one.first)}"
+                f"{name}\t{_differ(one.beyond)}{by}, first {'; '.join(one.first)}"
                 + (
                     f"; {one.examples - one.beyond} within tolerances"
                     if one.examples > one.beyond
@@ -369,7 +373,7 @@ def _difference_lines(found: Difference, options: argparse.Namespace) -> list[st
                 )
             )
         else:
-            lines.append(f"{name}\t{one.examples} examples differ{by}, within tolerances")
+            lines.append(f"{name}\t{_differ(one.examples)}{by}, within tolerances")
     lines += [f"note\t{words}" for words in found.notes]
     order = "" if found.in_order else ", in another order"
     verdict = {

@@ -38,6 +38,16 @@ def came() -> bool:
     return _came
 
 
+def insist() -> None:
+    """Raise again what came and was taken for something else: for a package that is not there, say.
+
+    Raises:
+        KeyboardInterrupt: an interruption came since this process listens.
+    """
+    if _came:
+        raise KeyboardInterrupt
+
+
 def hold() -> None:
     """Let an interruption wait, in this thread and in the programs that it starts from here on."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGINT)
