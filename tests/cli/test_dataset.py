@@ -462,7 +462,7 @@ def test_what_differs_is_named_by_field_and_row(made: Path, tmp_path: Path, run:
     assert "landmarks\t1 example differs by up to 2, first a.mp4 frame 3[5, 1]: " in said
     assert "local_params\t2 examples differ by up to 1" in said and "within tolerances" in said
     assert "b.mp4 frame 2: 'carl' against 'bob'" in said
-    assert "au_intensities\t1 example differ, first a.mp4 frame 1[0]: nan against" in said
+    assert "au_intensities\t1 example differs, first a.mp4 frame 1[0]: nan against" in said
     found = json.loads(run("validate", path, "--against", ours, "--json")[1])
     assert found["verdict"] == "differs" and found["fields"]["local_params"]["beyond"] == 0
     assert found["only"] == [0, 0] and "images" not in found["fields"]
