@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import math
 import tracemalloc
@@ -443,6 +445,16 @@ def test_the_command(portraits: Study, written: Path, tmp_path: Path, capsys):
     (tmp_path / "file").touch()
     with pytest.raises(FacemakeError, match="cannot be read or written"):
         parse("pyfeat", "clip", *results, "--output", str(tmp_path / "file"))
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")  # as `| head` makes it
+
+    with (
+        contextlib.redirect_stdout(Closed()),
+        pytest.raises(FacemakeError, match=r"not all are in .*; run it again without"),
+    ):
+        parse("openface", "clip", *results, "--output", str(tmp_path / "e"))
 
 
 def test_a_table_that_lacks_frames_is_no_shorter_file(portraits: Study, tmp_path: Path):

@@ -195,6 +195,11 @@ def _place(output: Path) -> Path:
 
 
 def _failed(error: OSError, output: Path) -> FacemakeError:
+    if isinstance(error, BrokenPipeError):  # whose central cure, a good end, would hide the gap
+        return FacemakeError(
+            f"what read this list of files (| head?) has ended: not all are in {output}; run it "
+            "again without"
+        )
     path = error.filename or output
     return FacemakeError(f"{path} cannot be read or written: {error.strerror or error}")
 
