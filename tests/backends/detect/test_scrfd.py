@@ -113,13 +113,13 @@ def outputs_of(height: int, width: int) -> dict[str, np.ndarray]:
 
 
 def test_a_size_that_strides_do_not_divide(own_models: Path, make_network: Callable[..., None]):
-    """A convolution of stride 2 gives a cell for what is left: 13 x 25 cells of 8 px, not 12."""
-    outputs = outputs_of(100, 200)
+    """A convolution of stride 2 gives a cell for what is left: 13 x 25 of 8 px, not 12 x 24."""
+    outputs = outputs_of(100, 196)
     row = 2 * (2 * 25 + 3)  # at stride 8: row 2, column 3
     outputs["score8"][row], outputs["box8"][row] = 0.9, 1
-    make_network(own_models / "mine.onnx", (1, 3, 100, 200), outputs)
+    make_network(own_models / "mine.onnx", (1, 3, 100, 196), outputs)
     detector = DETECTORS["scrfd"].create("mine.onnx", 0.5, "cpu")
-    (found,) = detector([np.zeros((100, 200, 3), np.uint8)])
+    (found,) = detector([np.zeros((100, 196, 3), np.uint8)])
     assert np.allclose(found.bbox, [[24 - 8 - 0.5, 16 - 8 - 0.5, 16, 16]])
 
 
