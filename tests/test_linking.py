@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,10 @@ def seen(
             ),
         )
     return found
+
+
+def halves_of(found: DetectionList) -> tuple[np.ndarray, np.ndarray]:
+    return found.frames < FRAMES / 2, found.frames >= FRAMES / 2
 
 
 def sides_of_pillar(found: DetectionList, tracks: list[Track]) -> list[str]:
@@ -111,15 +117,18 @@ def test_nothing_is_lost_or_linked_across_a_cut_or_a_long_gap():
     time = np.arange(FRAMES) - FRAMES / 2
     found = seen([MIDDLE + 5 * time, MIDDLE - 5 * time], 60, (150, 150), (SIDE, SIDE))
     middles = found.values[:, 0] + found.values[:, 2] / 2
-    halves = [Track(np.flatnonzero(some).tolist()) for some in (middles < 320, middles >= 320)]
-    gone = [int(found.frames[i]) for i in halves[0].detections]
-    longest = int(np.diff(gone).max()) - 1
+    on_left = middles < MIDDLE
+    parts = [
+        np.flatnonzero(side & half) for side in (on_left, ~on_left) for half in halves_of(found)
+    ]
+    longest = max(int(found.frames[b[0]] - found.frames[a[-1]]) - 1 for a, b in pairwise(parts))
+    apart = ["LL", "LL", "RR", "RR"]
     for cuts, max_gap, expected in (
-        ((), 25, ["LR", "RL"]),
-        ((40,), 25, ["LL", "LL", "RR", "RR"]),
-        ((), longest - 4, ["LL", "LL", "RR", "RR"]),
+        ((), longest, ["LR", "RL"]),
+        ((40,), longest, apart),
+        ((), 4, apart),
     ):
-        tracks = relinked(found, halves, cuts, max_gap)
+        tracks = relinked(found, [Track(part.tolist()) for part in parts], cuts, max_gap)
         assert sides_of_pillar(found, tracks) == expected, (cuts, max_gap)
         members = [i for track in tracks for i in track.detections]
         assert sorted(members) == list(range(len(found)))
@@ -130,9 +139,9 @@ def test_nothing_is_lost_or_linked_across_a_cut_or_a_long_gap():
 @pytest.mark.parametrize("missed", [0.05, 0.2, 0.4])
 def test_people_beside_each_other_who_are_found_now_and_then_stay_in_their_tracks(missed: float):
     rng = np.random.default_rng(0)
-    frames = np.arange(600)
+    frames = np.arange(1200)
     rows = []
-    for number, x in enumerate((200, 330, 460)):
+    for number, x in enumerate((200, 300, 400)):
         there = frames[rng.random(len(frames)) > missed]
         boxes = np.zeros((len(there), 17))
         boxes[:, 0], boxes[:, 1] = there, number

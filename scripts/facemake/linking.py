@@ -55,6 +55,8 @@ _CHANGES = 6.0
 """What it costs that a face does not go on as it went: it stopped behind something, or turned."""
 _FARTHEST = 25.0
 """What a link may cost, and what it costs to leave a piece without one."""
+_TOGETHER = 24
+"""Pieces that are linked at once at most: all ways are tried."""
 _KEPT = 24.9
 """The most that a link costs which there was: it is better than none."""
 _CERTAIN = 4.0
@@ -68,7 +70,7 @@ def relinked(
 
     Args:
         found: all detections.
-        tracks: none of them empty.
+        tracks: none of them empty, or with a longer gap than `max_gap`.
         cuts: frames that begin another shot, rising: nothing is linked across.
         max_gap: frames that a track may miss.
     """
@@ -241,7 +243,6 @@ class _Pieces:
         """Links that may be, and what they cost; those together that may exclude each other."""
         some = [k for k, piece in enumerate(self._pieces) if piece.somebody]
         by_end = sorted(some, key=lambda k: (self._pieces[k].last, k))
-        groups = _Groups()
         edges: _Edges = {}
         waiting: list[int] = []
         at = 0
@@ -256,13 +257,38 @@ class _Pieces:
                 if self._shot(self._pieces[e].last) != self._shot(first):
                     continue
                 cost = _cost(self._state(e, True), self._state(s, False))
-                if cost < _FARTHEST or self._follows(s) == e:
-                    edges[e, s] = min(cost, _KEPT)
-                    groups.join(2 * e, 2 * s + 1)
-        together: dict[int, _Edges] = defaultdict(dict)
-        for (e, s), cost in edges.items():
-            together[groups.of(2 * e)][e, s] = cost
-        return [*together.values()]
+                if cost < _FARTHEST:
+                    edges[e, s] = cost
+            if (e := self._follows(s)) >= 0:
+                # of any length: small ones may be between them
+                cost = _cost(self._state(e, True), self._state(s, False))
+                edges[e, s] = min(cost, _KEPT)
+        small: list[_Edges] = []
+        for some_edges in _apart(edges):
+            if len({e for e, _ in some_edges}) <= _TOGETHER:
+                small.append(some_edges)
+                continue
+            # of people who are found now and then, over minutes: what is plain is not asked
+            plain = [
+                (e, s)
+                for (e, s), cost in some_edges.items()
+                if self._follows(s) == e and cost < _CERTAIN
+            ]
+            for e, s in plain:
+                self._link(e, s)
+            rest = {
+                (e, s): cost
+                for (e, s), cost in some_edges.items()
+                if self._pieces[e].after < 0 and self._pieces[s].before < 0
+            }
+            for still in _apart(rest):
+                if len({e for e, _ in still}) <= _TOGETHER:
+                    small.append(still)
+                    continue
+                for e, s in still:
+                    if self._follows(s) == e:
+                        self._link(e, s)
+        return small
 
     def _decide(self, edges: _Edges) -> None:
         """Link pieces where that is the best way, and no other one is nearly as good."""
@@ -384,20 +410,22 @@ class _Pieces:
         return _State(int(at), place, velocity, size, spread)
 
 
-class _Groups:
-    """Numbers that belong together."""
+def _apart(edges: _Edges) -> list[_Edges]:
+    """Links by those that have an end or a beginning in common, by way of others too."""
+    above: dict[int, int] = {}
 
-    def __init__(self) -> None:
-        self._above: dict[int, int] = {}
-
-    def of(self, number: int) -> int:
-        while (above := self._above.setdefault(number, number)) != number:
-            number = above
+    def of(number: int) -> int:
+        while (higher := above.setdefault(number, number)) != number:
+            above[number] = number = above[higher]
         return number
 
-    def join(self, a: int, b: int) -> None:
-        a, b = sorted((self.of(a), self.of(b)))
-        self._above[b] = a
+    for e, s in edges:
+        a, b = sorted((of(2 * e), of(2 * s + 1)))
+        above[b] = a
+    together: dict[int, _Edges] = defaultdict(dict)
+    for (e, s), cost in edges.items():
+        together[of(2 * e)][e, s] = cost
+    return [*together.values()]
 
 
 def _cost(before: _State, after: _State) -> float:
