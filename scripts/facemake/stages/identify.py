@@ -129,7 +129,10 @@ class _Wanted:
 
 def _of_reference(path: Path, sha256: str, embedder: Embedder) -> NDArray[np.float64]:
     """The unit vector of the face of a picture."""
-    cure = "name a picture (track.reference) in which the person's face is the only one"
+    cure = (
+        "name a picture (track.reference) in which the person's face is the only one, with room "
+        "around it"
+    )
     if file_sha256(path) != sha256:
         raise FacemakeError(f"{path} was exchanged after the run was planned: start it again")
     try:
