@@ -113,6 +113,20 @@ def test_a_third_one_far_away_has_no_part_in_it():
     assert sides_of_pillar(found, tracks) == ["LR", "RL", "RR"]
 
 
+def test_one_who_leaves_and_one_who_comes_in_there_are_two():
+    time = np.arange(FRAMES)
+    away = np.full(FRAMES, -1e4)  # where nobody is seen
+    ways = [
+        np.where(time < 36, 320 - 8.0 * time, away),
+        np.where(time > 50, time * 8.0 - 370, away),
+    ]
+    found = seen([way + MIDDLE for way in ways], 0, (150, 150), (SIDE, SIDE))
+    inside = found.values[:, 0] > -1000
+    kept = DetectionList.of(found.frames[inside], found.faces[inside], found.values[inside])
+    tracks = tracks_of_video(kept, RULES, FRAMES, 640, 360)
+    assert sorted(len(track.detections) for track in tracks) == [29, 36]
+
+
 def test_nothing_is_lost_or_linked_across_a_cut_or_a_long_gap():
     time = np.arange(FRAMES) - FRAMES / 2
     found = seen([MIDDLE + 5 * time, MIDDLE - 5 * time], 60, (150, 150), (SIDE, SIDE))

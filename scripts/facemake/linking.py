@@ -297,7 +297,10 @@ class _Pieces:
         for (e, s), cost in edges.items():
             costs[ends.index(e), starts.index(s)] = cost
         least, pairs = _best(costs)
+        several = min(len(ends), len(starts)) > 1
         for i, j in pairs:
+            if not several and not any(self._follows(s) == e for e, s in edges):
+                continue  # one leaves, another one comes: nothing speaks for one person
             without = costs.copy()
             without[i, j] = np.inf
             other, others = _best(without)
