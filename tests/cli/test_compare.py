@@ -33,7 +33,7 @@ class Compared:
     def run(self) -> tuple[int, dict[str, str]]:
         code = main(["compare", *map(str, self.folders)])
         *lines, total = self._capsys.readouterr().out.splitlines()
-        assert total.startswith(f"{len(lines)} files: ")
+        assert total.startswith("1 file: " if len(lines) == 1 else f"{len(lines)} files: ")
         return code, dict(line.split("\t") for line in lines)
 
     def columns(self, a: pa.Array, b: pa.Array) -> tuple[int, str]:
