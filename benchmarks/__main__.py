@@ -133,7 +133,7 @@ parser.add_argument(
     "--meetings",
     type=int,
     default=8,
-    help="crossings: meetings of each kind (default: 8)",
+    help="crossings: meetings of each kind (default: 8: minutes of one core for a detector)",
 )
 parser.add_argument(
     "--keep", type=Path, help="crossings: a folder for the videos of meetings that went wrong"
