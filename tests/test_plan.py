@@ -146,9 +146,10 @@ def test_plan_files_of_shards_that_are_gone_are_removed(folder: Path):
 
 
 def test_splits_that_will_be_empty_are_said_before_anything_runs(folder: Path):
-    (folder / "s.tsv").write_text("sample\tpath\tsubject\na\tclips/clip00.mp4\tanna\n")
+    rows = [f"{n}\tclips/clip0{n}.mp4\t{n}\ttrain" for n in range(3)]
+    (folder / "s.tsv").write_text("\n".join(["sample\tpath\tsubject\tsplit", *rows, ""]))
     said = plan.describe(made({"samples": "s.tsv", "cache_dir": None}))
-    assert "nobody in its splits" in said and "(1 subject in" in said
+    assert "nobody in its splits test and val (3 subjects in train)" in said
     said = plan.describe(made(config(dataset={"splits": {"train": 1.0}})))
     assert "nobody" not in said
 

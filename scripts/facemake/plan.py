@@ -472,7 +472,8 @@ def describe(plan: Plan, jobs: int = 0, cores: int | None = None) -> str:
         )
     used = [row for rows in shards for row in rows if not row.excluded]
     shares = plan.config["dataset"]["splits"]
-    if empty := lacking(((split_of(row, shares), row.subject) for row in used), shares):
+    people = ((split_of(row, shares), row.subject) for row in used)
+    if empty := lacking(people, shares, avoidable=True):
         text += f"\n{empty}"
     recordings = [Path(row.path) for row in used]
     ahead = estimate(recordings, jobs, cores, packed=plan.config["shards"] is not None)

@@ -66,7 +66,8 @@ def _splits(manifest: Path) -> list[str]:
             shares = reader.metadata["upstream"]["dataset"]["settings"]["splits"]
     except (TableError, KeyError, OSError):
         return []  # it was named above, if it is damaged
-    said = lacking(((r["split"], r["subject"]) for r in rows if r["n_kept"]), shares)
+    kept = ((row["split"], row["subject"]) for row in rows if row["n_kept"])
+    said = lacking(kept, shares, avoidable=True)
     return [said] if said else []
 
 

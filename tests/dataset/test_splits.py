@@ -77,4 +77,7 @@ def test_splits_that_stay_empty_are_said_with_the_cure():
     assert "`split` of the sample sheet" in text and "dataset.splits" in text
     assert lacking([*few, ("val", "carla"), ("test", "dora")], SHARES) == ""
     assert lacking(few, {"train": 1.0, "val": 0.0}) == ""
+    # two people cannot fill three splits, three can
+    assert lacking(few, SHARES, avoidable=True) == ""
+    assert "split test" in lacking([*few, ("val", "carla")], SHARES, avoidable=True)
     assert lacking([], SHARES) == ""  # there is no example at all: that is said elsewhere

@@ -44,12 +44,15 @@ def split_of(sample: Sample | PlanRow, shares: Mapping[str, float]) -> str:
     return chosen
 
 
-def lacking(people: Iterable[tuple[str, str]], shares: Mapping[str, float]) -> str:
+def lacking(
+    people: Iterable[tuple[str, str]], shares: Mapping[str, float], *, avoidable: bool = False
+) -> str:
     """Which splits stay empty, in words, and what to do; "" where none does, or all do.
 
     Args:
         people: split and subject, of samples that are in the training set, or will be.
         shares: split -> share.
+        avoidable: say nothing where there are fewer people than splits.
     """
     wanted = {name for name in shares if shares[name] > 0}
     there: dict[str, set[str]] = {}
@@ -57,7 +60,7 @@ def lacking(people: Iterable[tuple[str, str]], shares: Mapping[str, float]) -> s
         there.setdefault(split, set()).add(subject)
         if wanted <= there.keys():  # of 300,000 samples the first few tell
             return ""
-    if not there:
+    if not there or (avoidable and len(set().union(*there.values())) < len(wanted)):
         return ""
     empty = sorted(wanted - there.keys())
     of = listed(
