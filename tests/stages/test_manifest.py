@@ -124,13 +124,16 @@ def test_a_run_says_which_splits_of_its_training_set_are_empty(tmp_path, caplog)
     caplog.set_level("INFO", "facemake")
     table = tmp_path / "results" / "dataset" / "manifest.parquet"
     table.parent.mkdir(parents=True)
-    parts = write(tmp_path, "one", {"a": "ok", "b": "ok", "c": "no_face"}, a="p1", b="p1", c="p3")
-    manifest([parts[0]], [parts[1]], table, RECIPE)
     shares = DATASET.settings["splits"]
-    assert {split_of(Sample("", Path(), name), shares) for name in ("p1", "p3")} == set(shares)
+    by_split: dict[str, list[str]] = {}
+    for name in (f"p{n}" for n in range(9)):
+        by_split.setdefault(split_of(Sample("", Path(), name), shares), []).append(name)
+    (one, two, *_), (other, *_) = by_split.values()
+    parts = write(tmp_path, "one", {"a": "ok", "b": "ok", "c": "no_face"}, a=one, b=two, c=other)
+    manifest([parts[0]], [parts[1]], table, RECIPE)
     said = of_run(tmp_path / "results", ["one"], True)
     (line,) = [one for one in said.splitlines() if "nobody" in one]
-    assert "(1 subject in " in line and "dataset.splits" in line and line in caplog.text
-    parts = write(tmp_path, "one", {"a": "ok", "c": "ok"}, a="p1", c="p3")
+    assert "(2 subjects in " in line and "dataset.splits" in line and line in caplog.text
+    parts = write(tmp_path, "one", {"a": "ok", "c": "ok"}, a=one, c=other)
     manifest([parts[0]], [parts[1]], table, RECIPE)
     assert "nobody" not in of_run(tmp_path / "results", ["one"], True)
