@@ -20,6 +20,12 @@ from standin3di import build
 FRAMES = 12
 ENGINES = ("3di", "3dilite")
 VARIABLES = {"3di": "BITBOX_3DI", "3dilite": "BITBOX_3DI_LITE"}
+OF_THE_MACHINE = (
+    *VARIABLES.values(),
+    "BITBOX_DOCKER",
+    "FACEMAKE_3DI_RUNTIME",
+    "FACEMAKE_3DI_NOISE",
+)
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,8 @@ class Installs:
 
 @pytest.fixture(autouse=True)
 def no_install_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BITBOX_3DI", "BITBOX_3DI_LITE", "BITBOX_DOCKER", "FACEMAKE_3DI_RUNTIME"):
+    for name in OF_THE_MACHINE:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("FACEMAKE_3DI_NOISE", raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -72,8 +77,9 @@ def filled(built: dict[str, Path], clip: Path, tmp_path_factory: pytest.TempPath
     """An output folder with all that 3DI makes of the clip; for copies."""
     folder = tmp_path_factory.mktemp("filled")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLES["3di"], str(built["3di"]))
-        processor(clip, folder).run_all(normalize=False)
+        for name in OF_THE_MACHINE:
+            patch.delenv(name, raising=False)
+        processor(clip, folder, runtime=str(built["3di"])).run_all(normalize=False)
     return folder
 
 
