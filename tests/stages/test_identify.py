@@ -13,6 +13,8 @@ from PIL import Image
 
 from facemake import plan as planning
 from facemake.errors import ConfigError, FacemakeError
+from facemake.provenance import file_sha256
+from facemake.shards import read_metadata
 from facemake.stages.detect import detect
 from facemake.stages.identify import identify
 from facemake.stages.probe import probe
@@ -236,6 +238,14 @@ def test_the_main_person_of_each_subject(shared: Path, people, tmp_path: Path):
     seen = {name: who_is_where(rows, frames) for name, rows in found.groupby("sample")}
     assert seen == {"a": {0: {1}, 1: {0}}, "b": {1: {0}, 2: {1}}, "c": {0: {0}, 1: {1}}}
     assert "no picture of 1 subject (P-03)" in planning.describe(study.plan)
+    made_of = read_metadata(study.folder / "results" / "detections.parquet")
+    pictures = {"Änne": who / "Änne.PNG", "P-02": shared / "data" / "single_face.jpg"}
+    assert made_of["references"] == {name: file_sha256(path) for name, path in pictures.items()}
+    # what a killed job had done by other pictures is not gone on from
+    tracklets = read_metadata(study.folder / "results" / "tracklets.parquet")
+    probed = read_metadata(study.folder / "results" / "probe.parquet")
+    before = [probed["lineage"], tracklets["lineage"]]
+    assert made_of["lineage"] != study.recipe("identify").lineage(before, made_of["samples"])
 
 
 def test_pictures_of_nobody_are_refused_before_anything_runs(tmp_path: Path):

@@ -21,7 +21,7 @@ from facemake.errors import FacemakeError
 from facemake.identities import SAME_PERSON, Piece, people_of, pieces_of, seen_together
 from facemake.media import MediaError, open_media, read_frames
 from facemake.pictures import stand_alone
-from facemake.provenance import Recipe, file_sha256
+from facemake.provenance import Recipe, digest, file_sha256
 from facemake.references import EVERYBODY
 from facemake.samples import Sample
 from facemake.shards import ShardRun, decodable_samples
@@ -86,11 +86,16 @@ def identify(
         ModelError: a model is missing or not the registered one.
     """
     row = EMBEDDERS[str(recipe.backend)]
+    # one picture of everybody is in the recipe
+    pictures = {who: sha256 for who, (_, sha256) in references.items() if who != EVERYBODY}
+    also = digest(pictures) if pictures else ""
     with (
         closing(row.create(recipe.models[0]["name"], "cpu")) as embedder,
-        ShardRun(recipe, plan, [probe, tracklets], {"detections": output}) as run,
+        ShardRun(recipe, plan, [probe, tracklets], {"detections": output}, also=also) as run,
         TableReader(tracklets) as reader,
     ):
+        if pictures:
+            run.metadata["references"] = pictures
         wanted_of = _Wanted(references, embedder)
         known = decodable_samples(probe)
         run.progress.expect(sum(one["n_frames"] for one in known.values()))
