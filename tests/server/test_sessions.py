@@ -122,6 +122,30 @@ def test_the_same_video_of_the_same_token_may_be_the_same_session(tmp_path: Path
         assert server.session(reuse="1") != server.session(reuse="1")
 
 
+def test_what_a_job_came_to_is_written_before_it_can_be_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else two write one file, and one of them finds that it is gone."""
+    with serving(settings(tmp_path)) as server:
+        store = server.queue.store
+        real, free = store.keep_job, []
+
+        def look() -> None:
+            free.append(store.lock.acquire(blocking=False))
+            if free[-1]:
+                store.lock.release()
+
+        def keep(job: object) -> None:
+            other = threading.Thread(target=look)
+            other.start()
+            other.join()
+            real(job)
+
+        monkeypatch.setattr(store, "keep_job", keep)
+        server.until(server.job(server.session()), "done")
+    assert free == [False]
+
+
 # Restarts
 
 

@@ -439,15 +439,16 @@ class Store:
             outcome = _read(self.job_folder(job) / "outcome.json")
         except (OSError, ValueError):
             return False
-        if error := outcome.get("error"):
-            job.state, job.error, job.status = FAILED, str(error), 500
-        elif self.result(job).is_file():
-            job.state, job.error, job.status = DONE, None, 200
-            job.provenance = outcome["provenance"]
-        else:
-            return False
-        job.finished = time.time()
-        self.keep_job(job)
+        with self.lock:  # who asks for a job that has failed writes its state, too
+            if error := outcome.get("error"):
+                job.state, job.error, job.status = FAILED, str(error), 500
+            elif self.result(job).is_file():
+                job.state, job.error, job.status = DONE, None, 200
+                job.provenance = outcome["provenance"]
+            else:
+                return False
+            job.finished = time.time()
+            self.keep_job(job)
         return True
 
     def _write_session(self, session: Session) -> None:
