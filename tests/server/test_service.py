@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from facemake.server import words
 from facemake.server.refusal import RefusedError
 from serving import (
     ANNA,
@@ -95,6 +97,36 @@ def test_a_job_says_how_it_goes_and_what_made_its_files(server: Served):
     assert set(contents(server.get(f"jobs/{job}/result"))) == {"input_file_rects.3DI"}
     assert server.job(session, landmark_model="sleep-1") == job
     assert server.state(job)["state"] == "done"
+
+
+def test_a_job_that_ends_while_its_state_is_told_is_told_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else it is `done` with the progress of one that runs."""
+    with serving(settings(tmp_path)) as server:
+        identifier = server.job(server.session(), landmark_model="sleep-30")
+        server.until(identifier, "running")
+        store = server.queue.store
+        (job,) = store.jobs.values()
+        others = []
+
+        def end() -> None:
+            with store.lock:
+                job.state, job.error = "failed", "it has ended"
+
+        def log_end(path: Path) -> str:
+            others.append(threading.Thread(target=end))
+            others[-1].start()
+            others[-1].join(0.5)
+            return "frame #30/120"
+
+        with monkeypatch.context() as patch:
+            patch.setattr(words, "log_end", log_end)
+            state = server.state(identifier)
+        others[0].join()
+        assert (state["state"], state["fraction"], state["error"]) == ("running", 0.25, None)
+        after = server.state(identifier)
+        assert (after["state"], after["error"]) == ("failed", "it has ended")
 
 
 def test_jobs_wait_their_turn_and_know_their_place(tmp_path: Path):

@@ -298,25 +298,27 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _state(queue: Queue, identifier: str, job: Job) -> JobState:
-    progress, fraction = queue.progress(job)
-    return JobState(
-        job_id=identifier,
-        state=job.state,
-        position=queue.position(job),
-        queued=queue.length()[0],
-        progress=progress,
-        fraction=fraction,
-        error=job.error,
-        status=409 if job.state in states.WAITING else job.status,
-        provenance=job.provenance if job.state == states.DONE else {},
-    )
+    with queue.store.lock:  # else a job that ends meanwhile is told half as it was
+        progress, fraction = queue.progress(job)
+        return JobState(
+            job_id=identifier,
+            state=job.state,
+            position=queue.position(job),
+            queued=queue.length()[0],
+            progress=progress,
+            fraction=fraction,
+            error=job.error,
+            status=409 if job.state in states.WAITING else job.status,
+            provenance=job.provenance if job.state == states.DONE else {},
+        )
 
 
 def _answer(store: Store, job: Job) -> Response:
-    if job.state == states.DONE and store.result(job).is_file():
-        return FileResponse(store.result(job), media_type="application/zip")
-    if job.state in states.WAITING:
-        raise RefusedError(409, f"the job is {job.state}")
-    raise RefusedError(
-        job.status, job.error or "the job has no result", 30 if job.status == 503 else None
-    )
+    with store.lock:  # as above
+        if job.state == states.DONE and store.result(job).is_file():
+            return FileResponse(store.result(job), media_type="application/zip")
+        if job.state in states.WAITING:
+            raise RefusedError(409, f"the job is {job.state}")
+        raise RefusedError(
+            job.status, job.error or "the job has no result", 30 if job.status == 503 else None
+        )
