@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, cost
 from benchmarks.work import write_plan
-from facemake.plan import STAGE_FOLDERS
+from facemake.orphans import STAGE_FOLDERS
 
 # How a cluster's executor starts a job (snakemake.spawn_jobs and RealExecutor.format_job_exec).
 _AS_A_JOB = (

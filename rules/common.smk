@@ -8,7 +8,7 @@ import logging
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
-from facemake import mounts
+from facemake import mounts, orphans
 from facemake import plan as planning
 from facemake.backends.threedi.install import use_settings
 from facemake.clones import use_clone
@@ -17,6 +17,7 @@ from facemake.models import use_models_dir
 from facemake.provenance import file_sha256
 from facemake.report.pages import sample_of
 from facemake.runtime import gpu, runs
+from facemake.store import place
 
 
 def _plan():
@@ -28,7 +29,7 @@ def _plan():
         Path(f) for f in dict.fromkeys(map(os.path.realpath, workflow.configfiles))
     ]
     plan = planning.make(config, files)
-    planning.drop_dangling_links(Path(plan.config["outdir"]))
+    orphans.drop_dangling_links(Path(plan.config["outdir"]))
     return plan
 
 
@@ -52,7 +53,7 @@ except FacemakeError as error:
     sys.exit(2)
 
 OUT = PLAN.config["outdir"]
-CACHE = planning.use_store(PLAN.config)
+CACHE = place.use(PLAN.config)
 if not CACHE and workflow.modifier.is_main_snakefile():
     # the default profile has it on, and Snakemake would ask where it is
     workflow.workflow_settings.cache = None

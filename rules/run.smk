@@ -78,7 +78,7 @@ def what_is_lacking():
     ours = [one for one in workflow.rules if one in first and one.basedir == RULES]
     recipes = {one: first[one].params.get("recipe") for one in ours}
     recipes = {one: recipe for one, recipe in recipes.items() if recipe}
-    folder = planning.cache_folder(PLAN.config) or planning.WORK
+    folder = place.cache_folder(PLAN.config) or planning.WORK
     apart = bool(workflow.deployment_settings.deployment_method)
     if not presence.faults(recipes.values(), folder, apart=apart):
         return []
@@ -103,7 +103,7 @@ def start_run():
     for one in workflow.rules:
         if one.basedir == RULES:
             one.run_func = interrupts.starting_on_hold(one.run_func)
-    planning.write_owner()
+    runs.write_owner()
     if not IS_MODULE:  # the jobs of another workflow may want what lies there
         modules.keep_out_of_folder()
     if IN_CONTAINERS:
@@ -111,12 +111,12 @@ def start_run():
         PLAN.mounts.extend(mounts.folders(PLACED.config, paths))
         mounts.use(PLAN.mounts)
     somebody_left = planning.write(PLAN)
-    planning.note_use(PLACED, done=False)
+    place.note_use(PLACED.config, done=False)
     write_start(PLACED.config["outdir"], jobs_of_run())
     jobs = sum(1 for _ in workflow.dag.needrun_jobs())
     cores = workflow.resource_settings.cores if workflow.local_exec else None
     print(planning.describe(PLAN, jobs, cores), file=sys.stderr)
-    for path in planning.set_orphans_aside(PLACED, somebody_left):
+    for path in orphans.set_aside(PLACED, somebody_left):
         print(f"no longer in the plan: {path}", file=sys.stderr)
     interrupts.insist()
     TICKER.start()
@@ -137,7 +137,7 @@ def end_run(done=None):
     except OSError:
         return
     TICKER.stop()
-    planning.note_use(PLACED, done=True)
+    place.note_use(PLACED.config, done=True)
     what_failed, all_is_done = failures_of(Path())
     done = all_is_done if done is None else done
     write_end(done)

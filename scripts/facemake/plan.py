@@ -9,14 +9,13 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-import logging
 import os
 import shutil
-import socket
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,6 @@ from facemake.counting import counted
 from facemake.errors import ConfigError, FacemakeError, ModelError
 from facemake.exclusions import Exclusion
 from facemake.exclusions import read as read_exclusions
-from facemake.exports import drop_broken, move_aside
-from facemake.exports import set_aside as set_exports_aside
 from facemake.runtime import runs
 from facemake.runtime.atomic import write_text
 from facemake.samples import (
@@ -41,45 +38,14 @@ from facemake.samples import (
     shard_text,
 )
 from facemake.segments import Segment, cuts_of, segment
+from facemake.store.place import cache_folder
 
 if TYPE_CHECKING:
     from facemake.hashes import HashMemo
 
-logger = logging.getLogger(__name__)
-
 LARGEST_UNPACKED = 500
 _SHOWN = 5
 _NAME = attrgetter("sample")
-
-STAGE_FOLDERS = (
-    "probe",
-    "detections",
-    "detections/.tracklets",
-    "landmarks",
-    "faces",
-    "fit",
-    "identity",
-    "smooth",
-    "expressions",
-    "aus",
-    "embeddings",
-    "extract",
-    "crops",
-    "dataset",
-    "counts",
-    "overlay",
-    "report/samples",
-)
-"""Folders of the results with a file (or folder) a shard."""
-
-SEGMENT_FOLDERS = tuple(f"{folder}/.segments" for folder in ("detections", "landmarks", "faces"))
-"""Those with a file a segment of a long recording, while its shard is made."""
-
-PEOPLE_TABLE = ("dataset", "people.parquet")
-"""Of all shards, beside theirs; a sample may have its name, since no shard has such a file."""
-
-RAW_FILES = "3di"
-"""Folder of 3DI's raw files: a folder a sample, and hidden ones with a file a shard."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +85,15 @@ class Plan:
     references: dict[str, list[list[str]]] = field(default_factory=dict)
     mounts: list[str] = field(default_factory=list)
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What files of the results are named after: the shards, and what is made of all."""
+        return frozenset((*self.shards, *RESERVED))
+
+    def is_planned(self, name: str) -> bool:
+        """Whether something by this name is made: one of `names`, or of a recording's segments."""
+        return name in self.names or name.rpartition(".")[0] in self.segments
+
     @property
     def left_out(self) -> list[str]:
         """Names of the samples of which nothing is in the training set, by `dataset.exclude`."""
@@ -145,63 +120,6 @@ class Plan:
     def stack(self, stage: str) -> str:
         """The stage's environment."""
         return self.stacks[stage]
-
-
-def cache_folder(config: Mapping[str, Any]) -> Path | None:
-    """The private cache folder of the config, None where it is off."""
-    cache = config["cache_dir"]
-    return Path(cache).expanduser().absolute() if cache else None
-
-
-def use_store(config: Mapping[str, Any]) -> bool:
-    """Point Snakemake's between-workflow cache to the private store, unless the user has already.
-
-    Returns:
-        False where the config turns the cache off.
-    """
-    folder = cache_folder(config)
-    if folder is None:
-        return False
-    if not os.environ.get("SNAKEMAKE_OUTPUT_CACHE"):
-        from facemake.hashes import private_folder
-
-        store = private_folder(private_folder(folder) / "store")
-        os.environ["SNAKEMAKE_OUTPUT_CACHE"] = str(store)
-    if store_folder() is not None:
-        from facemake.store.lock import hold
-
-        hold(Path(os.environ["SNAKEMAKE_OUTPUT_CACHE"]))
-    return True
-
-
-def store_folder() -> Path | None:
-    """The store that `use_store` chose; None where it is no folder (an address, say)."""
-    named = os.environ.get("SNAKEMAKE_OUTPUT_CACHE")
-    return Path(named) if named and Path(named).is_dir() else None
-
-
-def note_use(plan: Plan, done: bool) -> None:
-    """Write down in the store that results here link to it.
-
-    Args:
-        plan: of the run.
-        done: the run ends; else it begins.
-    """
-    store = store_folder()
-    if store is None or cache_folder(plan.config) is None:
-        return
-    from facemake.store import users
-
-    note = users.note_links if done else users.register
-    try:
-        note(store, Path.cwd(), Path(plan.config["outdir"]))
-    except OSError as error:
-        logger.warning(
-            "%s does not know of the results here (%s): facemake cache prune may remove what they "
-            "link to",
-            store,
-            error,
-        )
 
 
 def load(work: Path = WORK) -> Plan:
@@ -358,13 +276,12 @@ def write(plan: Plan, work: Path = WORK) -> bool:
             stale.unlink()
     document = {f.name: getattr(plan, f.name) for f in fields(plan) if f.name != "packs"}
     write_text(work / "plan.json", json.dumps(document, indent=1, sort_keys=True))
-    is_planned = _is_planned(plan)
     for path in (work / "parts").glob("*/*"):
-        if not is_planned(path.name[: -LINEAGE_DIGITS - 1]):
+        if not plan.is_planned(path.name[: -LINEAGE_DIGITS - 1]):
             shutil.rmtree(path, ignore_errors=True)
     for path in (*(work / "failed").glob("*.json"), *(work / "progress").glob("*.json")):
         shard = path.stem.partition(".")[2]
-        if shard and not is_planned(shard):
+        if shard and not plan.is_planned(shard):
             path.unlink(missing_ok=True)
     return bool(before.difference(row.sample for rows in plan.packs.values() for row in rows))
 
@@ -377,12 +294,6 @@ def _samples_but_of(path: Path, text: str) -> set[str]:
         return {row.sample for row in read_shard(path)}
     except (OSError, ValueError, KeyError, FacemakeError):
         return set()
-
-
-def _is_planned(plan: Plan) -> Callable[[str], bool]:
-    """Whether something by this name is made: a shard, or a segment of a long recording."""
-    known = {*plan.shards, *RESERVED}
-    return lambda name: name in known or name.rpartition(".")[0] in plan.segments
 
 
 def _cuts(
@@ -478,107 +389,3 @@ def describe(plan: Plan, jobs: int = 0, cores: int | None = None) -> str:
     recordings = [Path(row.path) for row in used]
     ahead = estimate(recordings, jobs, cores, packed=plan.config["shards"] is not None)
     return f"{text}\n{ahead}" if ahead else text
-
-
-def set_orphans_aside(plan: Plan, somebody_left: bool = False) -> list[Path]:
-    """Move what a stage made of shards that are no longer in the plan to `results/.orphans/`.
-
-    A stage's folder is read as one table, so what is left of a removed sample must not stay in it,
-    nor what a killed job had begun of it. Logs of its jobs go too, by the way.
-
-    Args:
-        plan: of the run.
-        somebody_left: see `write`: what earlier runs said names samples, so it goes then.
-
-    Returns:
-        Where each such file or folder is now, but for logs.
-    """
-    out = Path(plan.config["outdir"])
-    known = {*plan.shards, *RESERVED}
-    is_planned = _is_planned(plan)
-    for path in sorted((out / "logs").glob("*/[!.]*.log")):
-        if not is_planned(path.stem):
-            move_aside(path, out)
-    if somebody_left and (out / runs.LOG).is_file():
-        move_aside(out / runs.LOG, out)
-    samples = {row.sample: row.subject for rows in plan.packs.values() for row in rows}
-    moved = []
-    for path in sorted((out / RAW_FILES).glob("[!.]*")):
-        if path.name not in samples or plan.config["engine"] == "native":
-            moved.append(move_aside(path, out))
-    moved += set_exports_aside(out, known, samples)
-    for folder in (*STAGE_FOLDERS, *_of_3di(out)):
-        whole, begun = ((out / folder).glob(names) for names in ("[!.]*", ".*.part"))
-        for path in sorted((*whole, *begun)):
-            name = _made_of(path)
-            if (folder, path.name) == PEOPLE_TABLE:
-                kept = plan.enabled("people")
-            else:
-                kept = name in known and _wanted(folder, plan)
-            if not kept:
-                moved.append(move_aside(path, out))
-    # a pack that somebody left is not drawn again until one asks for it
-    for folder in SEGMENT_FOLDERS:
-        moved += [
-            move_aside(path, out)
-            for path in sorted((out / folder).glob("*"))
-            if not is_planned(_made_of(path))
-        ]
-    for path in sorted((out / "overlay").glob("*/*")):
-        if path.name != ".snakemake_timestamp" and _made_of(path) not in samples:
-            moved.append(move_aside(path, out))
-    return moved
-
-
-def _made_of(path: Path) -> str:
-    """The shard or sample that a file or folder, whole or only begun, is named after."""
-    name = path.name[1:].removesuffix(".part") if path.name[0] == "." else path.name
-    return name if path.is_dir() else Path(name).stem
-
-
-def _of_3di(out: Path) -> list[str]:
-    """3DI's folders with a file a shard, those that are there."""
-    steps = sorted((out / RAW_FILES / ".steps").glob("*/"))
-    return [f"{RAW_FILES}/.shards", *(f"{RAW_FILES}/.steps/{step.name}" for step in steps)]
-
-
-def drop_dangling_links(out: Path) -> None:
-    """Remove results that are links to nothing, and lists of files that are gone: for a new try.
-
-    Results from the artifact cache are links into its store; Snakemake stops at one whose file was
-    deleted there, and pandas reads a folder of such links as an empty table.
-
-    Raises:
-        ConfigError: the folder may not be looked into or changed.
-    """
-    try:
-        for folder in (*STAGE_FOLDERS, *SEGMENT_FOLDERS, f"{RAW_FILES}/.steps", *_of_3di(out)):
-            for path in (out / folder).glob("[!.]*"):
-                if path.is_symlink() and not path.exists():
-                    path.unlink()
-        drop_broken(out)
-    except PermissionError as error:
-        raise ConfigError(
-            f"{error.filename}: {error.strerror}: the results of earlier runs must be yours to "
-            f"read and write; ask their owner, run `chmod -R u+rwX {out}`, or set another outdir"
-        ) from None
-
-
-_OPTIONAL = {"embeddings": "embed", "smooth": "smooth", "detections/.tracklets": "identify"}
-"""Folder -> the stage that the config may leave out."""
-
-
-def _wanted(folder: str, plan: Plan) -> bool:
-    if folder.startswith(f"{RAW_FILES}/"):
-        return bool(plan.config["engine"] != "native")
-    return folder not in _OPTIONAL or plan.enabled(_OPTIONAL[folder])
-
-
-def write_owner(work: Path = WORK) -> None:
-    """Write down who runs in this folder: host, process id, when it started, and its name."""
-    import psutil
-
-    runs.write(work)
-
-    started = psutil.Process().create_time()
-    write_text(work / "owner", f"{socket.gethostname()} {os.getpid()} {started:.2f}\n")

@@ -20,10 +20,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from facemake import plan
 from facemake.cli import main
 from facemake.cli.run import SNAKEFILE, START, TARGETS, live_owner
 from facemake.provenance import LIBRARY
+from facemake.runtime import runs
 from facemake.runtime.heartbeat import Beat
 from facemake.runtime.locks import sign_of_life
 
@@ -34,7 +34,7 @@ def write_owner(folder: Path, host: str, pid: int, started: float) -> None:
 
 
 def test_a_live_run_is_found_by_what_it_wrote(tmp_path: Path):
-    plan.write_owner(tmp_path / ".facemake")
+    runs.write_owner(tmp_path / ".facemake")
     assert live_owner(tmp_path) == f"process {os.getpid()}"
 
 
@@ -151,7 +151,7 @@ def test_the_lock_of_a_live_run_is_refused_in_words(
 ):
     (tmp_path / ".snakemake" / "locks").mkdir(parents=True)
     (tmp_path / ".snakemake" / "locks" / "0.output.lock").write_text("x")
-    plan.write_owner(tmp_path / ".facemake")
+    runs.write_owner(tmp_path / ".facemake")
     sheet(tmp_path)
     assert main(["run", "-d", str(tmp_path)]) == 2
     assert f"process {os.getpid()} runs the workflow" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from facemake import plan as planning
+from facemake import orphans
 from facemake.backends.fit import builtin
 from facemake.backends.fit.smooth import (
     NoiseMeter,
@@ -481,5 +481,5 @@ def test_a_table_that_is_left_of_a_run_with_smoothing_is_set_aside(
     left.parent.mkdir(parents=True)
     left.write_text("of the run before")
     with inside(tmp_path):
-        planning.set_orphans_aside(study.plan)
+        orphans.set_aside(study.plan)
     assert left.exists() == (strength > 0)

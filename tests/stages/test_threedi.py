@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from facemake import plan as planning
+from facemake import orphans
 from facemake.backends.threedi import Engine, rawfiles
 from facemake.backends.threedi.install import FAILURES_VARIABLE, RUNTIME_VARIABLE
 from facemake.backends.threedi.programs import needs, program, programs
@@ -322,13 +322,13 @@ def test_the_plan_says_where_the_install_is_and_sets_aside_what_nobody_wants(
         for name in (made.shard, "old"):
             (raw / ".steps" / "fit" / f"{name}.zip").write_text("")
         (raw / ".steps" / "model.npz").write_text("")
-        moved = {str(p) for p in planning.set_orphans_aside(made.study.plan)}
+        moved = {str(p) for p in orphans.set_aside(made.study.plan)}
         assert moved == {
             "results/.orphans/3di/gone",
             "results/.orphans/3di/.steps/fit/old.zip",
         }
         native = make_study(made.study.folder, sheet)
-        planning.set_orphans_aside(native.plan)
+        orphans.set_aside(native.plan)
         assert not list(raw.glob("[!.]*")) and not list(raw.glob(".steps/fit/*"))
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from facemake.cli import main
+from facemake.runtime.runs import write_owner
 from facemake.store import users
 from facemake.watch import run as runs
 
@@ -66,11 +67,9 @@ def test_a_full_disk_is_seen_first(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_run_that_goes_on_is_not_disturbed(folder: Path, capsys):
-    from facemake import plan
-
     (folder / ".snakemake" / "locks").mkdir(parents=True)
     (folder / ".snakemake" / "locks" / "0.output.lock").write_text("x")
-    plan.write_owner(folder / ".facemake")
+    write_owner(folder / ".facemake")
     assert main(["materialize", "-d", str(folder)]) == 2
     assert "runs the workflow" in capsys.readouterr().err
 

@@ -16,9 +16,9 @@ import yaml
 from facemake.cli.tables import aligned
 from facemake.counting import counted
 from facemake.errors import FacemakeError
-from facemake.plan import cache_folder
 from facemake.settings import filled
 from facemake.store import lock, survey
+from facemake.store.place import cache_folder
 from facemake.store.survey import Entry, Survey
 from facemake.store.users import State
 from facemake.store.words import size_text

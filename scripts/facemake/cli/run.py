@@ -232,7 +232,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 def live_owner(folder: Path) -> str | None:
     """Who runs the workflow in `folder`, in words; None where its lock is a dead run's.
 
-    A run writes host, process id and start time when it has the lock (`plan.write_owner`); the
+    A run writes host, process id and start time when it has the lock (`runs.write_owner`); the
     start time keeps a number that the system has given away again from being taken for it. A run on
     another host (a cluster's other login node) is dead if it was silent for two minutes and holds
     no lock of its own any more (`facemake.watch.ticker`); one that has said nothing yet counts as

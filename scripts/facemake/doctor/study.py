@@ -161,7 +161,7 @@ def threedi(config: Mapping[str, Any]) -> Iterator[Finding]:
 
 def cache(config: Mapping[str, Any]) -> Iterator[Finding]:
     """The private folder, and the room that is left there and for the results."""
-    from facemake.plan import cache_folder
+    from facemake.store.place import cache_folder
 
     folder = cache_folder(config)
     if folder is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from pathlib import Path
 
 from facemake.runtime.atomic import write_text
@@ -34,9 +35,16 @@ def mine() -> str:
     return os.environ.get(VARIABLE, "")
 
 
-def write(work: Path = WORK) -> None:
-    """Write down that this process's run is the one at work in this folder."""
+def write_owner(work: Path = WORK) -> None:
+    """Write down that this process's run is the one at work in this folder.
+
+    Its name, for jobs; its host, process id and start, for who asks whether it is alive.
+    """
+    import psutil  # a job needs none of it
+
     write_text(work / "run", f"{mine()}\n")
+    started = psutil.Process().create_time()
+    write_text(work / "owner", f"{socket.gethostname()} {os.getpid()} {started:.2f}\n")
 
 
 def is_stale(work: Path = WORK) -> bool:
