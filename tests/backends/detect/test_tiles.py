@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from facemake.backends.detect import DETECTORS
+from facemake.backends.detect import DETECTORS, DetectorBackend
 from facemake.backends.detect.tiles import Tiled, _starts
 from facemake.detections import Detections
 
@@ -107,6 +108,25 @@ def test_a_picture_of_a_tile_is_looked_at_as_it_is():
     (alone,) = detector([rgb])
     for name in ("bbox", "score", "keypoints5"):
         assert getattr(found, name).tobytes() == getattr(alone, name).tobytes()
+
+
+def test_what_sees_every_pixel_sees_no_more_than_so_many_at_once(bundled: Path):
+    assert {name for name, row in DETECTORS.items() if row.largest} == {"opencv", "mtcnn"}
+    row = replace(DETECTORS["opencv"], largest=200)
+    plain = replace(row, largest=None)
+    portrait = cv2.imread(str(bundled / "portraits" / "eileen_collins.png"))[:, :, ::-1]
+    small = cv2.resize(portrait, (200, 200), interpolation=cv2.INTER_AREA)
+    large = np.full((300, 640, 3), 128, np.uint8)
+    large[50:250, 100:300] = small
+
+    def seen(row: DetectorBackend, rgb: np.ndarray, tile: int | None = None) -> bytes:
+        (found,) = row.create(row.models[0], row.min_score, "cpu", tile)([rgb])
+        return found.bbox.tobytes() + found.score.tobytes()
+
+    assert seen(row, small) == seen(plain, small) != b""
+    assert seen(row, large) == seen(plain, large, 200) != seen(plain, large)
+    assert seen(row, large, 150) == seen(plain, large, 150)
+    assert seen(row, large, 500) == seen(plain, large, 200)
 
 
 def test_what_is_found_hangs_on_no_batch():

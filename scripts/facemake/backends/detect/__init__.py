@@ -56,6 +56,8 @@ class DetectorBackend(Backend):
         face_box: from its boxes to those that landmark networks expect: dx, dy, scale.
             See `facemake.detections.landmark_box`.
         eyes: who finds the eyes of its faces where it does not (`facemake.backends.eyes`).
+        largest: px of a picture's longer side up to which it is looked at whole; larger ones in
+            tiles of that side: what it computes is as large as the picture. None: it is not.
     """
 
     min_score: float
@@ -64,6 +66,7 @@ class DetectorBackend(Backend):
     points: str
     face_box: tuple[float, float, float] = AS_EXPECTED
     eyes: str = ""
+    largest: int | None = None
 
     def create(
         self, model: str, min_score: float, device: str, tile: int | None = None
@@ -82,12 +85,17 @@ class DetectorBackend(Backend):
         """
         with self.needed(device):
             detector: Detector = self.load().create(model, min_score, device)
-        if tile is None:
+        sides = [side for side in (tile, self.largest) if side is not None]
+        if not sides:
             return detector
         from facemake.backends.detect.tiles import Tiled
 
-        return Tiled(detector, tile)
+        return Tiled(detector, min(sides))
 
+
+_LARGEST_PYRAMID = 4096
+"""Frames of digital cinema and pictures of 12 megapixels are looked at whole. With a square of this
+side Haar's cascade takes 0.9 GB, with 12,000 x 8,000 px at once 4.5 GB; MTCNN takes as much."""
 
 # The scores of the two BlazeFaces are measured on recordings with and without faces: full range
 # gives false faces up to .69 and true ones down to .30, so only a track that has once been sure may
@@ -213,6 +221,7 @@ DETECTORS: dict[str, DetectorBackend] = {
         points="none",
         eyes="haar",
         face_box=(0.0, 0.098, 0.97),
+        largest=_LARGEST_PYRAMID,
     ),
     "mtcnn": DetectorBackend(
         module="facemake.backends.detect.mtcnn",
@@ -225,6 +234,7 @@ DETECTORS: dict[str, DetectorBackend] = {
         scores="softmax of the last network, from .7 on",
         points="all five",
         face_box=(0.0, 0.072, 1.04),
+        largest=_LARGEST_PYRAMID,
     ),
     # not measured, since its weights were not at hand: the threshold is the package's own, the box
     # that of SCRFD, which was trained on the same drawn faces (WIDER FACE)

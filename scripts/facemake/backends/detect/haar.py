@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from facemake.alignment import LONGEST
 from facemake.backends.detect import Picture
-from facemake.backends.detect.tiles import Tiled
 from facemake.detections import Detections
 from facemake.errors import ModelError
 from facemake.models import packaged_model
@@ -50,8 +48,6 @@ class HaarCascade:
         return [self._detected(rgb) for rgb in pictures]
 
     def _detected(self, rgb: Picture) -> Detections:
-        if max(rgb.shape[:2]) > LONGEST:  # OpenCV would want memory without end
-            return Tiled(self, LONGEST // 2)([rgb])[0]
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         boxes, _, weights = self._cascade.detectMultiScale3(
             grey,
