@@ -26,6 +26,7 @@ import uvicorn
 from facemake.server.app import create_app
 from facemake.server.http import configured
 from facemake.server.settings import Limits, Settings, token_digest
+from facemake.server.store import key_of
 
 TESTS = Path(__file__).resolve().parent
 VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 8
@@ -36,7 +37,7 @@ STANDINS = {
 }
 ANNA, BOB = "anna-" + "a" * 30, "bob-" + "b" * 30
 TOKENS = {"anna": token_digest(ANNA), "bob": token_digest(BOB)}
-SMALL = Limits(free_bytes=0, idle_seconds=2.0, sessions=20)
+SMALL = Limits(free_bytes=0, idle_seconds=20.0, sessions=20)
 
 # workers import the stand-ins
 os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
@@ -71,7 +72,7 @@ class Served:
 
     def start(self) -> None:
         self._thread.start()
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not self._server.started:
             assert self._thread.is_alive() and time.monotonic() < until
             time.sleep(0.01)
@@ -137,13 +138,17 @@ class Served:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["job_id"])
 
+    def let_go(self, session: str) -> None:
+        """End what the landmark model `wait` holds up in a session, now and from now on."""
+        (self.settings.folder / "sessions" / key_of(session) / "go").touch()
+
     def state(self, job: str, token: str | None = None) -> dict[str, Any]:
         answer = self.get(f"jobs/{job}", token)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     def until(
-        self, job: str, *states: str, token: str | None = None, seconds: float = 20
+        self, job: str, *states: str, token: str | None = None, seconds: float = 60
     ) -> dict[str, Any]:
         end = time.monotonic() + seconds
         while time.monotonic() < end:

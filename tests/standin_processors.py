@@ -52,6 +52,10 @@ class StandinProcessor:
         if self.wish.startswith("sleep-"):
             logging.getLogger("facemake.standin").info("standin: 30/120 frames, in %s", self.output)
             time.sleep(float(self.wish.removeprefix("sleep-")))
+        elif self.wish == "wait":  # for `Served.let_go`
+            logging.getLogger("facemake.standin").info("standin: 30/120 frames, in %s", self.output)
+            while not (self.output.parent.parent / "go").exists():
+                time.sleep(0.01)
         elif self.wish == "refuse":
             raise ValueError(
                 f"{self.input} has no faces, see {self.output}/x.log\nsays /opt/3DI/fit"

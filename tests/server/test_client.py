@@ -108,9 +108,15 @@ def test_a_calibration_file_goes_with_the_video(server: Served, video: Path, tmp
 def test_progress_is_told(server: Served, video: Path, tmp_path: Path):
     session = prepared(server, video)
     told: list[tuple[str, float | None]] = []
+
+    def tell(text: str, fraction: float | None) -> None:
+        told.append((text, fraction))
+        if fraction == 0.25:
+            server.let_go(session._session)
+
     session.execute(
-        *("FaceProcessor3DI", "detect_faces", {"landmark_model": "sleep-1"}, {}, tmp_path, "a"),
-        progress=lambda text, fraction: told.append((text, fraction)),
+        *("FaceProcessor3DI", "detect_faces", {"landmark_model": "wait"}, {}, tmp_path, "a"),
+        progress=tell,
     )
     assert ("standin: 30/120 frames, in input_file.mp4", 0.25) not in told
     assert any(text.startswith("standin: 30/120 frames") and done == 0.25 for text, done in told)
@@ -208,7 +214,7 @@ def test_a_server_that_is_restarted_is_waited_for(
     def work() -> None:
         result.append(
             session.execute(
-                *("FaceProcessor3DI", "detect_faces", {"landmark_model": "sleep-1.5"}, {}),
+                *("FaceProcessor3DI", "detect_faces", {"landmark_model": "wait"}, {}),
                 *(tmp_path / "o", "a"),
                 progress=lambda text, _: told.append(text),
             )
@@ -216,11 +222,14 @@ def test_a_server_that_is_restarted_is_waited_for(
 
     thread = threading.Thread(target=work)
     thread.start()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while first.queue.length() != (0, 1) and time.monotonic() < end:
         time.sleep(0.02)
     first.stop()
-    time.sleep(0.5)
+    first.let_go(session._session)
+    while not any("does not answer" in one.getMessage() for one in caplog.records):
+        assert time.monotonic() < end
+        time.sleep(0.02)
     with serving(what, first.port):
         thread.join(20)
     assert [path.name for path in result[0]] == ["a_rects.3DI"]

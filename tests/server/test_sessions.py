@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from facemake.server.refusal import RefusedError
+from facemake.server.store import key_of
 from serving import (
     ANNA,
     BOB,
@@ -77,17 +78,23 @@ def test_a_session_that_is_being_removed_takes_no_jobs(tmp_path: Path):
 
 
 def test_sessions_expire_when_nobody_uses_them_and_nothing_runs(tmp_path: Path):
-    with serving(settings(tmp_path, session_seconds=1.5)) as server:
+    with serving(settings(tmp_path, session_seconds=3)) as server:
         idle, used, busy = (server.session() for _ in range(3))
-        job = server.job(busy, landmark_model="sleep-6")
-        for _ in range(9):
+        job = server.job(busy, landmark_model="wait")
+        end = time.monotonic() + 60
+        while (tmp_path / "sessions" / key_of(idle)).exists() and time.monotonic() < end:
             time.sleep(0.3)
             assert server.call("jobs", used, fast=0).status_code == 422  # uses it all the same
         assert server.call("execute", idle).status_code == 404
-        assert server.state(job)["state"] == "running"
+        store = server.queue.store
+        store.sessions[key_of(busy)].used -= 60  # nobody asks for it
+        time.sleep(1)  # sessions that have expired are looked for
+        (running,) = store.jobs.values()
+        assert running.state == "running"
         assert server.ask("DELETE", f"sessions/{used}").status_code == 204
+        server.let_go(busy)
         server.until(job, "done")
-        end = time.monotonic() + 5
+        store.sessions[key_of(busy)].used -= 60
         while list((tmp_path / "sessions").iterdir()) and time.monotonic() < end:
             time.sleep(0.05)
         assert not list((tmp_path / "sessions").iterdir())
@@ -155,7 +162,7 @@ def test_a_restart_loses_nothing_that_is_done(tmp_path: Path):
         done = server.job(session)
         server.until(done, "done")
         result = server.get(f"jobs/{done}/result").content
-        runs = server.job(session, landmark_model="sleep-2")
+        runs = server.job(session, landmark_model="wait")
         server.until(runs, "running")
         waits = server.job(session, "fit")
         port = server.port
@@ -167,7 +174,8 @@ def test_a_restart_loses_nothing_that_is_done(tmp_path: Path):
         assert "stopped while the job ran" in stopped["error"]
         assert server.get(f"jobs/{runs}/result").status_code == 503
         server.until(waits, "done")
-        assert server.job(session, landmark_model="sleep-2") == runs
+        assert server.job(session, landmark_model="wait") == runs
+        server.let_go(session)
         server.until(runs, "done")
         assert contents(server.call("execute", session))["input_file_rects.3DI"]
 
