@@ -1,6 +1,6 @@
 """Models that are fetched by their address, on a machine that has a network.
 
-`facemake models fetch` and `facemake fetch` alone use it: no job of the workflow tries the network.
+`facemake models fetch` and `facemake fetch` alone fetch: no job of the workflow tries the network.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ SECONDS_OF_SILENCE = 60
 SECONDS_BETWEEN_LINES = 10.0
 _CHUNK = 1 << 20
 _HEAD = 1 << 12
+A_PAGE = "a web page, as of a login or a proxy"
 
 
 def fetch(name: str, say: Callable[[str], None] = lambda words: None) -> Path:
@@ -127,13 +128,17 @@ def _lock(descriptor: int, part: Path, name: str) -> None:
     raise BusyError(f"another process fetches the model {name}; wait for it") from None
 
 
+def is_web_page(path: Path) -> bool:
+    """Whether a file is what a server or a proxy sends people in place of what was asked for."""
+    with path.open("rb") as handle:
+        return b"<html" in handle.read(_HEAD).lower()
+
+
 def _another(row: Model, part: Path, found: str) -> str:
     """That it is not the model, which is forgotten with this."""
     size = part.stat().st_size
-    with part.open("rb") as handle:
-        page = b"<html" in handle.read(_HEAD).lower()
+    what = f": it is {A_PAGE}" if is_web_page(part) else ""
     part.unlink()
-    what = ": it is a web page, as of a login or a proxy" if page else ""
     return (
         f"{row.url} is not the model {row.name}{what}: what came has {size} bytes and the SHA-256 "
         f"{found}, registered are {row.bytes} and {row.sha256}; nothing of it was kept; "

@@ -50,6 +50,8 @@ class Server(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         self.send_response(200)
+        if how == "page":
+            data = b"<!DOCTYPE html>\n<HTML>Log in, please"
         self.send_header("Content-Length", str(len(data) + (how == "short")))
         self.end_headers()
         if how == "slow":
@@ -126,6 +128,7 @@ def test_another_address_is_another_pack(tmp_path: Path, base: str):
     [
         ("short", "gave nothing"),
         ("slow", r"gave nothing \(timed out\)"),
+        ("page", r"gave nothing \(what came is a web page, as of a login or a proxy\)"),
         ("elsewhere", r"http://example\.org/.* is no https:// address"),
     ],
 )

@@ -24,6 +24,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 
 from facemake.errors import ModelError
+from facemake.fetching import A_PAGE, is_web_page
 from facemake.hashes import private_folder
 from facemake.pins import pin_of, verify_pin
 from facemake.recognition.config import PRECISIONS, Config, RuntimeKind, is_safe_address
@@ -244,7 +245,7 @@ def _download(address: str, target: Path, timeout: float) -> None:
     """A file, whole under its name and pinned; two processes that want it download it once.
 
     Raises:
-        ModelError: it is too large, or sent on to an address without HTTPS.
+        ModelError: it is too large, a web page, or sent on to an address without HTTPS.
         OSError, http.client.HTTPException: it cannot be had.
     """
     _check(address)
@@ -261,6 +262,8 @@ def _download(address: str, target: Path, timeout: float) -> None:
         try:
             with opener.open(request, timeout=timeout) as answer:
                 _copy(answer, handle)
+            if is_web_page(part):
+                raise ModelError(f"what came is {A_PAGE}")
             os.fsync(handle.fileno())
             if pin_of(target).is_file():
                 verify_pin(part, pin_of(target))
