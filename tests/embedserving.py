@@ -144,14 +144,14 @@ class EmbedServed:
 
     def until(self, pictures: int) -> None:
         """Wait until so many have a place in the queue."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while self.service.queue.length() != pictures:
             assert time.monotonic() < end, self.service.queue.length()
             time.sleep(0.005)
 
     def until_looking(self, batches: int = 1) -> None:
         """Wait until so many batches were begun since the models were warmed up."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while len(self.models.batches) < batches + 2:
             assert time.monotonic() < end
             time.sleep(0.005)

@@ -230,6 +230,23 @@ def test_a_start_that_is_interrupted_ends():
     assert not queue.works
 
 
+def test_a_thread_that_ends_has_ended_for_who_asks_meanwhile():
+    """It is there for a moment after the last answer, which says to ask nobody else."""
+    models = Doored()
+    queue = a_queue(lambda: models)
+    queue.start()
+    end = queue._close
+    asked = []
+
+    def close() -> None:
+        end()
+        asked.append((queue._thread.is_alive(), queue.works))
+
+    queue._close = close  # type: ignore[method-assign]
+    queue.stop(10)
+    assert asked[0] == (True, False)  # by the thread itself
+
+
 def test_how_long_it_takes_may_be_asked_while_it_changes():
     queue = a_queue(Doored)
     end = threading.Event()

@@ -182,8 +182,11 @@ class Queue:
 
     @property
     def works(self) -> bool:
-        """Whether there is somebody who works it off."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether there is somebody who works it off.
+
+        Not while the thread ends: it has answered all, and is there for another moment.
+        """
+        return not self._closed and self._thread is not None and self._thread.is_alive()
 
     def length(self) -> int:
         """How many pictures have a place."""
