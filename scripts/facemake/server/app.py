@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from fastapi import FastAPI, Form, Path
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from facemake.server import store as states
 from facemake.server import upload as uploads
@@ -313,10 +315,23 @@ def _state(queue: Queue, identifier: str, job: Job) -> JobState:
         )
 
 
+class _Archive(FileResponse):
+    """A result, which may go with its session before it is sent."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        except RuntimeError:  # as Starlette says it
+            if os.path.lexists(self.path):
+                raise
+            raise RefusedError(404, states.NO_JOB) from None
+
+
 def _answer(store: Store, job: Job) -> Response:
     with store.lock:  # as above
         if job.state == states.DONE and store.result(job).is_file():
-            return FileResponse(store.result(job), media_type="application/zip")
+            return _Archive(store.result(job), media_type="application/zip")
         if job.state in states.WAITING:
             raise RefusedError(409, f"the job is {job.state}")
         raise RefusedError(

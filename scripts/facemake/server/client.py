@@ -246,6 +246,12 @@ class RemoteSession:
             path = f"jobs/{quote(job, safe='')}"
             try:
                 state = self._wait(path, tell)
+                if state.get("state") == "done":
+                    provenance = state.get("provenance")
+                    self.provenance = provenance if isinstance(provenance, dict) else {}
+                    with self._request("GET", f"{path}/result") as answer:
+                        self._save(answer, archive)
+                    return
             except KeyboardInterrupt:
                 with _unless_away():
                     self._request("DELETE", path).close()
@@ -254,12 +260,6 @@ class RemoteSession:
                 if error.status != HTTPStatus.NOT_FOUND or last:
                     raise
                 continue  # its session is gone; `_start` makes another
-            if state.get("state") == "done":
-                provenance = state.get("provenance")
-                self.provenance = provenance if isinstance(provenance, dict) else {}
-                with self._request("GET", f"{path}/result") as answer:
-                    self._save(answer, archive)
-                return
             if state.get("state") != "interrupted" or state.get("status") == HTTPStatus.CONFLICT:
                 raise RemoteError(f"{self.url} failed: {state.get('error')}")
             tell("interrupted, asked for again", None)

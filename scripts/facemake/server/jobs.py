@@ -129,6 +129,8 @@ class Queue:
             job = replace(job, state=states.QUEUED, created=time.time(), tries=job.tries + 1)
             job.started = job.finished = job.error = None
             self._cancelled.discard(key)
+            # what an earlier try said last is not how far this one is
+            (self.store.job_folder(job) / "log.txt").unlink(missing_ok=True)
             self.store.write_job(job)
             self.store.jobs[key] = job
             self._waiting.append(job)
@@ -251,7 +253,7 @@ class Queue:
     def _run(self, session: Session, job: Job) -> None:
         folder, work = self.store.job_folder(job), self.store.work(session, job)
         work.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in ("outcome.json", "result.zip", "log.txt"):
+        for name in ("outcome.json", "result.zip"):
             (folder / name).unlink(missing_ok=True)
         self._write_spec(session, job, folder, work)
         environment = {k: v for k, v in os.environ.items() if k != TOKEN_VARIABLE}

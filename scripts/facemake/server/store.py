@@ -43,6 +43,8 @@ QUEUED, RUNNING, DONE = "queued", "running", "done"
 FAILED, INTERRUPTED = "failed", "interrupted"
 WAITING = (QUEUED, RUNNING)
 
+NO_JOB = "there is no such job, or its session has expired"
+
 _KEY = re.compile(r"[0-9a-f]{32}")
 _LONGEST_ID = 128
 _SECONDS_BETWEEN_WRITES = 60.0
@@ -262,15 +264,22 @@ class Store:
             camera=camera,
             camera_sha256=camera_sha256,
         )
-        upload.video.replace(self.video(session))
-        if camera is not None:
-            upload.camera.replace(self.camera(session))
-        (upload.folder / "jobs").mkdir(mode=0o700)
-        (upload.folder / "work").mkdir(mode=0o700)
-        self._write_session(session)
         with self.lock:
+            if upload not in self._uploads:  # who sent it was given up: its folder is gone
+                raise RefusedError(503, "the upload was broken off: send the video again", 1)
+            upload.video.replace(self.video(session))
+            if camera is not None:
+                upload.camera.replace(self.camera(session))
+            (upload.folder / "jobs").mkdir(mode=0o700)
+            (upload.folder / "work").mkdir(mode=0o700)
+            self.measure(session)
             self.sessions[session.key] = session
-        self.measure(session)
+            try:
+                self._write_session(session)
+            except BaseException:
+                del self.sessions[session.key]
+                raise
+            self._uploads.discard(upload)  # else it counts twice
         owner = session.owner or "anybody"
         logger.info("session %s of %s: %d bytes", session.key, owner, session.disk)
         return upload.identifier
@@ -414,8 +423,10 @@ class Store:
         with self.lock:
             job = self.jobs.get(key_of(identifier)) if len(identifier) <= _LONGEST_ID else None
             session = self.sessions.get(job.session) if job else None
-            if job is None or session is None or session.owner != owner:
-                raise RefusedError(404, "there is no such job, or its session has expired")
+            # of a session that goes, jobs that ended because of that are nobody's news
+            gone = session is None or session.owner != owner or session.key in self._going
+            if job is None or session is None or gone:
+                raise RefusedError(404, NO_JOB)
             self.use(session)
             return job
 
@@ -452,7 +463,8 @@ class Store:
         return True
 
     def _write_session(self, session: Session) -> None:
-        write_text(self.folder(session) / "state.json", json.dumps(asdict(session), indent=1))
+        if session.key in self.sessions:  # else it was removed, and would be there again
+            write_text(self.folder(session) / "state.json", json.dumps(asdict(session), indent=1))
 
 
 def _read(path: Path) -> dict[str, Any]:
