@@ -44,11 +44,16 @@ def short(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(short: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output folder with all of it."""
+def made(short: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("done") / "out"
     processor(short, folder).run_all()
     return folder
+
+
+@pytest.fixture
+def done(made: Path, tmp_path: Path) -> Path:
+    """An output folder with all of it, a test's own: what it asks for stays in it."""
+    return Path(shutil.copytree(made, tmp_path / "done"))
 
 
 @pytest.fixture
