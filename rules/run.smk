@@ -112,6 +112,8 @@ def start_run():
         mounts.use(PLAN.mounts)
     somebody_left = planning.write(PLAN)
     place.note_use(PLACED.config, done=False)
+    TICKER.live()
+    atexit.register(TICKER.end)
     write_start(PLACED.config["outdir"], jobs_of_run())
     jobs = sum(1 for _ in workflow.dag.needrun_jobs())
     cores = workflow.resource_settings.cores if workflow.local_exec else None
@@ -141,6 +143,7 @@ def end_run(done=None):
     what_failed, all_is_done = failures_of(Path())
     done = all_is_done if done is None else done
     write_end(done)
+    TICKER.end()
     ended = summary.of_run(Path(PLACED.config["outdir"]), PLAN.shards, done)
     TICKER.say("\n".join(filter(None, [ended, what_failed])))
     made = {stage_of(job): job.output for job in workflow.dag.jobs}

@@ -139,6 +139,37 @@ def test_who_interrupts_a_run_is_told_to_start_it_again(folder: Folder):
     assert failures_of(folder.path)[0].startswith("3 jobs failed:\n")
 
 
+def test_a_run_that_begins_or_ends_while_it_is_asked_for_was_not_killed(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+):
+    own = folder.work / "progress" / "run.json"
+    beat = own.read_text()
+    read = heartbeat.read
+
+    def and_ends(*job: str, work: Path) -> Beat | None:
+        runs.write_end(True)
+        own.unlink()
+        return read(*job, work=work)
+
+    monkeypatch.setattr(heartbeat, "read", and_ends)
+    state = Watcher(folder.path).look()
+    assert state.ended and not state.is_alive
+    monkeypatch.undo()
+    assert page(Watcher(folder.path).look()).startswith("ended well")
+
+    read_all = heartbeat.read_all
+
+    def and_begins(work: Path) -> list[Beat]:
+        beats = list(read_all(work))
+        own.write_text(beat)
+        (folder.work / "ended.json").unlink()
+        return beats
+
+    monkeypatch.chdir(folder.path)
+    monkeypatch.setattr(heartbeat, "read_all", and_begins)
+    assert Watcher(folder.path).look().is_alive
+
+
 def test_a_failure_of_no_sample_is_one_of_all(folder: Folder):
     folder.fails("detect", "p0")
     assert states(folder)["a"] == states(folder)["b"] == "failed"

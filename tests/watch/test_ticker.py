@@ -34,6 +34,7 @@ def test_lines_are_in_the_log_and_end_with_the_run(
     monkeypatch.setattr("facemake.watch.ticker._SECONDS_BETWEEN_LOOKS", 0.05)
     monkeypatch.setattr("facemake.watch.ticker._FIRST_LINES", (0.1,))
     ticker = Ticker("results")
+    ticker.live()
     ticker.start()
     log = folder / "results" / "run.log"
     said = ""
@@ -46,6 +47,8 @@ def test_lines_are_in_the_log_and_end_with_the_run(
         time.sleep(0.02)
         said += capfd.readouterr().err
     ticker.stop()
+    assert list((folder / ".facemake" / "progress").iterdir())
+    ticker.end()
     assert "0 of 1 sample (0 %)" in log.read_text()
     assert not list((folder / ".facemake" / "progress").iterdir())
 

@@ -19,7 +19,7 @@ import pytest
 
 from conftest import ROOT
 from facemake.runtime import heartbeat
-from runworkflow import environment, run, study
+from runworkflow import environment, run, study, words
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("run")]
 
@@ -178,6 +178,46 @@ def test_what_goes_into_the_cache_and_comes_from_it_is_said_in_the_log_alone(
         last = max((tmp_path / ".snakemake" / "log").iterdir())
         assert f"{moved}results/probe/portraits.parquet" in last.read_text()
         (tmp_path / "results" / "probe" / "portraits.parquet").unlink()
+
+
+# What `facemake status` says of a run that begins, and of one that ends, at moments of its own.
+LOOKED_AT = """
+import sys
+from facemake import orphans
+from facemake.store import place
+from facemake.watch.state import Watcher
+from facemake.watch.words import how
+from snakemake.cli import main
+
+def looked_at(function):
+    def looked(*arguments, **words):
+        said = how(Watcher().look()) if words.get("done", True) else "not yet"
+        print(f"{function.__name__}: {said}", flush=True)
+        return function(*arguments, **words)
+    return looked
+
+orphans.set_aside, place.note_use = map(looked_at, (orphans.set_aside, place.note_use))
+main(sys.argv[1:])
+"""
+
+
+def test_a_run_that_begins_or_ends_is_not_taken_for_one_that_was_killed(
+    bundled: Path, tmp_path: Path
+):
+    study(tmp_path, [("portraits", bundled / "portraits")])
+    for _ in range(2):  # an earlier one has ended well
+        told = words(tmp_path, "results/probe/portraits.parquet", "--force", cores=1)
+        done = subprocess.run(
+            [sys.executable, "-c", LOOKED_AT, *told],
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        looks = [line for line in done.stdout.splitlines() if "not yet" not in line]
+        assert [look.partition(": running since")[0] for look in looks] == ["set_aside", "note_use"]
+    assert status(tmp_path)["ended"]["well"] is True
 
 
 # In every Python of the run: what it was started as, and who lists the working folder.

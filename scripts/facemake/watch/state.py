@@ -125,8 +125,11 @@ class Watcher:
         self._samples: dict[str, list[str]] = {}
         self._tables: dict[Path, tuple[int, dict[str, Any]]] = {}
 
-    def look(self) -> State:
+    def look(self, *, ends: bool = False) -> State:
         """The state now.
+
+        Args:
+            ends: the run is this process's own and ends: that it says that it lives is no matter.
 
         Raises:
             FacemakeError: nothing was ever run here.
@@ -135,9 +138,8 @@ class Watcher:
         run = self._read_run()
         beats = {(b.stage, b.shard): b for b in heartbeat.read_all(self._work)}
         notes = {(f.stage, f.shard): f for f in failures.read_all(self._work)}
-        own = beats.pop((RUN, ""), None)
-        ended = runs.ended(self._work)
-        is_alive = ended is None and own is not None and own.is_alive(now, self._work)
+        beats.pop((RUN, ""), None)
+        is_alive, ended = (False, None) if ends else self._life(now)
         files = Files(self._folder)
         state = State(now, run.started, run.outdir, is_alive, ended, [], {})
         made = _Made(run, files)
@@ -166,6 +168,21 @@ class Watcher:
         at = now if is_alive else ended[0] if ended else now
         state.work = measure(run, state.shards, files, at)
         return state
+
+    def _life(self, now: float) -> tuple[bool, tuple[float, bool] | None]:
+        """Whether the run goes on, and when it ended and whether well.
+
+        A run says that it lives before it takes back how the one before it ended, and until it has
+        written how it ended itself: asked for in this order, one that begins or ends meanwhile is
+        not taken for one that was killed.
+        """
+        ended = runs.ended(self._work)
+        if ended is None:
+            own = heartbeat.read(RUN, work=self._work)
+            if own is not None and own.is_alive(now, self._work):
+                return True, None
+            ended = runs.ended(self._work)
+        return False, ended
 
     def _judge(
         self,

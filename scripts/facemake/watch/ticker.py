@@ -61,21 +61,27 @@ class Ticker:
         self._known: Set[str] | None = None  # samples that are not ok
         self._told = 0
 
-    def start(self) -> None:
-        """Begin, when the run has written what it sets out to do."""
+    def live(self) -> None:
+        """Say that the run lives: before it takes back how the one before it ended."""
         self._beating.enter_context(heartbeat.beating("logs/run.log"))
         # a run that is stopped for a while (SIGSTOP, a file server) is silent, and not dead
         self._beating.enter_context(sign_of_life(WORK / "locks" / f"{RUN}."))
+
+    def start(self) -> None:
+        """Begin, when the run has written what it sets out to do."""
         self._thread = threading.Thread(target=self._tick, name="progress", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End; the run ends."""
+        """End; the run ends, and lives until it has said how (`end`)."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join(10)
             self._thread = None
         self._screen.clear()
+
+    def end(self) -> None:
+        """Say no more that the run lives: after it has written how it ended."""
         self._beating.close()
 
     def say(self, text: str) -> None:

@@ -111,13 +111,13 @@ def failure_in_words(failure: Failure, indent: str = "  ") -> str:
 
 
 def failures_of(folder: Path) -> tuple[str, bool]:
-    """What failed in the last run of a folder, and whether everything is done.
+    """What failed in the run of a folder that ends, and whether everything is done.
 
     Returns:
         Lines, empty where nothing failed; True where every job is done.
     """
     try:
-        state = Watcher(folder).look()
+        state = Watcher(folder).look(ends=True)
     except FacemakeError:
         return "", True  # nothing was ever to be done here
     failed = [failure_in_words(one) for one in state.failed()]
