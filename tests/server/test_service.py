@@ -288,14 +288,24 @@ def test_who_is_alone_has_all_of_it(tmp_path: Path):
         assert "the server has as many" in server.prepare(ANNA).json()["detail"]
 
 
-def test_a_full_disk_ends_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("Can't write data (error message = 'No space left on device')"),  # as of HDF5
+    ],
+    ids=["system", "library"],
+)
+def test_a_full_disk_ends_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+):
     with serving(settings(tmp_path, session_seconds=2)) as server:
         store = server.queue.store
         write, expired = store.write_job, store.expired
 
         def full(*of: Any) -> Any:
             if not of or of[0].state != "queued":
-                raise OSError(errno.ENOSPC, "No space left on device")
+                raise error
             return write(*of)
 
         session = server.session()

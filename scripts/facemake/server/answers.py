@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +13,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from facemake.runtime.causes import disk_is_full
 from facemake.server.refusal import RefusedError
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def add_errors(app: FastAPI) -> None:
         return answer_of(RefusedError(422, "; ".join(said)))
 
     def full(request: Request, error: Exception) -> Response:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        if disk_is_full(error):
             return answer_of(RefusedError(507, "the server's disk is full"))
         return failed(request, error)
 

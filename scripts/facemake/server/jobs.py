@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from facemake.runtime.causes import disk_is_full
 from facemake.server import store as states
 from facemake.server import words
 from facemake.server.refusal import RefusedError
@@ -214,7 +214,7 @@ class Queue:
         except Exception as error:
             logger.exception("job %s", job.key)
             said, status = "a fault of the server; its log has more", 500
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            if disk_is_full(error):
                 said, status = "the server's disk is full", 507
             self._finish(job, states.FAILED, said, status)
         finally:
