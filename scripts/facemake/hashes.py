@@ -53,6 +53,14 @@ class FileState(NamedTuple):
         """From what the system says of the file."""
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_mode)
 
+    @classmethod
+    def at(cls, path: str | Path) -> FileState | None:
+        """Of the file at a path; None where there is none that this user may look at."""
+        try:
+            return cls.of(os.stat(path))  # noqa: PTH116
+        except OSError:
+            return None
+
 
 class HashMemo:
     """The memo, a SQLite file.

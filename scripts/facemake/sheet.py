@@ -83,7 +83,7 @@ class Rows:
         for i in self.folders:
             files = _content(self.rows[i].path)
             paths = [str(file) for file in files]
-            states = [_state(path) for path in paths]
+            states = [FileState.at(path) for path in paths]
             names = [file.name for file in files]
             hashes[i] = digest(list(zip(names, memo.sha256(paths, states), strict=True)))
         columns = list(zip(*self.rows, strict=True))
@@ -100,13 +100,6 @@ def _content(folder: str) -> list[Path]:
         return content_files(Path(folder))
     except (OSError, MediaError):
         return []  # the probe says why
-
-
-def _state(path: str) -> FileState | None:
-    try:
-        return FileState.of(os.stat(path))  # noqa: PTH116
-    except OSError:
-        return None  # a link to nowhere, say
 
 
 def read_samples(config: Mapping[str, Any]) -> Rows:

@@ -117,7 +117,6 @@ class Watcher:
 
     def __init__(self, folder: Path = Path(), *, opens: bool = False) -> None:
         self._folder = folder
-        self._opens = opens
         self._damage: dict[str, tuple[int, str | None]] = {}
         self._work = folder / WORK
         self._whole = Whole(folder) if opens else None
@@ -154,8 +153,8 @@ class Watcher:
                 if beat and beat.time < run.started and not beat.is_alive(now, self._work):
                     beat = None
             is_made = made(job)
-            if self._opens and is_made and (damage := self._damaged(job, files)):
-                note = Failure(job.stage, job.shard, "", damage, False, now, "", "")
+            if self._whole and is_made and (said := self._damaged(job, files, self._whole)):
+                note = Failure(job.stage, job.shard, "", said, False, now, "", "")
                 is_made, beat = False, None
             self._judge(job, shard, is_made, beat, note, run.outdir)
         state.stages = list(dict.fromkeys(job.stage for job in run.jobs))
@@ -215,7 +214,7 @@ class Watcher:
         else:
             shard.states[key] = JobState.WAITING
 
-    def _damaged(self, job: Job, files: Files) -> str:
+    def _damaged(self, job: Job, files: Files, whole: Whole) -> str:
         """What is wrong with a result of a job; "" where nothing is."""
         for path in job.outputs:
             changed = files.nanoseconds(path)
@@ -223,17 +222,17 @@ class Watcher:
                 continue
             known = self._damage.get(path)
             if known is None or known[0] != changed:
-                known = self._damage[path] = changed, self._damage_of(path)
+                known = self._damage[path] = changed, self._damage_of(path, whole)
             if known[1]:
                 return known[1]
         return ""
 
-    def _damage_of(self, name: str) -> str | None:
-        if self._whole is not None and self._whole.has(name):
+    def _damage_of(self, name: str, whole: Whole) -> str | None:
+        if whole.has(name):
             return ""
         found = damage(self._folder / name)
-        if self._whole is not None and found == "":
-            self._whole.add(name)
+        if found == "":
+            whole.add(name)
         return found
 
     def _read_run(self) -> Run:

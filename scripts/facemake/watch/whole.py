@@ -1,7 +1,8 @@
 """Which results were found whole, remembered between looks: opening each takes most of a look.
 
-In `.facemake/whole.json`, by each file's size, number and time. Only what was found while this
-machine has been running counts: a power cut may leave a file with its time and without its content.
+In `.facemake/whole.json`, with what tells that a file is still the same. Only what was found while
+this machine has been running counts: a power cut may leave a file with its time and without its
+content.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import json
 from pathlib import Path
 
+from facemake.hashes import FileState
 from facemake.runtime.atomic import write_text
 from facemake.runtime.heartbeat import space
 from facemake.samples import WORK
@@ -27,20 +29,20 @@ class Whole:
         self._folder = folder
         self._path = folder / WORK / "whole.json"
         self._space = space()
-        self._files: dict[str, list[int]] = {}
+        self._files: dict[str, FileState] = {}
         self._new = False
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             said = json.loads(self._path.read_text(encoding="utf-8"))
             if self._space and said["space"] == self._space:
-                self._files = dict(said["files"])
+                self._files = {name: FileState(*state) for name, state in said["files"].items()}
 
     def has(self, name: str) -> bool:
         """Whether a file of the folder, or what it links to, was found whole and is still that."""
-        return name in self._files and self._files[name] == _state(self._folder / name)
+        return name in self._files and self._files[name] == FileState.at(self._folder / name)
 
     def add(self, name: str) -> None:
         """Take a file that is whole."""
-        if state := _state(self._folder / name):
+        if state := FileState.at(self._folder / name):
             self._files[name] = state
             self._new = True
 
@@ -51,11 +53,3 @@ class Whole:
             with contextlib.suppress(OSError):
                 write_text(self._path, json.dumps(document, separators=(",", ":")))
             self._new = False
-
-
-def _state(path: Path) -> list[int] | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return [stat.st_mtime_ns, stat.st_size, stat.st_ino]
