@@ -185,7 +185,7 @@ class Events(logging.Handler):
             for log in logs:
                 TICKER.failed(log, getattr(record, "rule_msg", None), logs)
         elif record.getMessage().startswith(ON_REQUEST):
-            TICKER.interrupted = runs.interrupted = True
+            runs.interrupted = True
 
 
 NOISE = (

@@ -12,6 +12,8 @@ import secrets
 import socket
 from pathlib import Path
 
+import psutil
+
 from facemake.runtime.atomic import write_text
 from facemake.samples import WORK
 
@@ -40,8 +42,6 @@ def write_owner(work: Path = WORK) -> None:
 
     Its name, for jobs; its host, process id and start, for who asks whether it is alive.
     """
-    import psutil  # a job needs none of it
-
     write_text(work / "run", f"{mine()}\n")
     started = psutil.Process().create_time()
     write_text(work / "owner", f"{socket.gethostname()} {os.getpid()} {started:.2f}\n")

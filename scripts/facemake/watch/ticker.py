@@ -43,12 +43,7 @@ class Ticker:
         quiet: Snakemake is silent about its jobs, so a line may be written over, and failed jobs
             are named here.
         silent: nothing on the terminal.
-
-    Attributes:
-        interrupted: by ^C, which ends all jobs too.
     """
-
-    interrupted = False
 
     def __init__(self, outdir: str, *, quiet: bool = False, silent: bool = False) -> None:
         self._log = Path(outdir) / runs.LOG
@@ -105,21 +100,20 @@ class Ticker:
         if job is None:
             return
         failure, beat = failures.read(*job), heartbeat.read(*job)
-        if failure is None and self.interrupted:
+        if failure is None and runs.interrupted:
             return  # it was still starting
         if said and failure and beat and failure.time < beat.time:
             failure = None  # of an earlier attempt: this one was killed
         known = executor.word(said, logs if failure is None else ())
         theirs = failure is None or (known and known.exact and failure.curable)
-        if known and theirs and not self.interrupted:
-            how = killed(Path(), str(self._log.parent))
-            message = known.message if known.exact else f"{how} ({known.message})"
+        how = known.message if known and known.exact else killed(Path(), str(self._log.parent))
+        if known and theirs and not runs.interrupted:
+            message = how if known.exact else f"{how} ({known.message})"
             sample = beat.sample if beat else failure.sample if failure else ""
             failures.write(log, message, curable=True, sample=sample, started=known.started)
             failure = failures.read(*job)
         if failure is None:
-            said = killed(Path(), str(self._log.parent))
-            failure = failures.Failure(*job, "", said, True, time.time(), "", log)
+            failure = failures.Failure(*job, "", how, True, time.time(), "", log)
         if failure.message == failures.INTERRUPTED:
             return  # whoever did that knows it
         text = f"failed: {failure_in_words(failure, '').lstrip()}"
