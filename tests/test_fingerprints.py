@@ -154,6 +154,12 @@ def test_of_the_runtime_only_what_writes_whole_files_counts():
     assert runtime == {"facemake.runtime.atomic"}
 
 
+def test_what_plans_a_run_decides_no_result():
+    stages = provenance.LIBRARY.glob("stages/*.py")
+    reached = fingerprints.reached(*(f"facemake.stages.{path.stem}" for path in stages))
+    assert not reached & {"facemake.plan", "facemake.sheet", "facemake.names", "facemake.discovery"}
+
+
 def remembered(folder: Path) -> str:
     fingerprints.forget()
     with hashes.open_memo(folder) as memo:

@@ -12,8 +12,10 @@ from types import MappingProxyType
 from facemake.errors import FacemakeError
 from facemake.media import MediaError, natural_key
 from facemake.media.files import PICTURE_SUFFIXES, begins_as_video, head
+from facemake.media.suffixes import is_audio, is_video
+from facemake.names import safe_names
 from facemake.samples import WORK
-from facemake.sheet import MISSING, is_audio_name, is_video_name, safe_names
+from facemake.sheet import MISSING
 
 _SHOWN = 5
 
@@ -146,7 +148,7 @@ class _Walk:
             self.passed_over[path] = "neither a file nor a folder"
         elif suffix in PICTURE_SUFFIXES:
             return "picture"
-        elif is_video_name(suffix) or (not is_audio_name(suffix) and _begins_as_video(path)):
+        elif is_video(suffix) or (not is_audio(suffix) and _begins_as_video(path)):
             return "video"
         else:
             self.passed_over[path] = "no video and no picture"

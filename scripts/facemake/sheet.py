@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import logging
-import mimetypes
 import os
-import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +17,10 @@ from facemake.counting import counted
 from facemake.errors import ConfigError
 from facemake.hashes import FileState, HashMemo
 from facemake.media import MediaError, content_files
-from facemake.media.files import PICTURE_SUFFIXES
+from facemake.media.suffixes import is_media
+from facemake.names import are_plain, name_fault, safe_names
 from facemake.provenance import digest
-from facemake.samples import RESERVED, PlanRow
+from facemake.samples import PlanRow
 
 logger = logging.getLogger(__name__)
 
@@ -29,20 +28,7 @@ MISSING = frozenset({"NA", "<NA>", "N/A", "n/a", "NaN", "nan", "NULL", "None"})
 """What R, pandas and BIDS write where there is nothing: all of them would be one person."""
 
 COLUMNS = ("sample", "path", "subject", "start", "end", "split", "exclude", "reason")
-LONGEST_NAME = 150
-"""Bytes: with what stages and temporary files add, a file name stays below 255."""
-
-# Letters and digits of any script, then what no shell, URL or file system trips over.
-SAFE_NAME = re.compile(r"[^\W_][\w .+=@,-]*", re.UNICODE)
-# What is certainly safe, but for its length: nearly all names, in one look.
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9](?:[\w +=@,-]|\.(?!\.))*(?<![ .])", re.ASCII)
-_PERIODS = 20
 _YES = frozenset({"1", "yes", "true", "x"})
-# What Python's own table of types may lack.
-_VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mts", ".mxf", ".ogv"}
-    | {".ts", ".vob", ".webm", ".wmv"}
-)
 _NO = frozenset({"", "0", "no", "false"})
 
 
@@ -213,7 +199,7 @@ def _from_folder(folder: Path) -> _Table:
         ) from None
     names.sort()
     parted = list(map(os.path.splitext, names))
-    known = {suffix: _is_media(suffix.lower()) for suffix in {suffix for _, suffix in parted}}
+    known = {suffix: is_media(suffix.lower()) for suffix in {suffix for _, suffix in parted}}
     stems: list[str] = []
     paths: list[str] = []
     passed_over: list[str] = []
@@ -233,48 +219,6 @@ def _from_folder(folder: Path) -> _Table:
     if not paths:
         raise ConfigError(f"config: input_dir {folder} has no video, image or folder in it")
     return _Table(range(1, len(paths) + 1), {"sample": safe_names(stems), "path": paths})
-
-
-def _is_media(suffix: str) -> bool:
-    return suffix in PICTURE_SUFFIXES or is_video_name(suffix)
-
-
-def is_video_name(suffix: str) -> bool:
-    """Whether a suffix, in lower case, is one of videos."""
-    kind, _ = mimetypes.guess_type(f"x{suffix}", strict=False)
-    return suffix in _VIDEO_SUFFIXES or (kind or "").startswith("video/")
-
-
-def is_audio_name(suffix: str) -> bool:
-    """Whether a suffix, in lower case, is one of sound, in a container that begins as videos do."""
-    return suffix in {".m4a", ".m4b", ".oga", ".ogg", ".opus", ".mka", ".wma", ".aac"}
-
-
-def safe_names(stems: list[str]) -> list[str]:
-    """Sample names from file names: unsafe characters become `_`, equal ones get a number."""
-    if _are_plain(stems):
-        return stems
-    taken: set[str] = set()
-    names = []
-    for stem in stems:
-        folded = stem.casefold()
-        if folded not in taken and stem.isascii() and _name_fault(stem) is None:
-            taken.add(folded)
-            names.append(stem)
-            continue
-        text = unicodedata.normalize("NFC", stem.encode("utf-8", "replace").decode())
-        text = re.sub(r"[^\w .+=@,-]", "_", text)
-        text = text.encode()[: LONGEST_NAME - 8].decode(errors="ignore")
-        text = re.sub(r"\.{2,}", ".", re.sub(r"^[\W_]+", "", text)).rstrip(" .") or "sample"
-        if _is_periodic(text):
-            text += "-"
-        name, number = text, 1
-        while name.casefold() in taken or name in RESERVED:
-            number += 1
-            name = f"{text}-{number}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
 
 
 class _Problems:
@@ -337,32 +281,12 @@ def _checked(table: _Table, base: Path, config: Mapping[str, Any], problems: _Pr
     return Rows(list(map(PlanRow._make, zip(*ordered, strict=True))), states, folders)
 
 
-def _are_plain(names: Sequence[str]) -> bool:
-    """Whether all names are safe and each is another, in any case; False where that is not sure."""
-    return (
-        all(map(_PLAIN_NAME.fullmatch, names))
-        and len(set(map(str.casefold, names))) == len(names)
-        and RESERVED.isdisjoint(names)
-        and all(
-            len(name) <= LONGEST_NAME and not _is_periodic(name)
-            for name in names
-            if len(name) >= _PERIODS
-        )
-    )
-
-
-def _is_periodic(name: str) -> bool:
-    """Whether the name ends in one thing said twenty times."""
-    longest = len(name) // _PERIODS
-    return any(name.endswith(name[-n:] * _PERIODS) for n in range(1, longest + 1))
-
-
 def _check_names(lines: Sequence[int], names: list[str], problems: _Problems) -> None:
-    if _are_plain(names):
+    if are_plain(names):
         return
     first: dict[str, int] = {}
     for line, name in zip(lines, names, strict=True):
-        fault = _name_fault(name)
+        fault = name_fault(name)
         if fault:
             problems.add(line, f"sample name {name!r} {fault}")
         folded = (name if name.isascii() else unicodedata.normalize("NFC", name)).casefold()
@@ -490,22 +414,3 @@ def _check_splits(
                 f"subject {subject!r} is in split {split} here and in {other} in line {where}; a "
                 "subject belongs to one split",
             )
-
-
-def _name_fault(name: str) -> str | None:
-    if not name:
-        return "is empty"
-    if name in RESERVED:
-        return f"is reserved; these are: {', '.join(sorted(RESERVED))}"
-    if len(name.encode()) > LONGEST_NAME:
-        return f"is longer than {LONGEST_NAME} bytes"
-    if _is_periodic(name):
-        return "ends in one thing said twenty times, which Snakemake takes for an endless loop"
-    if not SAFE_NAME.fullmatch(name) or name.endswith((" ", ".")) or ".." in name:
-        return (
-            "is not safe as a file name; use letters, digits, space and . _ - + = @ , and start "
-            "with a letter or digit"
-        )
-    if not name.isascii() and unicodedata.normalize("NFC", name) != name:
-        return "is not in Unicode's composed form (NFC); type it again"
-    return None

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from facemake.errors import FacemakeError
 from facemake.media import Kind, MediaError, VideoMedia, classify, content_files, open_media
 from facemake.media.files import PICTURE_SUFFIXES
+from facemake.media.suffixes import is_media
 from facemake.samples import Sample
-from facemake.sheet import is_video_name
 from facemake.status import FrameStatus
 
 
@@ -77,7 +77,7 @@ def _inside(folder: Path, seen: set[Path]) -> list[Path]:
 
 def _is_video(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix in PICTURE_SUFFIXES or is_video_name(suffix):
+    if is_media(suffix):
         return suffix not in PICTURE_SUFFIXES  # one that is broken is said to be
     try:
         if classify(path) is not Kind.VIDEO:

@@ -25,7 +25,7 @@ from facemake.errors import FacemakeError
 from facemake.extraction.journal import NAME
 from facemake.media import Kind, MediaError, classify, natural_key
 from facemake.media.files import PICTURE_SUFFIXES, begins_as_video, head
-from facemake.sheet import is_audio_name, is_video_name
+from facemake.media.suffixes import is_audio, is_media
 
 TABLE = "faces.parquet"
 CSV = "faces.csv"
@@ -216,9 +216,9 @@ def _inside(
 def _is_media(path: Path) -> bool:
     """Of the files of a folder: what is not named or does not begin as one is passed over."""
     suffix = path.suffix.lower()
-    if suffix in PICTURE_SUFFIXES or is_video_name(suffix):
+    if is_media(suffix):
         return True  # one that is broken is said to be
-    if is_audio_name(suffix):
+    if is_audio(suffix):
         return False
     try:
         return begins_as_video(head(path))
