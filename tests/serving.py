@@ -180,6 +180,26 @@ def serving(what: Settings, port: int = 0) -> Iterator[Served]:
         server.stop()
 
 
+def raw(server: Served, *pieces: bytes, wait: float = 5.0) -> tuple[int, str]:
+    """Send pieces of bytes as they stand; the answer's status (0: none) and all of it."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=wait) as connection:
+        answer = b""
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+        except OSError:
+            pass  # it does not want more; what did it say?
+        try:
+            while b"\r\n\r\n" not in answer or not answer.rstrip().endswith(b"}"):
+                piece = connection.recv(65536)
+                if not piece:
+                    break
+                answer += piece
+        except OSError:
+            pass
+    return int(answer.split()[1]) if answer else 0, answer.decode("latin-1")
+
+
 @contextmanager
 def running(*arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The command; where it listens, and its process."""
