@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facemake.cli import identities_verify
 from facemake.cli.arguments import add_models_dir
-from facemake.cli.tables import aligned, as_csv
+from facemake.cli.people import (
+    FOLDER,
+    add_results,
+    aligned_text,
+    check_suffix,
+    embedded_shards,
+    maker_of,
+    own_folder,
+    write_table,
+)
 from facemake.counting import counted
 from facemake.errors import FacemakeError
-from facemake.hashes import private_folder
 from facemake.models import use_models_dir
-from facemake.runtime.atomic import replacing
 from facemake.runtime.quiet import quiet_libraries
 
 if TYPE_CHECKING:
-    from facemake.people.looks import Looks, Maker, ShardTables
-    from facemake.people.verification import Pairs, Point
+    from facemake.people.looks import Maker
 
-_FOLDER = "identities"
 _LAW = (
     "Embeddings are biometric data: what these commands do is what the law calls processing them "
     "to identify people (docs/privacy.md). Their output goes to a private folder."
-)
-_LABELS = (
-    "who is who, a TSV: columns sample and person, and track and frame where a sample shows "
-    "several people (default: the sample sheet)"
 )
 
 
@@ -47,7 +48,7 @@ def add_to(commands: Any) -> None:
     _add_index(actions)
     _add_search(actions)
     _add_cluster(actions)
-    _add_verify(actions)
+    identities_verify.add_to(actions)
 
 
 def _add_index(actions: Any) -> None:
@@ -60,7 +61,7 @@ def _add_index(actions: Any) -> None:
         "that; index.json says which it is, and why.",
         epilog="example: facemake identities index --results results",
     )
-    _add_results(parser)
+    add_results(parser)
     _add_index_folder(parser)
     parser.add_argument(
         "--frames", action="store_true", help="one vector per face of a chosen frame, not per track"
@@ -101,7 +102,7 @@ def _add_search(actions: Any) -> None:
         "--detector", metavar="NAME", help="the face detector (default: the run's own)"
     )
     add_models_dir(parser)
-    _add_results(parser)
+    add_results(parser)
     _add_index_folder(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a table: .csv or .parquet")
@@ -118,7 +119,7 @@ def _add_cluster(actions: Any) -> None:
         "the person's mean.",
         epilog="example: facemake identities cluster --threshold 0.93",
     )
-    _add_results(parser)
+    add_results(parser)
     _add_threshold(parser)
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     parser.add_argument(
@@ -126,42 +127,9 @@ def _add_cluster(actions: Any) -> None:
         type=Path,
         metavar="FILE",
         help="where to write the table, .parquet or .csv (default: "
-        f"{_FOLDER}/people.parquet in the results)",
+        f"{FOLDER}/people.parquet in the results)",
     )
     parser.set_defaults(function=_cluster)
-
-
-def _add_verify(actions: Any) -> None:
-    parser = actions.add_parser(
-        "verify",
-        help="measure error rates by similarity, where it is known who is who",
-        description="Compare all pairs of labelled tracks and report how often two people pass for "
-        "one (FAR) and one person for two (FRR) at each threshold, the point where both are equal "
-        "(EER), and the share of same-person pairs accepted (TAR) at FAR 0.1 to 0.0001, as far as "
-        "there are enough pairs. Write roc.csv, roc.png and thresholds.csv. Without --labels, the "
-        "main face of a sample belongs to the `subject` named in the sample sheet.",
-        epilog="example: facemake identities verify --labels people.tsv",
-    )
-    _add_results(parser)
-    parser.add_argument("--labels", type=Path, metavar="FILE", help=_LABELS)
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help=f"where to write (default: {_FOLDER}/verification in the results)",
-    )
-    parser.set_defaults(function=_verify)
-
-
-def _add_results(parser: Any) -> None:
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="the results of a run (default: results)",
-    )
 
 
 def _add_index_folder(parser: Any) -> None:
@@ -169,7 +137,7 @@ def _add_index_folder(parser: Any) -> None:
         "--index",
         type=Path,
         metavar="DIR",
-        help=f"the folder of the index (default: {_FOLDER} in the results)",
+        help=f"the folder of the index (default: {FOLDER} in the results)",
     )
 
 
@@ -202,10 +170,10 @@ def _index(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.people.looks import read_looks
     from facemake.people.sheet import who_is_who
 
-    looks = read_looks(_shards(options.results), each_face=options.frames)
+    looks = read_looks(embedded_shards(options.results), each_face=options.frames)
     kind = EXACT if options.exact else APPROXIMATE if options.approximate else None
     of = "a face of a chosen frame" if options.frames else "a track; a face of a single picture"
-    folder = options.index or options.results / _FOLDER
+    folder = options.index or options.results / FOLDER
     document = build(looks, who_is_who(options.results), folder, kind, of)
     if options.json:
         print(json.dumps(document, indent=1, ensure_ascii=False))
@@ -226,12 +194,12 @@ def _search(options: argparse.Namespace, rest: list[str]) -> int:
         raise FacemakeError(
             f"there is no detector {options.detector}; there are {', '.join(DETECTORS)}"
         )
-    _check_suffix(options.out)
+    check_suffix(options.out)
     use_models_dir(options.models_dir)
-    folder = options.index or options.results / _FOLDER
+    folder = options.index or options.results / FOLDER
     index = open_index(folder)
     if options.index is None or (options.results / "embeddings").is_dir():
-        _say_if_stale(index.changed(_shards(options.results)), folder)
+        _say_if_stale(index.changed(embedded_shards(options.results)), folder)
     maker = index.maker
     threshold = options.threshold
     if threshold is None:
@@ -249,7 +217,7 @@ def _search(options: argparse.Namespace, rest: list[str]) -> int:
         for rank, row in enumerate(found, 1)
     ]
     if options.out is not None:
-        _write_table(options.out, rows)
+        write_table(options.out, rows)
     if options.json:
         document = {
             "threshold": threshold,
@@ -262,7 +230,7 @@ def _search(options: argparse.Namespace, rest: list[str]) -> int:
         }
         print(json.dumps(document, indent=1, ensure_ascii=False))
         return 0
-    print(_aligned(rows))
+    print(aligned_text(rows))
     print(_of_threshold(maker, threshold, options.threshold is not None))
     if index.document["search"] != "exact":
         print(f"the search is {index.document['search']} ({index.document['method']})")
@@ -310,15 +278,15 @@ def _cluster(options: argparse.Namespace, rest: list[str]) -> int:
     from facemake.people.looks import read_looks, same_person
     from facemake.people.sheet import subjects, who_is_who
 
-    _check_suffix(options.out)
-    looks = read_looks(_shards(options.results))
-    maker = _maker(looks, options.results)
+    check_suffix(options.out)
+    looks = read_looks(embedded_shards(options.results))
+    maker = maker_of(looks, options.results)
     threshold = options.threshold
     if threshold is None:
         threshold = same_person(options.results, maker)
     if threshold is None:
         raise FacemakeError(_of_threshold(maker, None, False))
-    path = options.out or _own_folder(options.results) / "people.parquet"
+    path = options.out or own_folder(options.results) / "people.parquet"
     person = group(looks.vectors, threshold, looks.together)
     names, splits = subjects(looks, who_is_who(options.results))
     alike = similarity_to_person(looks.vectors, person)
@@ -336,7 +304,7 @@ def _cluster(options: argparse.Namespace, rest: list[str]) -> int:
         }
         for row in range(len(looks))
     ]
-    _write_table(path, rows)
+    write_table(path, rows)
     sizes = np.bincount(person)
     document = {
         "faces": len(looks),
@@ -355,160 +323,3 @@ def _cluster(options: argparse.Namespace, rest: list[str]) -> int:
     print(_of_threshold(maker, threshold, options.threshold is not None))
     print(f"{path} has the table")
     return 0
-
-
-def _verify(options: argparse.Namespace, rest: list[str]) -> int:
-    from facemake.people import verification as verifying
-    from facemake.people.looks import read_looks
-    from facemake.people.sheet import labels_of_file, labels_of_subjects, who_is_who
-
-    shards = _shards(options.results)
-    looks = read_looks(shards)
-    maker = _maker(looks, options.results)
-    if options.labels is None:
-        labels = labels_of_subjects(looks, who_is_who(options.results))
-    else:
-        labels = labels_of_file(looks, options.labels, shards)
-    pairs = verifying.pairs_of(looks.vectors, labels)
-    folder = options.out or _own_folder(options.results) / "verification"
-    points = [verifying.equal_error(pairs)]
-    points += [verifying.at_far(pairs, target) for target in verifying.TARGETS]
-    if (own := maker.same_person) is not None:
-        points.append(verifying.Point(f"{maker.embedder}'s own", own, *pairs.rates(own)))
-    rows = verifying.curve(pairs)
-    _write_table(folder / "roc.csv", rows)
-    _write_table(folder / "thresholds.csv", [point.document for point in points])
-    _draw(folder / "roc.png", rows, pairs, maker)
-    document = {
-        "faces": pairs.faces,
-        "people": pairs.people,
-        "not_labelled": len(looks) - pairs.faces,
-        "pairs_of_one_person": len(pairs.same),
-        "pairs_of_two_people": len(pairs.other),
-        "drawn": pairs.drawn,
-        "points": [point.document for point in points],
-    }
-    if options.json:
-        print(json.dumps(document, indent=1, ensure_ascii=False))
-        return 0
-    print(
-        f"{pairs.faces} labelled faces of {pairs.people} people ({document['not_labelled']} more "
-        f"have no label): {len(pairs.same):,} pairs of one person, {len(pairs.other):,} of two"
-        + (", drawn of all there are" if pairs.drawn else "")
-    )
-    print(_aligned([_in_words(point) for point in points]))
-    print(
-        "threshold: cosine similarity; FAR: two people pass for one; FRR: one person for two; "
-        "TAR: 1 - FRR"
-    )
-    print(f"{folder} has roc.csv, roc.png and thresholds.csv")
-    return 0
-
-
-def _in_words(point: Point) -> dict[str, Any]:
-    row: dict[str, Any] = {"at": point.what}
-    if point.threshold is None or point.far is None or point.frr is None:
-        return {**row, "threshold": point.why, "FAR": "", "FRR": "", "TAR": ""}
-    return {
-        **row,
-        "threshold": f"{point.threshold:.4f}",
-        "FAR": f"{point.far:.5f}",
-        "FRR": f"{point.frr:.5f}",
-        "TAR": f"{1 - point.frr:.5f}",
-    }
-
-
-def _draw(path: Path, rows: list[dict[str, float]], pairs: Pairs, maker: Maker) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    far, tar = ([row[name] for row in rows] for name in ("far", "tar"))
-    left.plot(far, tar, color="tab:blue")
-    left.set_xscale("symlog", linthresh=1 / len(pairs.other))
-    left.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="false accept rate", ylabel="true accept rate")
-    values = [row["threshold"] for row in rows]
-    # up to a value as at it: no pair lies between two values
-    right.step(values, far, where="pre", label="FAR: two people pass for one", color="tab:red")
-    missed = [1 - v for v in tar]
-    right.step(values, missed, where="pre", label="FRR: one person for two", color="tab:blue")
-    if maker.same_person is not None:
-        right.axvline(maker.same_person, color="grey", linestyle=":", label="published threshold")
-    right.set(xlabel="cosine similarity", ylabel="rate", ylim=(0, 1.01))
-    right.legend(fontsize="small")
-    figure.suptitle(
-        f"{maker.embedder}: {len(pairs.same):,} pairs of one person, {len(pairs.other):,} of two"
-    )
-    with replacing(path, private=True) as beside:
-        figure.savefig(beside, format="png", dpi=120)
-
-
-def _shards(results: Path) -> list[ShardTables]:
-    from facemake.people.looks import tables_of
-
-    _say_how_far()
-    if not results.is_dir():
-        raise FacemakeError(
-            f"there is no folder {results}: --results names the results folder of a finished run"
-        )
-    return tables_of(results)
-
-
-def _say_how_far() -> None:
-    """Lines now and then, of what takes more than ten seconds."""
-    logger = logging.getLogger("facemake.people")
-    if not logger.handlers:
-        logger.addHandler(logging.StreamHandler())
-        logger.setLevel(logging.INFO)
-
-
-def _own_folder(results: Path) -> Path:
-    """Where these commands write unless they are told, readable by its user alone."""
-    try:
-        return private_folder(results / _FOLDER)
-    except OSError as error:
-        raise FacemakeError(
-            f"the folder {results / _FOLDER} cannot be made ({error.strerror}): name another place "
-            "by --out"
-        ) from None
-
-
-def _maker(looks: Looks, results: Path) -> Maker:
-    if looks.maker is None or not len(looks):
-        raise FacemakeError(f"no face of {results} has an embedding")
-    return looks.maker
-
-
-def _check_suffix(path: Path | None) -> None:
-    if path is not None and path.suffix not in (".csv", ".parquet"):
-        raise FacemakeError(f"{path} is to be a table: let its name end in .csv or .parquet")
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A table of rows, readable by its user alone: it says who is where."""
-    try:
-        with replacing(path, private=True) as beside:
-            if path.suffix == ".parquet":
-                import pyarrow as pa
-                import pyarrow.parquet as pq
-
-                pq.write_table(pa.Table.from_pylist(rows), beside, compression="zstd")
-            else:
-                beside.write_text(as_csv(rows), encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise FacemakeError(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def _aligned(rows: list[dict[str, Any]]) -> str:
-    """Rows as a table of text."""
-    if not rows:
-        return "nothing is found"
-    return aligned([list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)])
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
