@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from facemake import linking
 from facemake.detections import DetectionList, Detections, Track
 from facemake.linking import relinked
 from facemake.tracking import TrackRules, tracks_of_video
@@ -99,6 +100,14 @@ def test_two_who_turn_back_are_told_by_height_and_by_size(apart: float, sides: t
     assert walked(12, 0, 60, apart, sides, turn_back=True) == ["LL", "RR"]
 
 
+def test_who_turns_round_in_sight_of_another_one_stays_in_their_track():
+    time = np.arange(FRAMES) - FRAMES / 2
+    ways = [MIDDLE - 60 - 12 * np.abs(time), MIDDLE + 60 + 12 * np.abs(time)]
+    found = seen(ways, 0, (150, 150), (SIDE, SIDE))
+    tracks = tracks_of_video(found, RULES, FRAMES, 640, 360)
+    assert sides_of_pillar(found, tracks) == ["LL", "RR"]
+
+
 def test_where_boxes_do_not_tell_who_is_who_tracks_end():
     # as much larger as speaks against walking on, and no more
     sides = (SIDE, 1.25 * SIDE)
@@ -150,8 +159,17 @@ def test_nothing_is_lost_or_linked_across_a_cut_or_a_long_gap():
             assert (np.diff(found.frames[track.detections]) > 0).all()
 
 
-@pytest.mark.parametrize("missed", [0.05, 0.2, 0.4])
-def test_people_beside_each_other_who_are_found_now_and_then_stay_in_their_tracks(missed: float):
+@pytest.mark.parametrize(
+    ("missed", "noise", "together"),
+    [(0.05, 2, 24), (0.1, 2, 24), (0.1, 2, 4), (0.1, 6, 1), (0.2, 2, 24), (0.4, 2, 24)],
+)
+def test_people_beside_each_other_who_are_found_now_and_then_stay_in_their_tracks(
+    missed: float, noise: float, together: int, monkeypatch: pytest.MonkeyPatch
+):
+    """However many pieces may be one: of more than `together`, what is plain is not asked, and
+    what is not, as with much noise, stays as it was.
+    """
+    monkeypatch.setattr(linking, "_TOGETHER", together)
     rng = np.random.default_rng(0)
     frames = np.arange(1200)
     rows = []
@@ -159,8 +177,8 @@ def test_people_beside_each_other_who_are_found_now_and_then_stay_in_their_track
         there = frames[rng.random(len(frames)) > missed]
         boxes = np.zeros((len(there), 17))
         boxes[:, 0], boxes[:, 1] = there, number
-        boxes[:, 2] = x + 20 * np.sin(there / 50 + number) + rng.normal(0, 2, len(there))
-        boxes[:, 3] = 100 + rng.normal(0, 2, len(there))
+        boxes[:, 2] = x + 20 * np.sin(there / 50 + number) + rng.normal(0, noise, len(there))
+        boxes[:, 3] = 100 + rng.normal(0, noise, len(there))
         boxes[:, 4:6] = SIDE + rng.normal(0, 2, (len(there), 1))
         rows.append(boxes)
     every = np.concatenate(rows)

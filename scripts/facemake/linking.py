@@ -56,7 +56,8 @@ _CHANGES = 6.0
 _FARTHEST = 25.0
 """What a link may cost, and what it costs to leave a piece without one."""
 _TOGETHER = 24
-"""Pieces that are linked at once at most: all ways are tried."""
+"""Pieces that are linked at once at most: each pair of the best way is tried without, so that time
+grows with the fourth power."""
 _KEPT = 24.9
 """The most that a link costs which there was: it is better than none."""
 _CERTAIN = 4.0
@@ -263,31 +264,30 @@ class _Pieces:
                 # of any length: small ones may be between them
                 cost = _cost(self._state(e, True), self._state(s, False))
                 edges[e, s] = min(cost, _KEPT)
+        return self._small(edges)
+
+    def _small(self, edges: _Edges) -> list[_Edges]:
+        """Links by what excludes each other, no more than are looked at together.
+
+        Of more than that, as of people who are found now and then over minutes, those that there
+        were and that are plain are kept unasked; if they are still as many, all that there were.
+        """
         small: list[_Edges] = []
-        for some_edges in _apart(edges):
-            if len({e for e, _ in some_edges}) <= _TOGETHER:
-                small.append(some_edges)
-                continue
-            # of people who are found now and then, over minutes: what is plain is not asked
-            plain = [
-                (e, s)
-                for (e, s), cost in some_edges.items()
-                if self._follows(s) == e and cost < _CERTAIN
-            ]
-            for e, s in plain:
-                self._link(e, s)
-            rest = {
+        for most in (_CERTAIN, np.inf):
+            large: _Edges = {}
+            for some in _apart(edges):
+                if len({e for e, _ in some}) <= _TOGETHER:
+                    small.append(some)
+                else:
+                    large |= some
+            for (e, s), cost in large.items():
+                if self._follows(s) == e and cost < most:
+                    self._link(e, s)
+            edges = {
                 (e, s): cost
-                for (e, s), cost in some_edges.items()
+                for (e, s), cost in large.items()
                 if self._pieces[e].after < 0 and self._pieces[s].before < 0
             }
-            for still in _apart(rest):
-                if len({e for e, _ in still}) <= _TOGETHER:
-                    small.append(still)
-                    continue
-                for e, s in still:
-                    if self._follows(s) == e:
-                        self._link(e, s)
         return small
 
     def _decide(self, edges: _Edges) -> None:
@@ -296,11 +296,11 @@ class _Pieces:
         costs = np.full((len(ends), len(starts)), np.inf)
         for (e, s), cost in edges.items():
             costs[ends.index(e), starts.index(s)] = cost
-        least, pairs = _best(costs)
         several = min(len(ends), len(starts)) > 1
+        if not several and not any(self._follows(s) == e for e, s in edges):
+            return  # one leaves, another one comes: nothing speaks for one person
+        least, pairs = _best(costs)
         for i, j in pairs:
-            if not several and not any(self._follows(s) == e for e, s in edges):
-                continue  # one leaves, another one comes: nothing speaks for one person
             without = costs.copy()
             without[i, j] = np.inf
             other, others = _best(without)
@@ -391,10 +391,11 @@ class _Pieces:
         return self._states[k, last]
 
     def _look(self, k: int, last: bool) -> _State:
+        """One side of a piece of somebody."""
         members = np.array(self._pieces[k].members)
         members = members[-2 * _LOOKS :] if last else members[: 2 * _LOOKS]
-        size = self._boxes[members, 2]
-        whole = members[size >= _WHOLE * np.median(size)]
+        sizes = self._boxes[members, 2]
+        whole = members[sizes >= _WHOLE * np.median(sizes)]  # half of them at least
         whole = whole[-_LOOKS:] if last else whole[:_LOOKS]
         frames = self._frames[whole].astype(np.float64)
         at = frames[-1] if last else frames[0]
@@ -402,13 +403,10 @@ class _Pieces:
         places = self._boxes[whole, :2]
         size = float(np.median(self._boxes[whole, 2]))
         i, j = np.triu_indices(len(whole), 1)
-        if len(i):
-            # Theil-Sen: some of the looks may be at half a face all the same
-            slopes = (places[j] - places[i]) / (since[j] - since[i])[:, None]
-            velocity = np.median(slopes, axis=0)
-            spread = _BOX * size / float(np.sqrt(((since - since.mean()) ** 2).sum()))
-        else:
-            velocity, spread = np.zeros(2), size
+        # Theil-Sen: some of the looks may be at half a face all the same
+        slopes = (places[j] - places[i]) / (since[j] - since[i])[:, None]
+        velocity = np.median(slopes, axis=0)
+        spread = _BOX * size / float(np.sqrt(((since - since.mean()) ** 2).sum()))
         place = np.median(places - velocity * since[:, None], axis=0)
         return _State(int(at), place, velocity, size, spread)
 
