@@ -53,7 +53,7 @@ class Detections:
 
 
 class DetectionList:
-    """The detections of a sample, packed: 72 bytes each, whatever the length of the video."""
+    """The detections of a sample, packed: 66 bytes each, whatever the length of the video."""
 
     def __init__(self) -> None:
         self._values = array("f")
