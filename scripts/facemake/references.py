@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from facemake.errors import ConfigError
 from facemake.media.files import PICTURE_SUFFIXES
+from facemake.provenance import file_sha256
 from facemake.samples import PlanRow
 
 if TYPE_CHECKING:
@@ -22,16 +23,25 @@ if TYPE_CHECKING:
 EVERYBODY = ""
 """The subject of a picture that all samples go by."""
 
-BY_SUBJECT = "a picture a subject"
+_BY_SUBJECT = "a picture a subject"
 """In the recipe in place of the SHA-256 of a picture: which ones a shard goes by, its rule says."""
 
 _SHOWN = 5
 
 
-def is_folder(config: Mapping[str, Any]) -> bool:
-    """Whether each subject has a picture of their own."""
-    path = config["track"]["reference"]
-    return bool(path) and Path(path).expanduser().is_dir()
+def in_recipe(config: Mapping[str, Any]) -> str:
+    """What stands in the recipe for the pictures: of one its SHA-256, not its path.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    at = Path(config["track"]["reference"]).expanduser()
+    if at.is_dir():
+        return _BY_SUBJECT
+    try:
+        return file_sha256(at)
+    except OSError as error:
+        raise ConfigError(f"track.reference: {at} cannot be read: {error.strerror}") from None
 
 
 def of_shards(
@@ -48,7 +58,7 @@ def of_shards(
         return {}
     at = Path(path).expanduser()
     subjects = {row.subject for rows in packs.values() for row in rows}
-    pictures = _of_folder(at, subjects) if is_folder(config) else {EVERYBODY: at}
+    pictures = _of_folder(at, subjects) if at.is_dir() else {EVERYBODY: at}
     found = dict(zip(pictures, _hashed(list(pictures.values()), memo), strict=True))
     return {
         shard: [[one, found[one], str(pictures[one])] for one in sorted(wanted)]
@@ -105,12 +115,11 @@ def _of_folder(folder: Path, subjects: set[str]) -> dict[str, Path]:
 def _hashed(paths: Sequence[Path], memo: HashMemo) -> list[str]:
     from facemake.hashes import FileState
 
-    hashes = []
-    states = [FileState.of(path.stat()) for path in paths]
-    for path, sha256 in zip(
-        paths, memo.sha256([str(p.absolute()) for p in paths], states), strict=True
-    ):
-        if sha256 is None:
-            raise ConfigError(f"track.reference: {path} cannot be read")
-        hashes.append(sha256)
-    return hashes
+    states = [FileState.at(path) for path in paths]
+    hashes = memo.sha256([str(path.absolute()) for path in paths], states)
+    if wrong := [str(path) for path, sha256 in zip(paths, hashes, strict=True) if sha256 is None]:
+        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise ConfigError(
+            f"track.reference: {', '.join(wrong[:_SHOWN])}{more} cannot be read; mend or delete"
+        )
+    return [str(sha256) for sha256 in hashes]

@@ -264,8 +264,11 @@ def test_pictures_of_nobody_are_refused_before_anything_runs(tmp_path: Path):
         (who / name).write_bytes(name.encode())
     assert "no subject ana (did you mean anna?)" in (said := refused())
     assert "bo.png: bo.jpg is of bo already" in said
-    (who / "ana.jpg").rename(who / "anna.jpg")
+    (who / "ana.jpg").unlink()
+    (who / "anna.jpg").symlink_to(tmp_path / "anna.jpg")
     (who / "bo.png").unlink()
+    assert f"{who}/anna.jpg cannot be read" in refused()
+    (tmp_path / "anna.jpg").write_bytes(b"anna")
     one = make_study(tmp_path, rows, track=track)
     assert sorted(one.plan.references) == ["anna", "bo"]
     (who / "bo.jpg").write_bytes(b"another picture")

@@ -23,7 +23,7 @@ from facemake.nn.options import AUPredictionOptions, LandmarkPoseOptions, Option
 from facemake.overlay.options import Options as Overlay
 from facemake.pins import verify_pin
 from facemake.provenance import LIBRARY, file_sha256
-from facemake.references import BY_SUBJECT, is_folder
+from facemake.references import in_recipe
 
 
 def _identifies(config: Config) -> bool:
@@ -36,20 +36,13 @@ def _identity(config: Config) -> tuple[str, Backend] | None:
 
 
 def _identify_settings(config: Config) -> dict[str, Any]:
-    """One reference picture by its content, not by its path; a folder's are the rule's."""
     track = config["track"]
     row = DETECTORS[config["detect"]["backend"]]
     return {
         **{name: track[name] for name in ("main", "min_frames")},
         **({"face_box": list(row.face_box)} if row.face_box != AS_EXPECTED else {}),
-        **({"reference": _reference(config)} if track["reference"] else {}),
+        **({"reference": in_recipe(config)} if track["reference"] else {}),
     }
-
-
-def _reference(config: Config) -> str:
-    if is_folder(config):
-        return BY_SUBJECT
-    return file_sha256(Path(config["track"]["reference"]).expanduser())
 
 
 def _track_settings(config: Config) -> dict[str, Any]:
