@@ -10,9 +10,8 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from facemake.errors import FacemakeError
-from facemake.media import MediaError, natural_key
-from facemake.media.files import PICTURE_SUFFIXES, begins_as_video, head
-from facemake.media.suffixes import is_audio, is_video
+from facemake.media import Kind, natural_key
+from facemake.media.suffixes import taken_for
 from facemake.names import safe_names
 from facemake.samples import WORK
 from facemake.sheet import MISSING
@@ -141,25 +140,15 @@ class _Walk:
                 self.passed_over[path] = f"the same file as {same}"
 
     def _kind(self, path: Path) -> str:
-        suffix = path.suffix.lower()
         if not path.exists():
             self.passed_over[path] = "a link to nothing"
         elif not path.is_file():
             self.passed_over[path] = "neither a file nor a folder"
-        elif suffix in PICTURE_SUFFIXES:
-            return "picture"
-        elif is_video(suffix) or (not is_audio(suffix) and _begins_as_video(path)):
-            return "video"
+        elif (kind := taken_for(path)) is not None:
+            return "video" if kind is Kind.VIDEO else "picture"
         else:
             self.passed_over[path] = "no video and no picture"
         return ""
-
-
-def _begins_as_video(path: Path) -> bool:
-    try:
-        return begins_as_video(head(path))
-    except (MediaError, OSError):
-        return False
 
 
 def find(

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from facemake.media import Kind, classify, content_files, natural_key
+from facemake.media.suffixes import taken_for
 from makemedia import pattern, public_folder, unprivileged, write_video
 
 
@@ -41,6 +42,23 @@ def test_content_decides_over_the_name(tmp_path: Path) -> None:
         raw.name: Kind.VIDEO,
     }
     assert classify(tmp_path) is Kind.IMAGES
+
+
+def test_files_of_a_folder_go_by_their_name_and_else_by_their_first_bytes(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.mp4", 2).read_bytes()
+    for name in ("export.dat", "no_extension", "sound.m4a", "notes.jpg"):
+        (tmp_path / name).write_bytes(film)
+    for name in ("notes.txt", "broken.MOV", "broken.JPG", "camera.h264"):
+        (tmp_path / name).write_bytes(b"no film and no picture")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "folder").mkdir()
+    video, picture = Kind.VIDEO, Kind.IMAGE
+    assert {path.name: taken_for(path) for path in tmp_path.iterdir()} == {
+        **dict.fromkeys(("film.mp4", "export.dat", "no_extension"), video),
+        **dict.fromkeys(("broken.MOV", "camera.h264"), video),
+        **dict.fromkeys(("notes.jpg", "broken.JPG"), picture),
+        **dict.fromkeys(("sound.m4a", "notes.txt", "nowhere", "folder"), None),
+    }
 
 
 def test_content_files(tmp_path: Path) -> None:

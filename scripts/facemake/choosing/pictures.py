@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemake.errors import FacemakeError
-from facemake.media import Kind, MediaError, VideoMedia, classify, content_files, open_media
-from facemake.media.files import PICTURE_SUFFIXES
-from facemake.media.suffixes import is_media
+from facemake.media import Kind, MediaError, content_files, open_media
+from facemake.media.images import ImageMedia
+from facemake.media.suffixes import taken_for
 from facemake.samples import Sample
 from facemake.status import FrameStatus
 
@@ -70,22 +70,9 @@ def _inside(folder: Path, seen: set[Path]) -> list[Path]:
         return []
     seen.add(real)
     entries = [e for e in sorted(folder.iterdir()) if not e.name.startswith(".")]
-    videos = [entry for entry in entries if entry.is_file() and _is_video(entry)]
+    videos = [entry for entry in entries if entry.is_file() and taken_for(entry) is Kind.VIDEO]
     deeper = [path for e in entries if e.is_dir() for path in _inside(e, seen)]
     return [*([folder] if content_files(folder) else []), *deeper, *videos]
-
-
-def _is_video(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    if is_media(suffix):
-        return suffix not in PICTURE_SUFFIXES  # one that is broken is said to be
-    try:
-        if classify(path) is not Kind.VIDEO:
-            return False
-        with VideoMedia(path):
-            return True
-    except (MediaError, OSError):
-        return False
 
 
 def named(paths: Iterable[Path]) -> dict[Path, str]:
@@ -132,10 +119,11 @@ def frames_of(
                 if frame.status is not FrameStatus.OK:
                     say(f"{whole}: frame {frame.index} cannot be decoded: {frame.error}")
                     continue
-                name = whole if n == 1 else f"{whole} #{frame.index}"
-                if path.is_dir():
-                    file = content_files(path)[frame.index]
+                if isinstance(media, ImageMedia):
+                    file = media.paths[frame.index]
                     name = names.get(file, file.name)
+                else:
+                    name = whole if n == 1 else f"{whole} #{frame.index}"
                 yield Looked(name, frame.rgb)
     except MediaError as error:
         say(f"{whole}: {error.status}, {error.reason}")

@@ -24,8 +24,8 @@ from pathlib import Path, PurePosixPath
 from facemake.errors import FacemakeError
 from facemake.extraction.journal import NAME
 from facemake.media import Kind, MediaError, classify, natural_key
-from facemake.media.files import PICTURE_SUFFIXES, begins_as_video, head
-from facemake.media.suffixes import is_audio, is_media
+from facemake.media.files import PICTURE_SUFFIXES
+from facemake.media.suffixes import taken_for
 
 TABLE = "faces.parquet"
 CSV = "faces.csv"
@@ -207,23 +207,10 @@ def _inside(
                 path = Path(parent, name)
                 if name.startswith("."):
                     continue
-                if _is_media(path):
+                if taken_for(path) is not None:
                     yield path
                 else:
                     others[path] = None
-
-
-def _is_media(path: Path) -> bool:
-    """Of the files of a folder: what is not named or does not begin as one is passed over."""
-    suffix = path.suffix.lower()
-    if is_media(suffix):
-        return True  # one that is broken is said to be
-    if is_audio(suffix):
-        return False
-    try:
-        return begins_as_video(head(path))
-    except (MediaError, OSError):
-        return False
 
 
 def _is_video(path: Path) -> bool:
