@@ -241,6 +241,22 @@ def test_a_file_that_got_its_name_while_its_lock_was_waited_for_is_not_written_t
     assert fetched_file(row).read_bytes() == b""
 
 
+def test_what_another_process_has_fetched_meanwhile_is_not_fetched_again(
+    address: str, monkeypatch: pytest.MonkeyPatch
+):
+    row = register(monkeypatch, address + "/good")
+    lock = fetching._lock
+
+    def when_the_other_is_done(descriptor: int, part: Path, name: str) -> None:
+        fetched_file(row).write_bytes(DATA)
+        lock(descriptor, part, name)
+
+    monkeypatch.setattr(fetching, "_lock", when_the_other_is_done)
+    assert fetch("m").read_bytes() == DATA
+    assert Server.asked == []
+    assert list(fetched_folder().iterdir()) == [fetched_file(row)]
+
+
 def test_a_long_download_says_how_far_it_is(address: str, monkeypatch: pytest.MonkeyPatch):
     register(monkeypatch, f"{address}/good")
     monkeypatch.setattr(fetching, "SECONDS_BETWEEN_LINES", 0.0)

@@ -115,6 +115,29 @@ def test_a_file_counts_by_its_hash_whatever_its_name(
     assert model_path("m") == folder / "z.bin"
 
 
+def test_a_folder_that_goes_while_models_are_looked_for_is_in_the_way_of_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data = b"weights"
+    row = Model("m", "x", hashlib.sha256(data).hexdigest(), len(data), "CC0-1.0", "x", url="x")
+    monkeypatch.setattr(models, "registry", lambda: {"m": row})
+    monkeypatch.setenv("FACEMAKE_MODELS", str(tmp_path))
+    (tmp_path / "whole" / "deep").mkdir(parents=True)
+    (tmp_path / "whole" / "deep" / "m").write_bytes(data)
+    being_made = tmp_path / ".pack.part"
+    being_made.mkdir()
+    scandir = os.scandir
+
+    def and_it_goes(path: str | Path) -> object:
+        if Path(path) == being_made:
+            being_made.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", and_it_goes)
+    assert model_path("m") == tmp_path / "whole" / "deep" / "m"
+    assert not being_made.exists()
+
+
 def test_models_dir_comes_before_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     data = b"weights"
     row = Model("m", "test", hashlib.sha256(data).hexdigest(), len(data), "MIT", "nobody")

@@ -57,6 +57,9 @@ def fetch(name: str, say: Callable[[str], None] = lambda words: None) -> Path:
         private_folder(fetched_folder())
         with part.open("ab") as handle:
             _lock(handle.fileno(), part, name)
+            if target.is_file() and file_sha256(target) == row.sha256:
+                part.unlink()  # another process had fetched it before this one had the lock
+                return target
             say(f"{name}: {row.bytes} bytes from {row.url} ({row.licence})")
             while (found := _downloaded(row, part, say)) is None:
                 pass

@@ -277,10 +277,11 @@ def _same_size(row: Model) -> Iterator[Path]:
 def _files(*more: Path) -> Iterator[tuple[Path, int]]:
     """The files of the folders that are looked through, and `more`, with their sizes.
 
-    What may not be looked at is passed over: it is in the way of no other file.
+    What may not be looked at, or goes meanwhile, is passed over: it is in the way of no other file.
     """
-    for folder in _folders():
-        yield from _sized(sorted(folder.rglob("*")))
+    for folder in _folders():  # `rglob` of Python 3.11 fails where a folder goes
+        found = (Path(at, name) for at, _, names in os.walk(folder) for name in names)
+        yield from _sized(sorted(found))
     yield from _sized(more)
 
 
