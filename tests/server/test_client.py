@@ -15,6 +15,7 @@ import pytest
 
 from facemake.server import client
 from facemake.server.client import RemoteError, RemoteSession, RemoteStatusError
+from facemake.server.store import key_of
 from serving import ANNA, VIDEO, Served, serving, settings, sha256
 from standin_processors import FITTED
 
@@ -49,8 +50,10 @@ def test_files_come_under_the_videos_own_name(server: Served, video: Path, tmp_p
     assert session.provenance[files[0].name]["backend"] == "3DI"
     names = [path.name for path in server.settings.folder.rglob("*")]
     assert video.name not in names  # the name stayed here
+    folder = server.settings.folder / "sessions" / key_of(str(session._session))
+    assert folder.is_dir()
     session.close()
-    assert not list((server.settings.folder / "sessions").iterdir())
+    assert not folder.exists()
 
 
 def test_3di_lite_gets_its_own_models(server: Served, video: Path, tmp_path: Path):
