@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -170,9 +171,8 @@ def fill_context(stack: str, wheels: Sequence[Path], folder: Path) -> None:
 
 def origin(base: Base) -> dict[str, str]:
     """What an image is made of, for its labels."""
-    sys.path.insert(0, str(ROOT / "scripts" / "facemake"))
-    from version import __version__  # the package itself wants its libraries
-
+    # the package itself wants its libraries
+    version = runpy.run_path(str(ROOT / "scripts" / "facemake" / "version.py"))["__version__"]
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         revision = subprocess.run(git, capture_output=True, text=True).stdout.strip()
@@ -180,7 +180,7 @@ def origin(base: Base) -> dict[str, str]:
         revision = ""
     made_upon = base.name if base.folder is None else "a root file system"
     return {
-        "VERSION": __version__,
+        "VERSION": version,
         "REVISION": revision or "unknown",
         "ORIGIN": made_upon,
     }
