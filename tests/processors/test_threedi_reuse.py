@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import shutil
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -187,15 +187,28 @@ def test_two_processors_on_one_folder_do_the_work_once(clip: Path, tmp_path: Pat
         pd.testing.assert_frame_equal(results[0][2]["data"], other[2]["data"])
 
 
+def told_of_waiting(waits: Any, told: Callable[[], None]) -> None:
+    """Have `told` called when a processor says that it waits for another one."""
+    say = waits._lock._say
+
+    def and_tell(text: str) -> None:
+        say(text)
+        if "waiting for it" in text:
+            told()
+
+    waits._lock._say = and_tell
+
+
 def test_who_waits_says_so(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     first = processor(clip, tmp_path)
     waits = processor(clip, tmp_path, verbose=True)
+    said = threading.Event()
+    told_of_waiting(waits, said.set)
     thread = threading.Thread(target=waits.detect_faces)
     with first._at_work():
         thread.start()
-        time.sleep(0.3)
-        assert thread.is_alive()
-    thread.join(30)
+        assert said.wait(120) and thread.is_alive()
+    thread.join(120)
     assert "waiting for it" in capsys.readouterr().out
     assert (tmp_path / "clip_rects.3DI").is_file()
 
@@ -216,18 +229,20 @@ def test_who_has_the_folder_may_nest_another_processor(clip: Path, tmp_path: Pat
 
     thread = threading.Thread(target=nest, daemon=True)
     thread.start()
-    thread.join(30)
+    thread.join(120)
     assert len(done) == 2
 
 
 def test_a_forked_process_waits_for_the_lock_of_its_parent(clip: Path, tmp_path: Path):
     p = processor(clip, tmp_path)
+    fork = multiprocessing.get_context("fork")
+    said = fork.Event()
+    told_of_waiting(p, said.set)
     with p._at_work():
-        child = multiprocessing.get_context("fork").Process(target=_lock_and_end, args=(p,))
+        child = fork.Process(target=_lock_and_end, args=(p,))
         child.start()
-        child.join(0.7)
-        assert child.is_alive()
-    child.join(30)
+        assert said.wait(120) and child.is_alive()
+    child.join(120)
     assert child.exitcode == 7
 
 
@@ -240,10 +255,12 @@ def test_engines_wait_for_each_other(clip: Path, tmp_path: Path):
     """They share the undistorted video, and a program of one must not read what another writes."""
     full = processor(clip, tmp_path)
     lite = processor(clip, tmp_path, FaceProcessor3DIlite)
+    said = threading.Event()
+    told_of_waiting(lite, said.set)
     thread = threading.Thread(target=lite.detect_faces)
     with full._at_work():
         thread.start()
-        time.sleep(0.5)
+        assert said.wait(120)
         assert thread.is_alive() and not (tmp_path / "clip_rects.3DIl").exists()
-    thread.join(30)
+    thread.join(120)
     assert (tmp_path / "clip_rects.3DIl").is_file()

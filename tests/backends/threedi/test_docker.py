@@ -251,7 +251,7 @@ def test_a_container_that_somebody_removes(engine: Double, tmp_path: Path) -> No
     one = image()
 
     def remove() -> None:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 120
         while "POST wait" not in engine.requests and time.monotonic() < until:
             time.sleep(0.02)
         engine.code = 137
@@ -426,7 +426,7 @@ def test_the_container_goes_with_the_run(engine: Double, tmp_path: Path) -> None
     run = subprocess.Popen(
         [sys.executable, "-c", f"import subprocess, sys; subprocess.run({words})"]
     )
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while "POST start" not in engine.requests:
         assert time.monotonic() < until and run.poll() is None
         time.sleep(0.02)

@@ -255,19 +255,28 @@ def test_what_a_program_leaves_behind_ends_with_it(mark: str) -> None:
 
 
 def test_a_daemon_that_holds_the_pipe_does_not_hold_us(
-    mark: str, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     monkeypatch.setattr(process, "_SECONDS_TO_LISTEN", 0.2)
-    code = """
+    heard = tmp_path / "heard"
+    listen = process.Listener.__call__
+
+    def and_note(listener: process.Listener, piece: str) -> None:
+        listen(listener, piece)
+        heard.touch()
+
+    monkeypatch.setattr(process.Listener, "__call__", and_note)
+    code = f"""
 import os, time
+print('done', flush=True)
+while not os.path.exists({str(heard)!r}):
+    time.sleep(0.01)
 if os.fork() == 0:
     os.setsid()
     for _ in range(6000):
         time.sleep(0.1)
         print('still here', flush=True)
     os._exit(0)
-print('done', flush=True)
-time.sleep(0.2)
 """
     began = time.monotonic()
     ended = python(code, mark)
@@ -332,7 +341,7 @@ parent.end_with_parent()
     parent = start_parent(mark, alone=False, first=first)
     run.kill()
     run.wait()
-    assert parent.wait(10) == 143
+    assert parent.wait(120) == 143
     assert gone(mark)
 
 
