@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -23,7 +24,7 @@ import pytest
 from facemake.cli import main
 from facemake.cli.run import SNAKEFILE, START, TARGETS, live_owner
 from facemake.provenance import LIBRARY
-from facemake.runtime import runs
+from facemake.runtime import locks, runs
 from facemake.runtime.heartbeat import Beat
 from facemake.runtime.locks import sign_of_life
 
@@ -114,6 +115,19 @@ def test_a_run_on_another_host_is_dead_after_a_long_silence(tmp_path: Path):
     with sign_of_life(work / "locks" / "run."):  # as a run that was stopped, and may go on
         assert live_owner(tmp_path) == "process 7 on elsewhere"
     assert live_owner(tmp_path) is None
+
+
+def test_a_run_takes_its_lock_from_who_asks_whether_it_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """They hold it for that moment."""
+    path = tmp_path / "locks" / "run."
+    path.parent.mkdir()
+    with path.open("ab") as asks:
+        fcntl.flock(asks, fcntl.LOCK_SH)
+        monkeypatch.setattr(locks.time, "sleep", lambda _: asks.close())
+        with sign_of_life(path), path.open("rb") as handle, pytest.raises(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def test_a_job_that_outlived_its_run_is_no_owner(tmp_path: Path):
