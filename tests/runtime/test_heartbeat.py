@@ -76,6 +76,18 @@ def test_a_job_says_how_far_it_is_until_it_is_killed(folder: Path):
     assert not beat.is_alive()
 
 
+def test_a_job_has_said_that_it_lives_when_its_work_begins(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever its thread's turn is: a run that is not seen to live is taken for a killed one."""
+    for name in ("start", "join"):
+        monkeypatch.setattr(f"threading.Thread.{name}", lambda *_: None)
+    with heartbeat.beating(LOG, folder / ".facemake"):
+        (beat,) = beats(folder)
+        assert beat.is_alive()
+    assert not beats(folder)
+
+
 def test_sigterm_is_noted_at_once_though_the_main_thread_hears_nothing(folder: Path):
     started = start(folder)
     try:

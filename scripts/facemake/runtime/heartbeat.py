@@ -97,11 +97,10 @@ def beating(log: str | Path | None, work: Path = WORK) -> Iterator[None]:
     ended = threading.Event()
 
     def beat() -> None:
-        while True:
+        while not ended.wait(SECONDS_BETWEEN_BEATS):
             _write(path)
-            if ended.wait(SECONDS_BETWEEN_BEATS):
-                return
 
+    _write(path)  # it is said when the block begins
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
