@@ -93,6 +93,10 @@ def finished(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return done
 
 
+def _ours() -> dict[str, str]:
+    return {name: text for name, text in os.environ.items() if name.startswith("FACEMAKE_")}
+
+
 @pytest.fixture(autouse=True)
 def as_it_was() -> Iterator[None]:
     """What a test, or a command in its process, sets for the whole process ends with the test.
@@ -104,7 +108,11 @@ def as_it_was() -> Iterator[None]:
     os.umask(MASK)
     handlers = list(logger.handlers)
     safe_path = os.environ.pop("PYTHONSAFEPATH", None)  # what a run sets for its own jobs
+    ours = _ours()
     yield
+    for name in _ours().keys() - ours.keys():  # as a stage in a test's process sets it
+        del os.environ[name]
+    os.environ.update(ours)
     os.environ.pop("PYTHONSAFEPATH", None)
     if safe_path is not None:
         os.environ["PYTHONSAFEPATH"] = safe_path

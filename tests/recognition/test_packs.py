@@ -252,6 +252,7 @@ def test_a_private_pack_is_asked_for_with_the_users_login(
         path.write_bytes(DATA)
         return str(path)
 
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")  # what is asked for sets it
     monkeypatch.setattr(packs, "_download", refused)
     one = Pack(Config(cache_dir=tmp_path / "cache"))
     monkeypatch.setattr(packs, "find_spec", lambda name: None)
