@@ -1,4 +1,4 @@
-"""A double of the Docker engine: its API on a socket, for the real SDK."""
+"""A double of the Docker engine: its API on a socket, for the real SDK; and calls of programs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from facemake.backends.threedi import Engine
+from facemake.backends.threedi.install import find_install
+from facemake.backends.threedi.runtimes import Call, Input, Output, Own, Runtime, runtime
 
 IMAGE = "bitbox:latest"
 ID = "5c" * 32
@@ -184,3 +188,18 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(struct.pack(">BxxxL", stream, len(data)) + data)
         self.wfile.flush()
         one.over.wait(30)
+
+
+def image(engine: Engine = Engine.FULL, name: str = IMAGE) -> Runtime:
+    """What runs programs of an install that is an image."""
+    return runtime(find_install(engine, name, {}))
+
+
+def call(folder: Path, video: str = "a b.mp4", limit: float | None = 20) -> Call:
+    """A call of a program, with a file of the user's, one of its own and one that it writes."""
+    (folder / "in").mkdir(exist_ok=True)
+    (folder / "out").mkdir(exist_ok=True)
+    path = folder / "in" / video
+    path.touch()
+    words = [Input(path), Output("v_rects.3DI"), Own("configs/c.txt"), "30"]
+    return Call("video_detect_face", words, folder / "out", limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,16 +11,14 @@ import numpy as np
 import pytest
 
 import makemedia
+from dockerdouble import Double
 from facemake.backends.threedi import Engine, Options, rawfiles
 from facemake.backends.threedi.install import find_install
-from facemake.backends.threedi.programs import programs
+from facemake.backends.threedi.programs import program, programs
 from facemake.backends.threedi.run import Recording, run_program
-from facemake.backends.threedi.runtimes import runtime
+from facemake.backends.threedi.runtimes import docker, runtime
 from standin3di import build as standin
-
-CLIP = 10
-DARK = (0, 6)
-"""Frames of the clip without contrast: the stand-in sees no face in them."""
+from threedibench import CLIP, DARK, Bench, copy
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +69,48 @@ def raw_files(
                 seen = rawfiles.seen(recording.file("landmarks", options), engine)
             run_program(one, recording, options, started, install, 60, seen)
     return folders
+
+
+@pytest.fixture
+def docker_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
+    """The real SDK finds a double of the engine, and no GPU."""
+    # a short path: a socket's name has 107 characters at most
+    with tempfile.TemporaryDirectory(prefix="engine-") as folder:
+        path = Path(folder) / "s"
+        made = Double(path)
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+        for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "CUDA_VISIBLE_DEVICES"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(docker, "has_nvidia", lambda: False)
+        yield made
+        for one in made.containers.values():
+            one.started.set()
+            one.over.set()
+        made.shutdown()
+        made.server_close()
+
+
+@pytest.fixture(scope="module")
+def ran(
+    installs: dict[Engine, Path], clip: Path, raw_files: dict[Engine, Path]
+) -> dict[Engine, Bench]:
+    """All programs of each engine have run."""
+    return {e: Bench(e, installs[e], clip, raw_files[e]) for e in Engine}
+
+
+@pytest.fixture
+def bench(
+    ran: dict[Engine, Bench], installs: dict[Engine, Path], clip: Path, tmp_path: Path
+) -> Callable[..., Bench]:
+    """A bench of its own with the files that a step reads."""
+
+    def make(engine: Engine, step: str) -> Bench:
+        mine = Bench(engine, installs[engine], clip, tmp_path / "out")
+        for kind in {*program(engine, step).reads, "landmarks"} - {"landmarks", "rects"}:
+            copy(ran[engine], mine, kind)
+        for kind in ("rects", "landmarks"):
+            if step != "detect" and not (step == "landmarks" and kind == "landmarks"):
+                copy(ran[engine], mine, kind)
+        return mine
+
+    return make
