@@ -36,7 +36,8 @@ SEEN = ("grey.png", "grey16.png", "colour16.png", "alpha.png", "cmyk.jpg", "turn
 EMPTY = ("1x1.png", "1x300.png", "300x1.png", "3000x20.png", "20x3000.png", "black.png")
 WIDE = "wide.png"
 FINDS_IN_WIDE = {"mtcnn", "opencv", "dlib"}
-"""They look at a large picture as it is; the others make it as small as their network's input."""
+"""They look at its pixels as they are, two of them in tiles; the others make a large picture as
+small as their network's input."""
 
 
 @pytest.fixture(scope="module")

@@ -78,9 +78,8 @@ def test_weights_that_are_not_the_registered_ones_are_refused(
         mtcnn.create("mtcnn_pnet", 0.8, "cpu")
 
 
-def test_a_gpu_that_is_not_there_is_said():
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
+def test_a_gpu_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match="device is cuda, and PyTorch"):
         DETECTORS["mtcnn"].create("mtcnn_pnet", 0.8, "cuda")
 

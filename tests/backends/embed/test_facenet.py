@@ -228,9 +228,10 @@ def test_a_picture_of_one_pixel_has_a_chip(embedder: Any):
     assert (embedder.chip(np.full((1, 1, 3), 9, np.uint8), face) == 9).all()
 
 
-def test_a_gpu_that_is_not_there_is_said(network: Any, folder: Path):
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
+def test_a_gpu_that_is_not_there_is_said(
+    network: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     torch.save(network.state_dict(), folder / "mine.pt")
     with pytest.raises(ModelError, match="device is cuda, and PyTorch"):
         EMBEDDERS["facenet"].create("mine.pt", "cuda")

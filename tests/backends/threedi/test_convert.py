@@ -345,7 +345,12 @@ def test_recordings_of_another_camera(calibrated: dict[str, Any], tmp_path: Path
         with Archive(name) as videos:
             assert view_of(settings, probe, videos, "x") is None
     # a part of a recording of this camera is one
-    assert View.of(settings, PROBE, Offer(True, 5, 0, *SIZE, "a part")).lens is not None
+    part = View.of(settings, PROBE, Offer(True, 5, 0, *SIZE, "a part"))
+    whole = View.of(settings, PROBE, OFFER)
+    r, t = turn(0.1, -0.3, 0.2), np.array([160.0, 90.0, 900.0])
+    undistorted = seen_by_opencv(MEAN, r, t, calibrated["post"])
+    assert (part.to_picture(undistorted) == whole.to_picture(undistorted)).all()
+    assert np.abs(part.to_picture(undistorted) - undistorted).max() > 1
 
 
 def test_the_camera_of_a_field_of_view() -> None:

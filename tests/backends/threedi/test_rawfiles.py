@@ -223,12 +223,13 @@ def test_a_last_line_without_an_end_is_whole_where_nothing_says_otherwise(
     assert look(nothing, "expression", FULL) == T - 1
 
 
-@pytest.mark.parametrize(("kind", "engine"), ALL)
+@pytest.mark.parametrize(
+    ("kind", "engine"),
+    [(k, e) for k, e in ALL if KINDS[k].rows != "identity" and KINDS[k].columns[e] is not None],
+)
 def test_one_column_too_few_or_too_many(
     look: Callable[..., int], kind: str, engine: Engine
 ) -> None:
-    if KINDS[kind].rows == "identity" or KINDS[kind].columns[engine] is None:
-        pytest.skip("any number of columns in the first row")
     numbers = values(kind, engine)
     n = columns(kind, engine)
     refused(look, python_text(np.hstack([numbers, numbers[:, :1]])), kind, engine, f"wanted {n}")
