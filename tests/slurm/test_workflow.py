@@ -60,7 +60,8 @@ def test_a_clone_and_the_two_commands_give_the_same_bytes(
     arrays = [job["Comment"].split("_")[1] for job in jobs if "ArrayJobId" in job]
     # detection's jobs are one array only where the probes were seen to end together
     assert arrays.count("probe") == len(samples) and set(arrays) <= {"probe", "detect"}
-    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    failed = [job for job in jobs if job["JobState"] != "COMPLETED"]
+    assert jobs and not failed, f"{failed}\n{said[-6000:]}"
 
 
 def test_the_doctor_tries_the_profile_on_the_cluster(
