@@ -166,6 +166,23 @@ def test_an_index_of_another_embedder_or_of_other_tables(
     assert "make it again by `facemake identities index`" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--top", "ten"], "argument --top: 'ten' is no number from 1 on"),
+        (["--top", "0"], "argument --top: '0' is no number from 1 on"),
+        (["--threshold", "high"], "argument --threshold: 'high' is no cosine: above -1, at most 1"),
+        (["--threshold", "nan"], "argument --threshold: 'nan' is no cosine: above -1, at most 1"),
+        (["--threshold", "1.5"], "argument --threshold: '1.5' is no cosine: above -1, at most 1"),
+    ],
+)
+def test_a_number_that_is_none_is_said_to_be_so(words: list[str], said: str, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["identities", "search", "anna.jpg", *words])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_without_embeddings_nothing_goes(tmp_path: Path, capfd):
     (tmp_path / "results").mkdir()
     for action in ("index", "cluster", "verify"):

@@ -6,6 +6,13 @@ import argparse
 from pathlib import Path
 
 
+def count(text: str) -> int:
+    """A number from 1 on, of an argument."""
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Where networks compute."""
     parser.add_argument(

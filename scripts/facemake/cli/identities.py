@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facemake.cli import identities_verify
-from facemake.cli.arguments import add_models_dir
+from facemake.cli.arguments import add_models_dir, count
 from facemake.cli.people import (
     FOLDER,
     add_results,
@@ -95,7 +96,7 @@ def _add_search(actions: Any) -> None:
         "repeat it for each such picture, in order",
     )
     parser.add_argument(
-        "--top", type=_count, default=10, metavar="K", help="how many results (default: 10)"
+        "--top", type=count, default=10, metavar="K", help="how many results (default: 10)"
     )
     _add_threshold(parser)
     parser.add_argument(
@@ -151,17 +152,13 @@ def _add_threshold(parser: Any) -> None:
     )
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
 def _similarity(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not -1 < value <= 1:
-        raise argparse.ArgumentTypeError("is a cosine: above -1, at most 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is no cosine: above -1, at most 1")
     return value
 
 

@@ -13,10 +13,10 @@ from facemake.backends.threedi import FACTS, Engine, Options
 from facemake.backends.threedi.install import Form, check_install, find_install
 from facemake.backends.threedi.runtimes import runtime
 from facemake.cli import serve_embed
+from facemake.cli.arguments import count
 from facemake.cli.serving import (
     access,
     certificate_in_words,
-    count,
     listen,
     log,
     need,

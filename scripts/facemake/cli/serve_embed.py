@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from facemake.backends.detect import DETECTORS
 from facemake.backends.embed import EMBEDDERS
+from facemake.cli.arguments import count
 from facemake.cli.serving import (
     access,
     certificate_in_words,
-    count,
     listen,
     log,
     need,

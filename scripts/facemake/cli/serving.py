@@ -47,13 +47,6 @@ def port(text: str) -> int:
     return int(text)
 
 
-def count(text: str) -> int:
-    """A number from 1 on, of an argument."""
-    if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
-    return int(text)
-
-
 def shown(kind: object, value: float) -> str:
     """A default of an argument of this kind, as it would be written."""
     if kind is size:
