@@ -299,6 +299,15 @@ def test_a_cache_folder_that_cannot_be_is_refused_in_words(folder: Path, where: 
         plan.make(config(cache_dir=where))
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"), [("clips", "Is a directory"), ("none.csv", "No such file or directory")]
+)
+def test_what_a_recipe_cannot_read_is_no_fault_of_the_cache(folder: Path, labels: str, said: str):
+    with pytest.raises(ConfigError) as error:
+        plan.make(config(evaluate={"labels": labels}))
+    assert str(error.value) == f"{labels} cannot be read: {said}"
+
+
 def test_long_recordings_are_cut_and_short_ones_are_not_opened(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -211,6 +211,8 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
                     except ModelError as error:  # all that is missing is said at once
                         lacking.append(error)
     except (OSError, sqlite3.Error) as error:
+        if isinstance(error, OSError) and (other := _named_outside(error, folder)):
+            raise ConfigError(f"{other} cannot be read: {error.strerror}") from None
         raise ConfigError(
             f"hashes of recordings cannot be kept in {folder} ({error}); set cache_dir to a folder "
             "that you can write to, or delete the file hashes-1.sqlite there if it is damaged"
@@ -238,6 +240,14 @@ def _make(config: Mapping[str, Any], files: Sequence[Path], work: Path) -> Plan:
         excluded=excluded,
         references=references,
     )
+
+
+def _named_outside(error: OSError, folder: Path) -> str:
+    """The file that an error is of; "" where that is in a folder, or one that it lies in."""
+    if error.filename is None:
+        return ""
+    at, place = (Path(os.path.realpath(path)) for path in (error.filename, folder))
+    return "" if at.is_relative_to(place) or place.is_relative_to(at) else str(error.filename)
 
 
 def _excluded(

@@ -256,6 +256,8 @@ def test_what_the_profile_says_is_tried_on_the_cluster(cluster, tmp_path: Path):
     profile("default-resources: [slurm_account=mine]\nslurm-qos: short\n")
     found = cluster("cpu|infinite", refused="*--account=mine*--qos=short*")
     assert found["the default partition"].level is Level.FAULT
+    profile("partitions: {cpu: 3}")  # what it takes is not said
+    assert "has no max_runtime" in cluster()["partition cpu"].said
     profile("partitions: [")
     assert cluster()["profile slurm"].said == f"{path} is no YAML with keys"
 

@@ -87,7 +87,8 @@ def _partitions(
     for name in blocks or [""]:
         if name in unknown:
             continue
-        limits = blocks.get(name) or {}
+        limits = blocks.get(name)
+        limits = limits if isinstance(limits, dict) else {}
         found += _refused(name, limits, given, path)
         mine, theirs = minutes(limits.get("max_runtime")), minutes(longest.get(name))
         if theirs is not None and (mine is None or mine > theirs):
