@@ -124,6 +124,22 @@ def test_a_fault_in_it_is_no_fault_of_the_run_and_what_is_mended_is_shown(
     assert looks[:4] == [False, False, False, True]
 
 
+def test_arrow_is_loaded_by_a_thread_that_does_not_end_before_the_run(folder: Path):
+    """Else a run crashes at its end, in one of two of a container."""
+    code = (
+        "import sys\n"
+        "from facemake.watch.ticker import Ticker\n"
+        "Ticker._tick = lambda self: None\n"
+        "ticker = Ticker('results')\n"
+        "assert 'pyarrow' not in sys.modules\n"
+        "ticker.start()\n"
+        "assert 'pyarrow' in sys.modules\n"
+        "ticker.stop()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_it_can_be_switched_off(folder: Path):
     # a line is in the log first: with the third one there, the first is on the terminal
     code = (

@@ -64,6 +64,10 @@ class Ticker:
 
     def start(self) -> None:
         """Begin, when the run has written what it sets out to do."""
+        # what Arrow allocates with is of the thread that loads it: were that the ticker's, which
+        # ends before the run does, the run's last reading of a table would crash now and then
+        import pyarrow  # noqa: F401
+
         self._thread = threading.Thread(target=self._tick, name="progress", daemon=True)
         self._thread.start()
 
