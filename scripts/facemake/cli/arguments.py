@@ -27,6 +27,17 @@ def add_models_dir(
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help=words)
 
 
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Which finished run."""
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="the results of a run (default: results)",
+    )
+
+
 def add_models_dir_of_run(parser: argparse.ArgumentParser) -> None:
     """The same of a command that looks at a finished run."""
     add_models_dir(parser, "the run's models_dir, if it has one")

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facemake.cli import identities_verify
-from facemake.cli.arguments import add_models_dir, count
+from facemake.cli.arguments import add_models_dir, add_results, count
 from facemake.cli.people import (
     FOLDER,
-    add_results,
     aligned_text,
     check_suffix,
     embedded_shards,

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facemake.cli.arguments import add_results
 from facemake.cli.people import (
     FOLDER,
-    add_results,
     aligned_text,
     embedded_shards,
     maker_of,

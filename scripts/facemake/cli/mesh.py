@@ -23,7 +23,7 @@ from facemake.backends.fit.mesh import (
     load_surface,
 )
 from facemake.backends.fit.meshfile import FORMATS, write_mesh
-from facemake.cli.arguments import add_models_dir_of_run
+from facemake.cli.arguments import add_models_dir_of_run, add_results
 from facemake.counting import counted
 from facemake.errors import FacemakeError, TableError
 from facemake.models import use_models_dir
@@ -49,13 +49,7 @@ def add_to(commands: Any) -> None:
         epilog="example: facemake mesh anna_01 --frames 0:100:10 --space head --output heads",
     )
     parser.add_argument("sample", metavar="SAMPLE", help="a sample of the run")
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="the results of a run (default: results)",
-    )
+    add_results(parser)
     parser.add_argument(
         "--track", type=_track, default=0, metavar="N", help="which face (default: 0)"
     )

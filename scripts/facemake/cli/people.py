@@ -18,17 +18,6 @@ FOLDER = "identities"
 """In the results: where these commands write unless they are told."""
 
 
-def add_results(parser: Any) -> None:
-    """Whose embeddings."""
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="the results of a run (default: results)",
-    )
-
-
 def embedded_shards(results: Path) -> list[ShardTables]:
     """The tables of each shard of a run that has embeddings.
 
